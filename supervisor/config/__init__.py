@@ -1,0 +1,36 @@
+"""``supervisor.toml``: loading, checking, and what other processes are told of it.
+
+For the command line and the parent process. Workers get ``core.spec`` values and never import this
+package: pydantic alone would cost them 100 ms on their way back to work.
+"""
+
+from supervisor.config.config import Config
+from supervisor.config.loading import load
+from supervisor.config.paths import Paths, paths
+from supervisor.config.problems import ConfigError, Problem
+from supervisor.config.reference import defaults_table, json_schema
+from supervisor.config.specs import (
+    SlotPolicy,
+    group_spec,
+    notifier_spec,
+    plugins_request,
+    slot_policy,
+    worker_spec,
+)
+
+__all__ = [
+    "Config",
+    "ConfigError",
+    "Paths",
+    "Problem",
+    "SlotPolicy",
+    "defaults_table",
+    "group_spec",
+    "json_schema",
+    "load",
+    "notifier_spec",
+    "paths",
+    "plugins_request",
+    "slot_policy",
+    "worker_spec",
+]

@@ -1,0 +1,182 @@
+"""Rules that no single key can tell: librdkafka's keys, dead letters that would be read again, plugins nobody lists."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from supervisor.config import kafka_keys
+from supervisor.config.kafka_keys import KafkaValue, milliseconds
+from supervisor.config.models import Group
+from supervisor.config.problems import KeyPath
+from supervisor.config.references import is_secret_key
+from supervisor.config.source import Source
+from supervisor.config.values import KAFKA_NAME_LENGTH, compile_pattern, is_pattern
+from supervisor.core.suggest import did_you_mean
+
+
+def check_kafka_table(source: Source, table: Mapping[str, Any], path: KeyPath) -> None:
+    """Report keys of one pass-through table that the supervisor owns, and values librdkafka cannot take."""
+    for key, value in table.items():
+        where = (*path, key)
+        instead = kafka_keys.owned(key)
+        if instead:
+            source.report(where, "the supervisor sets this key itself", instead)
+        elif isinstance(value, list):
+            source.report(where, "librdkafka takes no lists", 'write one string with commas: "a:9092,b:9092"')
+        elif not isinstance(value, str | int | float | bool):
+            source.report(where, "librdkafka takes a string, a number, true or false", 'write it in quotes: "..."')
+
+
+def check_group_kafka(source: Source, name: str, group: Group, kafka: Mapping[str, KafkaValue]) -> None:
+    """Report what is wrong with the keys one group ends up with, over all tables they come from."""
+    if not str(kafka.get("bootstrap.servers", "")).strip():
+        text = "nobody says where Kafka is"
+        source.report(("kafka", "bootstrap.servers"), text, '"bootstrap.servers" = "host:9092" under [kafka]')
+    if group.protocol == "consumer":
+        for key in kafka_keys.NOT_WITH_CONSUMER.keys() & kafka.keys():
+            text = f'not with protocol = "consumer" of [groups.{name}]'
+            instead = kafka_keys.NOT_WITH_CONSUMER[key]
+            source.report(
+                _origin(source, name, key), text, f"{instead}; for classic groups, put it in their kafka table"
+            )
+        return
+    if kafka_keys.ONLY_WITH_CONSUMER in kafka:
+        where = _origin(source, name, kafka_keys.ONLY_WITH_CONSUMER)
+        source.report(
+            where, "has no effect in a classic group", 'write "partition.assignment.strategy", or leave it out'
+        )
+    _check_classic_times(source, name, group, kafka)
+
+
+def _check_classic_times(source: Source, name: str, group: Group, kafka: Mapping[str, KafkaValue]) -> None:
+    times = (
+        ("session.timeout.ms", kafka_keys.SESSION_TIMEOUT_MS),
+        ("max.poll.interval.ms", kafka_keys.MAX_POLL_INTERVAL_MS),
+        ("heartbeat.interval.ms", kafka_keys.HEARTBEAT_INTERVAL_MS),
+    )
+    values = [milliseconds(kafka, key, default) for key, default in times]
+    for (key, _), value in zip(times, values, strict=True):
+        if value is None:
+            source.report(_origin(source, name, key), "not a whole number of milliseconds", "write it as 45000")
+    session, poll, heartbeat = values
+    if session is None or poll is None or heartbeat is None:
+        return
+    if poll < session:
+        key = "max.poll.interval.ms" if "max.poll.interval.ms" in kafka else "session.timeout.ms"
+        text = f"max.poll.interval.ms ({poll}) is below session.timeout.ms ({session}): librdkafka refuses that"
+        source.report(_origin(source, name, key), text, "raise max.poll.interval.ms, or lower session.timeout.ms")
+    if group.revoke_timeout * 1000 >= poll:
+        text = "not below max.poll.interval.ms: the member would be thrown out while it waits"
+        source.report(_setting(source, name, "revoke_timeout"), text, f"write less than {poll / 1000:g}s")
+    if heartbeat * 3 > session:
+        text = f"fewer than three heartbeats ({heartbeat} ms each) fit in session.timeout.ms ({session})"
+        source.warn(_origin(source, name, "session.timeout.ms"), text, "raise it, or lower heartbeat.interval.ms")
+    if group.failover_after * 1000 >= session:
+        text = f"not below session.timeout.ms ({session}): brokers give a dead slot's partitions away before that"
+        source.warn(_setting(source, name, "failover_after"), text, "lower failover_after, or raise session.timeout.ms")
+
+
+def check_dead_letters(source: Source, name: str, group: Group) -> None:
+    """Report dead letters that would come back to their own group, and a fallback that is no second way."""
+    letters = group.dead_letters
+    where = _setting(source, name, "dead_letters", "topic")
+    if letters.fallback and letters.fallback == letters.sink:
+        fallback = _setting(source, name, "dead_letters", "fallback")
+        source.report(fallback, "the same plugin as the sink", 'write another one ("dlq_file"), or leave it out')
+    is_hidden = any(path[2:] == ("topics",) or path[-2:-1] == ("topics",) for path in source.references)
+    is_hidden = is_hidden or any(path[-2:] == ("dead_letters", "topic") for path in source.references)
+    for topic in group.topics:
+        text, names, instead = _wrong_target(group, topic)
+        if text:
+            source.report(where, text if is_hidden else f"{text}: {names}", instead)
+
+
+def _wrong_target(group: Group, topic: str) -> tuple[str, str, str]:
+    """Return why dead letters of a subscription cannot go where they would, the names it is about, and the help."""
+    template = group.dead_letters.topic
+    if is_pattern(topic):
+        example = _own_dead_letters(topic, template, whole=group.protocol == "consumer")
+        if example:
+            instead = 'write a name outside the pattern: topic = "dlq.{topic}", or narrow the pattern'
+            return "the group's pattern matches its own dead letters, it would read them again", example, instead
+        return "", "", ""
+    target = template.replace("{topic}", topic)
+    names = f"{topic} -> {target}"
+    if target in group.topics:
+        return "the group reads its own dead letters", names, 'write another topic: "{topic}.dlq"'
+    if len(target) > KAFKA_NAME_LENGTH:
+        return f"a dead-letter topic is longer than {KAFKA_NAME_LENGTH} characters", names, "write a shorter name"
+    return "", "", ""
+
+
+def _own_dead_letters(pattern: str, template: str, *, whole: bool) -> str:
+    """Return a dead-letter topic that a topic pattern matches too, or an empty string.
+
+    Tries topic names made from the pattern itself: not a proof, but it finds the patterns people write.
+    ``whole``: the pattern must match the entire name (KIP-848), else its beginning (librdkafka).
+    """
+    compiled = compile_pattern(pattern)
+    matches = compiled.fullmatch if whole else compiled.match
+    for filler in ("x", "1", "x.x"):
+        topic = _example(pattern, filler)
+        target = template.replace("{topic}", topic)
+        if matches(topic) and matches(target):
+            return target
+    return ""
+
+
+def _example(pattern: str, filler: str) -> str:
+    """Return a text the pattern may match: its first alternative, ``filler`` for whatever stands for many texts."""
+
+    def replace(token: re.Match[str]) -> str:
+        return filler if token[0][0] in "[\\." else ""
+
+    pattern = re.sub(r"\((?:\?:)?([^()|]*)\|[^()]*\)", r"\1", pattern)
+    filled = re.sub(r"\[[^\]]*\][*+?]?|\\[wd][*+?]?|\.[*+?]|\(\?:|[()^$]", replace, pattern)
+    return re.sub(r"\\(.)|[*+?]", r"\1", filled).split("|")[0]
+
+
+def check_plugins(
+    source: Source, groups: Mapping[str, Group], alerts: tuple[str, ...], options: Mapping[str, Any]
+) -> None:
+    """Report plugins listed twice; warn of options for a plugin that is active nowhere."""
+    active = set(alerts)
+    for name, group in groups.items():
+        active |= {*group.plugins, group.dead_letters.sink, group.dead_letters.fallback}
+        _check_twice(source, _setting(source, name, "plugins"), group.plugins)
+    _check_twice(source, ("supervisor", "alerts"), alerts)
+    for plugin in options:
+        if plugin not in active:
+            guess = did_you_mean(plugin, sorted(active - {""}))
+            text = "no group and no alert lists this plugin: its options have no effect"
+            source.warn(("plugins", plugin), text, f"{guess}list it in plugins, sink, fallback or alerts")
+
+
+def _check_twice(source: Source, path: KeyPath, plugins: tuple[str, ...]) -> None:
+    for index, plugin in enumerate(plugins):
+        if plugin in plugins[:index]:
+            source.report((*path, index), "listed twice", "leave it out: each plugin runs once")
+
+
+def warn_of_readable_secrets(source: Source, tables: Mapping[KeyPath, Mapping[str, Any]]) -> None:
+    """Warn of secrets written in clear; the caller knows that others may read the file."""
+    for path, table in tables.items():
+        for key, value in table.items():
+            where = (*path, key)
+            if is_secret_key(key) and isinstance(value, str) and value and where not in source.references:
+                text = "a secret in a file that others may read"
+                source.warn(where, text, 'write "${NAME}" or "file:/path", or take the right to read from others')
+
+
+def _origin(source: Source, name: str, key: str) -> KeyPath:
+    """Return where a group's librdkafka key comes from."""
+    for path in (("groups", name, "kafka", key), ("defaults", "kafka", key)):
+        if source.has(path):
+            return path
+    return ("kafka", key)
+
+
+def _setting(source: Source, name: str, *key: str) -> KeyPath:
+    """Return where a group's setting comes from: its own table unless only ``[defaults]`` has it."""
+    own, shared = ("groups", name, *key), ("defaults", *key)
+    return shared if source.has(shared) and not source.has(own) else own

@@ -1,0 +1,206 @@
+"""The tables of ``supervisor.toml`` as pydantic models: every key, its default and its meaning.
+
+These are the one place that says so: the JSON schema, ``docs/configuration.md`` and the table of
+defaults are made from them. Nothing is converted behind a person's back (``strict``), nothing unknown
+is let through, and a model never changes once it is made.
+"""
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from supervisor.config.values import (
+    Duration,
+    Exceptions,
+    Factor,
+    Handler,
+    KafkaTable,
+    Name,
+    OptionalPlugin,
+    Plugin,
+    Plugins,
+    Share,
+    Size,
+    Timeout,
+    Topics,
+    TopicTemplate,
+    Workers,
+    refuse,
+)
+
+# Untyped on purpose: a default stands as a person would write it ("5m") and is validated like the rest.
+_key: Any = Field
+
+
+class Table(BaseModel):
+    """What all tables have in common."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, validate_default=True)
+
+
+def _refuse_initial_above_max(initial: float, ceiling: float) -> None:
+    if initial > ceiling:
+        refuse("initial is longer than max", "raise max, or lower initial")
+
+
+class Supervisor(Table):
+    """The supervisor itself: its name, its folders, how it logs and whom it tells."""
+
+    name: Name = _key(
+        "",
+        description="Part of every static member id; unique among the hosts that run the same groups.",
+        json_schema_extra={"default_text": "the hostname"},
+    )
+    state_dir: str = _key(
+        "",
+        description="Folder that outlives restarts of the machine: spooled dead letters. Relative to the config file.",
+        json_schema_extra={"default_text": "`$STATE_DIRECTORY`, else `state`"},
+    )
+    runtime_dir: str = _key(
+        "",
+        description="Folder for the control socket, the lock and the slot files, best on tmpfs.",
+        json_schema_extra={"default_text": "`$RUNTIME_DIRECTORY`, else a folder of this config's own in `/dev/shm`"},
+    )
+    stop_timeout: Timeout = _key("30s", description="How long workers may drain when they are told to stop.")
+    orphan_grace: Duration = _key("10s", description="How long a worker without its supervisor may drain.")
+    log_format: Literal["text", "json"] = _key("text", description="Lines for people, or one JSON object per line.")
+    log_level: Literal["debug", "info", "warning", "error"] = _key("info", description="The least urgent level shown.")
+    alerts: Plugins = _key(("alert_log",), description="Plugins whose `alert` hook is told what happened.")
+
+
+class Retry(Table):
+    """What becomes of a failed record when no plugin decides: wait, try again, in the end a dead letter."""
+
+    attempts: int = _key(5, ge=1, le=1000, description="How often a record is tried, the first time included.")
+    initial: Duration = _key("200ms", description="The wait before the second attempt.")
+    factor: Factor = _key(2.0, description="What each further wait is multiplied by.")
+    max: Duration = _key("30s", description="The longest wait between two attempts.")
+    jitter: Share = _key(1.0, description="The share of a wait that chance may take away: 0 none, 1 all.")
+    permanent: Exceptions = _key((), description="Exception classes (`module:Class`) that are never tried again.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _refuse_initial_above_max(self.initial, self.max)
+        return self
+
+
+class DeadLetters(Table):
+    """Where records go that failed for good; their offsets move only after the sink has confirmed them."""
+
+    sink: Plugin = _key("dlq_kafka", description="The plugin that writes dead letters.")
+    fallback: OptionalPlugin = _key(
+        "",
+        description='The plugin that writes them when the sink cannot (`"dlq_file"`); empty: the sink is tried again.',
+    )
+    topic: TopicTemplate = _key("{topic}.dlq", description="The dead-letter topic; `{topic}` is the record's own.")
+    timeout: Timeout = _key("30s", description="How long one attempt to write may take.")
+
+
+class Commit(Table):
+    """When offsets of settled records are committed; never past a record that is not settled."""
+
+    mode: Literal["manual", "automatic"] = _key(
+        "manual", description="By count and age, or by librdkafka's timer (offsets are stored after settling)."
+    )
+    count: int = _key(1000, ge=1, le=1_000_000, description="Settled records after which a commit is sent (`manual`).")
+    interval: Timeout = _key("1s", description="The longest time between a settled record and its commit.")
+
+
+class Batch(Table):
+    """How records are gathered for a `process_batch` hook; no effect on `process`."""
+
+    size: int = _key(500, ge=1, le=100_000, description="The most records of one call.")
+    age: Duration = _key("100ms", description="How long a call may wait for more records.")
+
+
+class Restart(Table):
+    """When a dead worker is started again: at once the first time, then with growing waits."""
+
+    initial: Duration = _key("1s", description="The wait before the second restart in a row; the first has none.")
+    factor: Factor = _key(2.0, description="What each further wait is multiplied by.")
+    max: Duration = _key("60s", description="The longest wait between two starts.")
+    jitter: Share = _key(0.5, description="The share of a wait that chance may take away: 0 none, 1 all.")
+    never_ready_limit: int = _key(
+        5, ge=1, le=1000, description="Exits in a row before a worker was ready once, after which its slot is FATAL."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _refuse_initial_above_max(self.initial, self.max)
+        return self
+
+
+class Defaults(Table):
+    """What every group has that does not say otherwise."""
+
+    enabled: bool = _key(default=True, description="Whether the group is run.")
+    plugins: Plugins = _key((), description="Plugins active in the group's workers, besides sink and fallback.")
+    workers: Workers = _key(1, description="Worker processes on this host; more than partitions stay idle.")
+    ordering: Literal["partition", "key", "none"] = _key(
+        "partition", description="Which records wait for each other: those of a partition, of a key, or none."
+    )
+    concurrency: int = _key(
+        1, ge=1, le=4096, description="Records in their handlers at once per worker; above 1 handlers run in threads."
+    )
+    handler_timeout: Timeout = _key("5m", description="How long a handler may take for one record.")
+    protocol: Literal["classic", "consumer"] = _key(
+        "classic", description="Kafka's group protocol: static members that restart unnoticed, or KIP-848."
+    )
+    start_timeout: Timeout = _key("60s", description="How long a worker may take until it is ready.")
+    failover_after: Duration = _key(
+        "5s", description="A slot whose restart is further away than this leaves the group (`classic`)."
+    )
+    revoke_timeout: Duration = _key("10s", description="How long records in flight may finish when a partition goes.")
+    max_gap: int = _key(
+        10_000, ge=1, le=10_000_000, description="Records per partition delivered but not committable, then it pauses."
+    )
+    queue_records: int = _key(10_000, ge=1, le=1_000_000, description="The most records a worker holds unsettled.")
+    queue_bytes: Size = _key("16MiB", description="The most bytes of records a worker holds unsettled.")
+    retry: Retry = _key(default_factory=Retry, description="What becomes of a failed record.")
+    dead_letters: DeadLetters = _key(default_factory=DeadLetters, description="Where records go that failed for good.")
+    commit: Commit = _key(default_factory=Commit, description="When offsets are committed.")
+    batch: Batch = _key(default_factory=Batch, description="How batches are gathered.")
+    restart: Restart = _key(default_factory=Restart, description="When a dead worker is started again.")
+    kafka: KafkaTable = _key(
+        default_factory=dict,
+        repr=False,
+        description="librdkafka's own keys for these clients, over those of `[kafka]`.",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.batch.size > self.queue_records:
+            refuse("batch.size is above queue_records", "raise queue_records, or lower batch.size")
+        return self
+
+
+class Group(Defaults):
+    """One Kafka consumer group and the workers that serve it on this host."""
+
+    topics: Topics = _key(description="The topics to read: a list of names, or a pattern that begins with `^`.")
+    handler: Handler = _key("", description="The function or class that works a record, as `module:attribute`.")
+
+    @model_validator(mode="after")
+    def _check_handler(self) -> Self:
+        if not self.handler and not self.plugins:
+            refuse(
+                "neither a handler nor plugins: nothing would work the records",
+                'write handler = "module:function", or list a plugin with a process hook',
+            )
+        return self
+
+
+class File(Table):
+    """The whole of ``supervisor.toml``; only the JSON schema is made from it, loading goes table by table."""
+
+    supervisor: Supervisor = _key(default_factory=Supervisor, description="The supervisor itself.")
+    kafka: KafkaTable = _key(
+        default_factory=dict,
+        repr=False,
+        description='librdkafka\'s own keys for every client; each group needs `"bootstrap.servers"`, here or its own.',
+    )
+    defaults: Defaults = _key(default_factory=Defaults, description="Keys for every group that does not say otherwise.")
+    groups: dict[str, Group] = _key(description="Consumer groups by their Kafka name.")
+    plugins: dict[str, dict[str, object]] = _key(
+        default_factory=dict, repr=False, description="Options of plugins by name, checked by each plugin's own model."
+    )

@@ -1,0 +1,140 @@
+"""What child processes and the parent's rules are told, made from a config."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from supervisor.config.config import Config
+from supervisor.config.models import Group, Restart, Retry
+from supervisor.core.backoff import Backoff
+from supervisor.core.jsonable import to_json
+from supervisor.core.spec import (
+    BatchSpec,
+    CommitSpec,
+    DeadLetterSpec,
+    GroupSpec,
+    Mode,
+    NotifierSpec,
+    Ordering,
+    PluginSpec,
+    PluginsSpec,
+    RetrySpec,
+    WorkerSpec,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SlotPolicy:
+    """The numbers by which the parent runs a group's slots; times in seconds.
+
+    ``backoff`` is of the waits after the first restart, which is immediate. ``is_static``: the member id
+    outlives the process, so a slot that stays down must be made to leave the group.
+    """
+
+    workers: int
+    backoff: Backoff
+    never_ready_limit: int
+    start_timeout: float
+    stop_timeout: float
+    handler_timeout: float
+    failover_after: float
+    is_static: bool
+
+
+def slot_policy(config: Config, name: str) -> SlotPolicy:
+    """Return how the parent is to run the slots of group ``name``."""
+    group = config.groups[name]
+    return SlotPolicy(
+        workers=group.workers,
+        backoff=_backoff(group.restart),
+        never_ready_limit=group.restart.never_ready_limit,
+        start_timeout=group.start_timeout,
+        stop_timeout=config.supervisor.stop_timeout,
+        handler_timeout=group.handler_timeout,
+        failover_after=group.failover_after,
+        is_static=group.protocol == "classic",
+    )
+
+
+def group_spec(config: Config, name: str) -> GroupSpec:
+    """Return all that workers of group ``name`` need to know; ``kafka`` has only what the user wrote."""
+    group = config.groups[name]
+    letters = group.dead_letters
+    return GroupSpec(
+        name=name,
+        topics=group.topics,
+        handler=group.handler,
+        plugins=_plugins(config, (*group.plugins, letters.sink, letters.fallback)),
+        ordering=Ordering(group.ordering),
+        concurrency=group.concurrency,
+        protocol=group.protocol,
+        handler_timeout=group.handler_timeout,
+        max_gap=group.max_gap,
+        queue_records=group.queue_records,
+        queue_bytes=group.queue_bytes,
+        revoke_timeout=group.revoke_timeout,
+        retry=RetrySpec(group.retry.attempts, _backoff(group.retry), permanent=group.retry.permanent),
+        dead_letters=DeadLetterSpec(letters.sink, letters.fallback, topic=letters.topic, timeout=letters.timeout),
+        commit=CommitSpec(group.commit.mode, group.commit.count, interval=group.commit.interval),
+        batch=BatchSpec(group.batch.size, group.batch.age),
+        kafka=_kafka(config, group),
+    )
+
+
+def worker_spec(config: Config, name: str, *, slot: int, incarnation: int, mode: Mode, parent_pid: int) -> WorkerSpec:
+    """Return what one incarnation of a slot of group ``name`` is told."""
+    settings = config.supervisor
+    return WorkerSpec(
+        supervisor=settings.name,
+        group=group_spec(config, name),
+        slot=slot,
+        incarnation=incarnation,
+        mode=mode,
+        parent_pid=parent_pid,
+        state_dir=settings.state_dir,
+        orphan_grace=settings.orphan_grace,
+        log_format=settings.log_format,
+        log_level=settings.log_level,
+    )
+
+
+def notifier_spec(config: Config, parent_pid: int) -> NotifierSpec:
+    """Return what the notifier child is told."""
+    settings = config.supervisor
+    return NotifierSpec(
+        supervisor=settings.name,
+        plugins=_plugins(config, settings.alerts),
+        parent_pid=parent_pid,
+        log_format=settings.log_format,
+        log_level=settings.log_level,
+    )
+
+
+def plugins_request(config: Config) -> dict[str, Any]:
+    """Return as JSON values which plugins and handlers a throwaway child is to check. Holds secrets: never in argv."""
+    specs = {name: group_spec(config, name) for name in config.enabled}
+    return {
+        "groups": {
+            name: {
+                "plugins": to_json(spec.plugins),
+                "handler": spec.handler,
+                "sinks": [spec.dead_letters.sink, spec.dead_letters.fallback],
+                "permanent": list(spec.retry.permanent),
+            }
+            for name, spec in specs.items()
+        },
+        "notifier": to_json(_plugins(config, config.supervisor.alerts)),
+    }
+
+
+def _plugins(config: Config, names: tuple[str, ...]) -> PluginsSpec:
+    once = dict.fromkeys(name for name in names if name)
+    specs = tuple(PluginSpec(name, dict(config.plugins.get(name, {}))) for name in once)
+    return PluginsSpec(specs, config.search_path)
+
+
+def _kafka(config: Config, group: Group) -> dict[str, str | int | float | bool]:
+    return {**config.kafka, **group.kafka}
+
+
+def _backoff(table: Retry | Restart) -> Backoff:
+    return Backoff(initial=table.initial, factor=table.factor, max=table.max, jitter=table.jitter)

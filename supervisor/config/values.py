@@ -1,0 +1,204 @@
+"""The types of values in ``supervisor.toml``: what a person may write, and what the code gets.
+
+No message here repeats the value it refuses: the value may have come from a secret. The file's own
+text is shown instead, by whoever reports the problem.
+"""
+
+import re
+import warnings
+from typing import Annotated, Any, NoReturn
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from supervisor.core.durations import parse_duration
+
+LONGEST = 366 * 86400.0
+KAFKA_NAME = re.compile(r"[A-Za-z0-9._-]+")
+"""What Kafka allows in topic names and static member ids (249 characters at most)."""
+KAFKA_NAME_LENGTH = 249
+
+_SIZES = {"B": 1, "kB": 1000, "MB": 1000**2, "GB": 1000**3, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(B|[kMG]B|[KMG]iB)")
+_REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+_PLUGIN = re.compile(r"[\w.-]+(?::[A-Za-z_][\w.]*)?")
+
+
+def refuse(text: str, instead: str) -> NoReturn:
+    """Raise the error of a validator: ``text`` says what is wrong, ``instead`` what to write."""
+    kind = "config"
+    raise PydanticCustomError(kind, "{text}", {"text": text, "help": instead})
+
+
+def duration_text(seconds: float) -> str:
+    """Return ``seconds`` as the file would have it, exactly: ``"5m"``, ``"1500ms"``."""
+    milliseconds = round(seconds * 1000, 6)
+    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)):
+        if milliseconds and milliseconds % size == 0:
+            return f"{int(milliseconds // size)}{unit}"
+    return f"{milliseconds:.6f}".rstrip("0").rstrip(".") + "ms" if milliseconds else "0s"
+
+
+def size_text(count: int) -> str:
+    """Return a number of bytes as the file would have it, exactly: ``"16MiB"``."""
+    for unit in ("GiB", "MiB", "KiB", "GB", "MB", "kB"):
+        if count and count % _SIZES[unit] == 0:
+            return f"{count // _SIZES[unit]}{unit}"
+    return f"{count}B"
+
+
+def is_pattern(topic: str) -> bool:
+    """Tell whether a subscription is a pattern (librdkafka's rule: it begins with ``^``)."""
+    return topic.startswith("^")
+
+
+def compile_pattern(pattern: str) -> re.Pattern[str]:
+    """Return a topic pattern as Python reads it: near enough to POSIX and RE2/J for the checks we make."""
+    with warnings.catch_warnings():
+        # POSIX classes such as [[:alpha:]] are fine for Kafka and only look odd to Python.
+        warnings.simplefilter("ignore", FutureWarning)
+        return re.compile(pattern)
+
+
+def _seconds(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        refuse("not a duration", 'write a number with a unit in quotes: "200ms", "30s", "5m", "1h30m"')
+    if not isinstance(value, str):
+        refuse("a duration needs a unit", f'write "{value:g}s" for seconds, "{value:g}ms" for milliseconds')
+    try:
+        seconds = parse_duration(value)
+    except ValueError:
+        refuse("not a duration", 'write a number with a unit: "200ms", "30s", "5m", "1h30m"')
+    if seconds > LONGEST:
+        refuse("longer than a year", "write a shorter time")
+    return seconds
+
+
+def _above_zero(value: float) -> float:
+    if value <= 0:
+        refuse("must be longer than nothing", 'write a time above zero, such as "1s"')
+    return value
+
+
+def _bytes(value: object) -> object:
+    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        refuse("not a size", 'write a number with a unit in quotes: "512KiB", "16MiB", "1GB"')
+    return int(float(match[1]) * _SIZES[match[2]])
+
+
+def _list(value: object) -> object:
+    if isinstance(value, str):
+        refuse("a list is wanted, this is one string", 'write it in brackets: ["..."]')
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _topics(value: object) -> object:
+    if isinstance(value, str):
+        if not is_pattern(value):
+            refuse("one string is a pattern and begins with ^", 'write names as a list: topics = ["orders"]')
+        return (value,)
+    return _list(value)
+
+
+def _topic(value: str) -> str:
+    if is_pattern(value):
+        if re.search(r"\(\?[=!<]", value):
+            refuse(
+                "Kafka's patterns know no look-ahead and no look-behind",
+                "write a pattern that says what to read; keep the dead letters out by their name",
+            )
+        try:
+            compile_pattern(value)
+        except re.error as error:
+            refuse(
+                f"not a regular expression: {error.msg}",
+                'write one such as "^orders\\\\..*" (backslashes doubled, or in single quotes)',
+            )
+        return value
+    return kafka_name(value)
+
+
+def kafka_name(value: str) -> str:
+    """Return ``value`` if Kafka takes it as a name; raise ``PydanticCustomError`` if not."""
+    if not KAFKA_NAME.fullmatch(value) or value in {".", ".."}:
+        refuse("not a name Kafka takes", "use letters, digits, '.', '_' and '-' only")
+    if len(value) > KAFKA_NAME_LENGTH:
+        refuse(f"longer than {KAFKA_NAME_LENGTH} characters", "shorten it")
+    return value
+
+
+def _reference(value: str) -> str:
+    if value and not _REFERENCE.fullmatch(value):
+        refuse("not of the form module:attribute", 'write it as you would import it: "shop.orders:process"')
+    return value
+
+
+def _exception(value: str) -> str:
+    if not _REFERENCE.fullmatch(value):
+        refuse("not of the form module:Class", 'write "shop.errors:Invalid", or "builtins:ValueError"')
+    return value
+
+
+def _plugin(value: str) -> str:
+    if not _PLUGIN.fullmatch(value):
+        refuse(
+            "not the name of a plugin",
+            'write an installed name ("dlq_file"), a module of plugins/, or "module:attribute"',
+        )
+    return value
+
+
+def _template(value: str) -> str:
+    rest = value.replace("{topic}", "")
+    if "{" in rest or "}" in rest:
+        refuse("the only placeholder is {topic}", 'write "{topic}.dlq", or one topic\'s name')
+    kafka_name(value.replace("{topic}", "t"))
+    return value
+
+
+def _workers(value: object) -> object:
+    if isinstance(value, dict):
+        refuse("a range of workers is not supported", "write one number: workers = 4")
+    if isinstance(value, int) and not isinstance(value, bool) and value < 1:
+        refuse("a group needs at least 1 worker", "remove the group, or set enabled = false")
+    return value
+
+
+_DURATION_SCHEMA: dict[str, Any] = {"type": "string", "pattern": r"^( *\d+(\.\d+)?(ms|s|m|h|d))+ *$"}
+_SIZE_SCHEMA: dict[str, Any] = {"type": "string", "pattern": r"^\d+(\.\d+)? ?(B|[kMG]B|[KMG]iB)$"}
+_NAMES_SCHEMA: dict[str, Any] = {"type": "array", "items": {"type": "string"}}
+_OWN_KEYS: dict[str, Any] = {
+    "type": ["string", "integer", "number", "boolean", "object"]
+}  # objects: keys without quotes
+
+Duration = Annotated[
+    float, BeforeValidator(_seconds), PlainSerializer(duration_text, return_type=str), WithJsonSchema(_DURATION_SCHEMA)
+]
+Timeout = Annotated[Duration, AfterValidator(_above_zero)]
+Size = Annotated[
+    int,
+    BeforeValidator(_bytes),
+    Field(ge=1024),
+    PlainSerializer(size_text, return_type=str),
+    WithJsonSchema(_SIZE_SCHEMA),
+]
+Share = Annotated[float, Field(ge=0, le=1)]
+Factor = Annotated[float, Field(ge=1, le=100)]
+Plugin = Annotated[str, AfterValidator(_plugin)]
+Name = Annotated[str, AfterValidator(lambda value: value and kafka_name(value))]
+OptionalPlugin = Annotated[str, AfterValidator(lambda value: value and _plugin(value))]
+Plugins = Annotated[tuple[Plugin, ...], BeforeValidator(_list), WithJsonSchema(_NAMES_SCHEMA)]
+Exceptions = Annotated[
+    tuple[Annotated[str, AfterValidator(_exception)], ...], BeforeValidator(_list), WithJsonSchema(_NAMES_SCHEMA)
+]
+Topics = Annotated[
+    tuple[Annotated[str, AfterValidator(_topic)], ...],
+    BeforeValidator(_topics),
+    Field(min_length=1),
+    WithJsonSchema({"anyOf": [{**_NAMES_SCHEMA, "minItems": 1}, {"type": "string", "pattern": r"^\^"}]}),
+]
+Handler = Annotated[str, AfterValidator(_reference)]
+TopicTemplate = Annotated[str, AfterValidator(_template)]
+Workers = Annotated[int, BeforeValidator(_workers), Field(ge=1, le=1024)]
+KafkaTable = Annotated[dict[str, Any], WithJsonSchema({"type": "object", "additionalProperties": _OWN_KEYS})]

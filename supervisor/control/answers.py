@@ -1,0 +1,37 @@
+"""What the control API answers besides ``core.snapshot.Snapshot``; JSON through ``core.jsonable``."""
+
+from dataclasses import dataclass
+
+from supervisor.core.events import Event
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """An action that was taken on: ``slots`` (``group/slot``) are concerned, the snapshot shows what becomes of it."""
+
+    text: str
+    slots: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EventEntry:
+    """An event and its place in the supervisor's memory; ``seq`` grows by one per event from 1."""
+
+    seq: int
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """Events after the ``since`` that was asked for. ``dropped`` were forgotten before anybody asked."""
+
+    entries: tuple[EventEntry, ...]
+    dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why nothing was done, and what to do instead."""
+
+    error: str
+    help: str = ""

@@ -1,0 +1,145 @@
+"""Ask a running supervisor over its control socket; for the command line, tests and scripts.
+
+Standard library only, so that ``supervisor status`` starts fast. Every call blocks for at most ``timeout``
+seconds per read or write of the socket.
+"""
+
+import http.client
+import json
+import socket
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlencode
+
+from supervisor.control.answers import Accepted, EventPage
+from supervisor.core.jsonable import from_json
+from supervisor.core.snapshot import Snapshot
+from supervisor.core.spec import End
+
+OK = 200
+ACCEPTED = 202
+FORBIDDEN = 403
+MAX_ANSWER = 64 << 20
+
+T = TypeVar("T")
+
+
+class ControlError(Exception):
+    """A supervisor could not be asked, or said no; the text is one clear line."""
+
+
+class NotRunning(ControlError):  # noqa: N818 - the field's word for it
+    """Nothing listens on the control socket."""
+
+
+class NotAllowed(ControlError):  # noqa: N818 - same
+    """The supervisor runs as somebody else, who alone (and root) may ask it."""
+
+
+class Refused(ControlError):  # noqa: N818 - same
+    """The supervisor answered no, or did not answer as expected; ``help`` says what to do when that is known."""
+
+    def __init__(self, text: str, help_: str = "") -> None:
+        super().__init__(text)
+        self.help = help_
+
+
+class ControlClient:
+    """A client of one supervisor; each call is one connection, so a restarted supervisor is no problem."""
+
+    def __init__(self, socket_path: Path | str, *, timeout: float = 10.0) -> None:
+        self.socket_path = str(socket_path)
+        self.timeout = timeout
+
+    def status(self) -> Snapshot:
+        """Return what the supervisor sees now."""
+        return self._ask(Snapshot, "GET", "/v1/status")
+
+    def events(self, since: int = 0) -> EventPage:
+        """Return the events after number ``since`` that the supervisor still remembers."""
+        return self._ask(EventPage, "GET", "/v1/events?" + urlencode({"since": since}))
+
+    def stop(self, target: str | None = None, *, end: End | str = End.LEAVE) -> Accepted:
+        """Stop a group or slot; without a target the whole supervisor. Returns when the stop has begun."""
+        return self._act("stop", {"target": target, "end": str(end)})
+
+    def start(self, target: str | None = None) -> Accepted:
+        """Start what is stopped, waits, or was given up."""
+        return self._act("start", {"target": target})
+
+    def restart(self, target: str | None = None) -> Accepted:
+        """Restart with the same member identities; not counted as a failure."""
+        return self._act("restart", {"target": target})
+
+    def hold(self, target: str) -> Accepted:
+        """Keep the slots down when their processes next end; ``start`` takes it back."""
+        return self._act("hold", {"target": target})
+
+    def _act(self, verb: str, body: dict[str, str | None]) -> Accepted:
+        return self._ask(Accepted, "POST", f"/v1/{verb}", body=body)
+
+    def _ask(self, cls: type[T], method: str, path: str, *, body: dict[str, str | None] | None = None) -> T:
+        connection = _UnixConnection(self.socket_path, timeout=self.timeout)
+        try:
+            status, answer = _exchange(connection, method, path, body=body)
+        except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError) as error:
+            message = f"no supervisor is running here (nothing listens on {self.socket_path})"
+            raise NotRunning(message) from error
+        except PermissionError as error:
+            message = f"not allowed: {self.socket_path} belongs to another user"
+            raise NotAllowed(message) from error
+        except TimeoutError as error:
+            message = f"the supervisor did not answer within {self.timeout:g} s"
+            raise Refused(message) from error
+        except (OSError, http.client.HTTPException) as error:
+            message = f"the supervisor broke off: {type(error).__name__}: {error}"
+            raise Refused(message) from error
+        finally:
+            connection.close()
+        data = _judge(status, answer)
+        try:
+            return from_json(cls, data)
+        except ValueError as error:
+            message = f"the supervisor speaks another version than this command: {error}"
+            raise Refused(message, "restart the supervisor with the version installed here") from error
+
+
+def _judge(status: int, answer: bytes) -> Any:  # noqa: ANN401 - JSON
+    try:
+        data = json.loads(answer)
+    except ValueError as error:
+        message = f"the supervisor answered {status} with what is no JSON"
+        raise Refused(message) from error
+    if status in (OK, ACCEPTED):
+        return data
+    refusal = data if isinstance(data, dict) else {}
+    text = str(refusal.get("error") or f"the supervisor answered {status}")
+    if status == FORBIDDEN:
+        raise NotAllowed(text)
+    raise Refused(text, str(refusal.get("help", "")))
+
+
+def _exchange(
+    connection: http.client.HTTPConnection, method: str, path: str, *, body: dict[str, str | None] | None
+) -> tuple[int, bytes]:
+    payload = None if body is None else json.dumps(body).encode()
+    connection.request(method, path, payload, {"Content-Type": "application/json", "Connection": "close"})
+    response = connection.getresponse()
+    return response.status, response.read(MAX_ANSWER)
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, socket_path: str, *, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._socket_path = socket_path
+        self._timeout = timeout
+
+    def connect(self) -> None:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.settimeout(self._timeout)
+            connection.connect(self._socket_path)
+        except BaseException:
+            connection.close()
+            raise
+        self.sock = connection

@@ -1,0 +1,40 @@
+"""What may be asked of a running supervisor; anything else in a request is refused."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from supervisor.core.spec import End
+
+Target = Annotated[str, Field(min_length=1, max_length=300, description='"group" or "group/slot"')]
+
+
+class Request(BaseModel):
+    """The body of an action: no key that is not listed, no guessing of types."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Stop(Request):
+    """Stop a slot, a group, or (no target) the whole supervisor."""
+
+    target: Target | None = None
+    end: End = End.LEAVE
+
+
+class Start(Request):
+    """Start what is stopped, waits in backoff, or was given up; no target means every group."""
+
+    target: Target | None = None
+
+
+class Restart(Request):
+    """End with ``keep`` and start again at once; no target means every group."""
+
+    target: Target | None = None
+
+
+class Hold(Request):
+    """Stay down when the slot's process next ends."""
+
+    target: Target

@@ -1,0 +1,75 @@
+"""How processes end: the exit codes this project promises, and what a death is called."""
+
+from enum import IntEnum, StrEnum
+from signal import Signals
+
+
+class ExitCode(IntEnum):
+    """Exit codes of worker processes and of the ``supervisor`` command.
+
+    Numbers follow sysexits(3) where it has one of the same meaning. ``docs/exit-codes.md`` lists them.
+    """
+
+    OK = 0
+    FAILURE = 1
+    USAGE = 2
+    NOT_RUNNING = 3
+    NOT_ALLOWED = 4
+    ENGINE = 70
+    KAFKA_FATAL = 71
+    ALREADY_RUNNING = 73
+    RECYCLE = 75
+    FENCED = 76
+    CONFIG = 78
+
+
+class ExitClass(StrEnum):
+    """What the death of a worker was; the restart policy and every event speak of these."""
+
+    REQUESTED = "requested"
+    RECYCLE = "recycle"
+    CLEAN = "clean"
+    CONFIG = "config"
+    STARTUP = "startup"
+    CRASH = "crash"
+    SIGNAL = "signal"
+    OOM = "oom"
+    HUNG = "hung"
+    FENCED = "fenced"
+
+
+def classify(status: int, *, was_ready: bool, stop_requested: bool, hung: bool = False) -> ExitClass:
+    """Name a death by its wait status (negative: the signal's number, as ``subprocess`` has it).
+
+    A hang outranks the signal that ended it, and a stop that was asked for outranks whatever code the
+    worker left with: neither says anything about the health of the program. What a worker says of
+    itself (config, fenced) outranks that it had not been ready yet.
+    """
+    if hung:
+        return ExitClass.HUNG
+    if status == ExitCode.CONFIG:
+        return ExitClass.CONFIG
+    if status == ExitCode.FENCED:
+        return ExitClass.FENCED
+    if stop_requested:
+        return ExitClass.REQUESTED
+    if status == ExitCode.RECYCLE:
+        return ExitClass.RECYCLE
+    if not was_ready:
+        return ExitClass.STARTUP
+    if status == ExitCode.OK:
+        return ExitClass.CLEAN
+    return ExitClass.SIGNAL if status < 0 else ExitClass.CRASH
+
+
+def describe(status: int) -> str:
+    """Return a wait status in words: ``SIGSEGV``, ``exit code 70 (engine)``."""
+    if status < 0:
+        try:
+            return Signals(-status).name
+        except ValueError:
+            return f"signal {-status}"
+    try:
+        return f"exit code {status} ({ExitCode(status).name.lower().replace('_', ' ')})"
+    except ValueError:
+        return f"exit code {status}"

@@ -1,0 +1,71 @@
+"""The small versioned JSON frames that processes talk in, one per line over a stream socketpair.
+
+| type | from → to | members |
+|---|---|---|
+| ``spec`` | parent → worker, notifier; first frame | ``spec``: see ``core.spec`` |
+| ``stop`` | parent → worker, notifier | ``end``: ``keep`` or ``leave``; ``timeout``: seconds to drain |
+| ``alert`` | parent → notifier | ``event``: a ``core.events.Event`` |
+| ``hello`` | worker → parent | ``pid``; the slot's lock is held from here on |
+| ``ready`` | worker, notifier → parent | handler and plugins are loaded, the poll loop turns |
+| ``assigned`` | worker → parent | ``partitions``: all owned now, ``[[topic, partition], ...]``; first: *joined* |
+| ``stats`` | worker → parent, each second | ``stats``: a ``core.snapshot.WorkerStats`` |
+| ``event`` | worker, notifier → parent | ``name``, ``severity``, ``text``, ``fields`` |
+| ``bye`` | worker → parent, last | ``code``: the exit code that follows; ``reason`` in a line |
+"""
+
+import json
+from typing import Any
+
+VERSION = 1
+MAX_FRAME = 1 << 20
+
+Frame = dict[str, Any]
+
+
+class FrameError(ValueError):
+    """The peer sent what is no frame; the connection is of no use any more."""
+
+
+def encode(kind: str, **members: object) -> bytes:
+    """Return one frame as bytes, newline included; raise ``FrameError`` above ``MAX_FRAME`` bytes."""
+    line = json.dumps({"v": VERSION, "type": kind, **members}, separators=(",", ":")).encode() + b"\n"
+    if len(line) > MAX_FRAME:
+        message = f"a {kind!r} frame of {len(line)} bytes is over the limit of {MAX_FRAME}"
+        raise FrameError(message)
+    return line
+
+
+class FrameReader:
+    """Turn the bytes of a stream into frames; keeps the unfinished rest between calls."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """Return the frames that ``data`` completed; raise ``FrameError`` on anything that is none.
+
+        Frames of a type the caller does not know are the caller's to ignore (a newer peer); another
+        version is refused here.
+        """
+        self._rest += data
+        *lines, rest = bytes(self._rest).split(b"\n")
+        if len(rest) > MAX_FRAME or any(len(line) > MAX_FRAME for line in lines):
+            message = f"a frame is over the limit of {MAX_FRAME} bytes"
+            raise FrameError(message)
+        self._rest = bytearray(rest)
+        return [_parse(line) for line in lines]
+
+
+def _parse(line: bytes) -> Frame:
+    try:
+        frame = json.loads(line)
+    except ValueError as error:
+        message = f"not JSON: {error}"
+        raise FrameError(message) from error
+    if not isinstance(frame, dict) or not isinstance(frame.get("type"), str):
+        message = "not an object with a type"
+        raise FrameError(message)
+    if frame.get("v") != VERSION:
+        message = f"frame version {frame.get('v')!r}, this process speaks {VERSION}"
+        raise FrameError(message)
+    return frame

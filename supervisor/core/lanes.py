@@ -1,0 +1,230 @@
+"""Lanes: the queues that keep order (P2). One record of a lane is worked at a time; lanes do not wait for each other.
+
+A lane is (topic, partition, key), or just a partition, or a single record: what ``ordering`` asks for is
+in the name the caller gives. The head of a lane stays in it while it is worked, waits for a retry or for a
+dead letter's confirmation; so everything queued, busy, waiting or blocked is counted in one place.
+
+Handler threads *pull*: nothing is submitted per record, and a lane is handed out whole.
+"""
+
+import heapq
+from collections import deque
+from collections.abc import Collection, Hashable, Sequence
+from enum import Enum, auto
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+Place = tuple[str, int]
+
+
+class LaneState(Enum):
+    """Where a lane is. ``READY`` lanes are in line, ``BUSY`` ones belong to a thread."""
+
+    READY = auto()
+    BUSY = auto()
+    WAITING = auto()
+    BLOCKED = auto()
+
+
+class Lane(Generic[T]):
+    """One lane. ``attempt``, ``failed_at`` and ``letter`` are of its head record; ``due`` counts only while ``WAITING``.
+
+    ``taken`` is how many records its thread has in hand: one, or a batch. ``solo`` is how many at its front
+    failed in a batch and are to be worked one by one.
+    """
+
+    __slots__ = ("attempt", "due", "failed_at", "items", "letter", "name", "place", "solo", "state", "taken")
+
+    def __init__(self, name: Hashable, place: Place) -> None:
+        self.name = name
+        self.place = place
+        self.items: deque[tuple[T, int]] = deque()
+        self.state = LaneState.READY
+        self.due = 0.0
+        self.taken = 1
+        self.solo = 0
+        self.fresh_head()
+
+    @property
+    def head(self) -> T:
+        """The record to work next."""
+        return self.items[0][0]
+
+    def fresh_head(self) -> None:
+        """Forget what was known of the last head."""
+        self.attempt = 2 if self.solo else 1
+        self.failed_at: float | None = None
+        self.letter: object | None = None
+
+
+class Lanes(Generic[T]):
+    """All lanes of one worker. Not thread-safe: the engine's mutex guards it."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[Hashable, Lane[T]] = {}
+        self._ready: deque[Lane[T]] = deque()
+        self._timers: list[tuple[float, int, Lane[T]]] = []
+        self._ticket = 0
+        self._held: dict[Place, int] = {}
+        self.count = 0
+        """Records in all lanes, those being worked included."""
+        self.size = 0
+        """Their bytes, as the caller gave them."""
+        self.busy = 0
+        """Lanes that belong to a thread."""
+        self.blocked = 0
+        """Lanes whose head waits for a confirmation."""
+
+    def held(self, place: Place) -> int:
+        """Return how many records of a partition are in lanes, whoever owns the partition now."""
+        return self._held.get(place, 0)
+
+    def add(self, name: Hashable, place: Place, item: T, *, size: int) -> Lane[T]:
+        """Put a record at the end of the lane ``name``."""
+        lane = self._lanes.get(name)
+        if lane is None:
+            lane = self._lanes[name] = Lane(name, place)
+            self._ready.append(lane)
+        lane.items.append((item, size))
+        self._held[place] = self._held.get(place, 0) + 1
+        self.count += 1
+        self.size += size
+        return lane
+
+    def adopt(self, name: Hashable, place: Place, item: T, *, size: int) -> Lane[T]:
+        """Make a lane whose head a thread is working already; the lane must be empty (serial work that was cut short)."""
+        lane = self.add(name, place, item, size=size)
+        if lane.state is not LaneState.READY or len(lane.items) != 1:
+            message = f"lane {name!r} was in use while serial work ran on it"
+            raise RuntimeError(message)
+        self._ready.remove(lane)
+        lane.state = LaneState.BUSY
+        self.busy += 1
+        return lane
+
+    @property
+    def ready(self) -> int:
+        """How many lanes could be taken at once, timers aside."""
+        return len(self._ready)
+
+    def next_due(self) -> float | None:
+        """Return when the next waiting lane is due."""
+        self._drop_stale_timers()
+        return self._timers[0][0] if self._timers else None
+
+    def take(self, *, now: float) -> Lane[T] | None:
+        """Hand out the lane that has been ready longest; it is the caller's until one of the methods below."""
+        self._drop_stale_timers()
+        while self._timers and self._timers[0][0] <= now:
+            lane = heapq.heappop(self._timers)[2]
+            lane.state = LaneState.READY
+            self._ready.append(lane)
+            self._drop_stale_timers()
+        if not self._ready:
+            return None
+        lane = self._ready.popleft()
+        lane.state = LaneState.BUSY
+        self.busy += 1
+        return lane
+
+    def settle_head(self, lane: Lane[T]) -> None:
+        """Remove the head of a busy lane; the lane stays the caller's."""
+        _, size = lane.items.popleft()
+        self._forget(lane.place, size)
+        lane.solo = max(0, lane.solo - 1)
+        lane.taken = 1
+        lane.fresh_head()
+
+    def settle_batch(self, lane: Lane[T], settled: Sequence[bool]) -> None:
+        """Remove what is settled of the records in hand; the others stay in front, in order, to be worked alone."""
+        kept = []
+        for done in settled:
+            entry = lane.items.popleft()
+            if done:
+                self._forget(lane.place, entry[1])
+            else:
+                kept.append(entry)
+        lane.items.extendleft(reversed(kept))
+        lane.taken = 1
+        lane.solo = len(kept)
+        lane.attempt = 1
+
+    def give_back(self, lane: Lane[T]) -> None:
+        """End a busy lane's turn: to the end of the line when it holds more, away when it is empty."""
+        self.busy -= 1
+        self._requeue(lane)
+
+    def wait(self, lane: Lane[T], *, due: float) -> None:
+        """Let a busy lane wait until ``due`` with its head in place; other lanes go on."""
+        self.busy -= 1
+        lane.state = LaneState.WAITING
+        lane.due = due
+        self._ticket += 1
+        heapq.heappush(self._timers, (due, self._ticket, lane))
+
+    def block(self, lane: Lane[T]) -> None:
+        """Let a busy lane wait for a confirmation, with no time set."""
+        self.busy -= 1
+        self.blocked += 1
+        lane.state = LaneState.BLOCKED
+
+    def unblock(self, lane: Lane[T]) -> None:
+        """Make a blocked lane the caller's again."""
+        self.blocked -= 1
+        self.busy += 1
+        lane.state = LaneState.BUSY
+
+    def purge(self, places: Collection[Place]) -> int:
+        """Forget partitions' records but those in a handler or awaiting a confirmation; return how many went.
+
+        What stays is the heads of busy and blocked lanes. Their lanes keep their names, so that a record of
+        the same key, delivered again after the partition came back, still waits for them.
+        """
+        gone = 0
+        for lane in [lane for lane in self._lanes.values() if lane.place in places]:
+            keep = lane.taken if lane.state in (LaneState.BUSY, LaneState.BLOCKED) else 0
+            while len(lane.items) > keep:
+                _, size = lane.items.pop()
+                self._forget(lane.place, size)
+                gone += 1
+            if not lane.items:
+                if lane.state is LaneState.READY:
+                    self._ready.remove(lane)
+                del self._lanes[lane.name]
+        return gone
+
+    def working(self, places: Collection[Place]) -> int:
+        """Return how many lanes of these partitions are busy or blocked."""
+        busy = (LaneState.BUSY, LaneState.BLOCKED)
+        return sum(1 for lane in self._lanes.values() if lane.place in places and lane.state in busy)
+
+    def waiting(self) -> int:
+        """Return how many lanes wait for a retry."""
+        return sum(1 for timer in self._timers if _timer_holds(timer))
+
+    def _requeue(self, lane: Lane[T]) -> None:
+        if lane.items:
+            lane.state = LaneState.READY
+            self._ready.append(lane)
+        else:
+            del self._lanes[lane.name]
+
+    def _forget(self, place: Place, size: int) -> None:
+        self.count -= 1
+        self.size -= size
+        left = self._held[place] - 1
+        if left:
+            self._held[place] = left
+        else:
+            del self._held[place]
+
+    def _drop_stale_timers(self) -> None:
+        timers = self._timers
+        while timers and not _timer_holds(timers[0]):
+            heapq.heappop(timers)
+
+
+def _timer_holds(timer: tuple[float, int, Lane[T]]) -> bool:
+    """Tell whether a timer is still its lane's own: purged lanes leave theirs behind."""
+    due, _, lane = timer
+    return lane.state is LaneState.WAITING and lane.due == due and bool(lane.items)

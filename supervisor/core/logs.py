@@ -1,0 +1,53 @@
+"""How log lines look, in every process: a constant event name, then fields; text for people, JSON for machines."""
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+
+class EventFormatter(logging.Formatter):
+    """Format one record per line as text or JSON; ``identity`` (group, slot, incarnation ...) stands on every line.
+
+    Fields come from ``extra={"fields": {...}}``. Callers never put record values or secrets there (P10).
+    """
+
+    def __init__(self, style: str, identity: Mapping[str, Any]) -> None:
+        super().__init__()
+        self._json = style == "json"
+        self._identity = dict(identity)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line; a traceback follows it in text, and is a member in JSON."""
+        fields: Mapping[str, Any] = getattr(record, "fields", {})
+        stack = self.formatException(record.exc_info) if record.exc_info else ""
+        if self._json:
+            line = {
+                "at": round(record.created, 3),
+                "level": record.levelname.lower(),
+                "event": record.getMessage(),
+                "logger": record.name,
+                **self._identity,
+                **fields,
+            }
+            return json.dumps(line | ({"stack": stack} if stack else {}), default=str)
+        stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
+        head = f"{stamp}.{int(record.msecs):03d} {record.levelname:<8}"
+        pairs = [f"{key}={_plain(value)}" for key, value in (*self._identity.items(), *fields.items())]
+        text = " ".join([head, record.getMessage(), *pairs])
+        return f"{text}\n{stack}" if stack else text
+
+
+def _plain(value: Any) -> str:  # noqa: ANN401 - a field is whatever the caller logs
+    text = f"{value:.3f}" if isinstance(value, float) else str(value)
+    return json.dumps(text) if " " in text or not text else text
+
+
+def set_up_logging(style: str, level: str, identity: Mapping[str, Any]) -> None:
+    """Send every logger of this process to its stderr; under systemd that is the journal."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(EventFormatter(style, identity))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())

@@ -1,0 +1,100 @@
+"""Is a worker alive? Judged by what its board shows from one look to the next. Pure.
+
+Alive means progress: the poll loop's tick moves, and no record stays in its handler beyond its time. All
+times are the watcher's own: a value is as old as the first look that showed it. When the watcher itself
+stood still (a suspended machine, a stopped process) that gap counts for nobody.
+"""
+
+from dataclasses import dataclass, replace
+
+from supervisor.core.board import Board, InFlight, Wait
+from supervisor.core.durations import format_duration
+
+STALL = 5.0
+"""Looks that are further apart than this (seconds) mean that the watcher stood still."""
+
+Work = tuple[str, int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a worker counts as hung (seconds)."""
+
+    handler_timeout: float
+    tick_timeout: float = 30.0
+    idle_timeout: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What was seen of one incarnation; ``work`` holds since when each cell shows the same record."""
+
+    looked_at: float
+    tick: int = 0
+    tick_since: float = 0.0
+    settled: int = 0
+    settled_since: float = 0.0
+    work: tuple[tuple[int, Work, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """``hung`` says what stands still, else it is empty. ``healthy``: progresses, or waits for a stated reason."""
+
+    hung: str
+    healthy: bool
+    oldest: float = 0.0
+
+
+def look(seen: Progress | None, board: Board, limits: Limits, *, now: float) -> tuple[Progress, Verdict]:
+    """Compare ``board`` with what was seen before; ``None`` begins with a new incarnation."""
+    if seen is None:
+        seen = Progress(now, board.tick_ns, now, board.settled, now)
+    if now - seen.looked_at > STALL:
+        seen = _forgive(seen, now - seen.looked_at)
+    before = {(cell, work): since for cell, work, since in seen.work}
+    work = []
+    for record in board.in_flight:
+        key = (record.topic, record.partition, record.offset, record.sequence, record.attempt)
+        work.append((record.cell, key, before.get((record.cell, key), now)))
+    progress = Progress(
+        looked_at=now,
+        tick=board.tick_ns,
+        tick_since=seen.tick_since if board.tick_ns == seen.tick else now,
+        settled=board.settled,
+        settled_since=seen.settled_since if board.settled == seen.settled else now,
+        work=tuple(work),
+    )
+    return progress, _judge(progress, board, limits, now=now)
+
+
+def coordinates(record: InFlight) -> str:
+    """Return a record's place as people write it: ``orders/1@812``, a batch ``orders/1@812-900``."""
+    last = f"-{record.last_offset}" if record.last_offset > record.offset else ""
+    return f"{record.topic}/{record.partition}@{record.offset}{last}"
+
+
+def _forgive(seen: Progress, gap: float) -> Progress:
+    return replace(
+        seen,
+        tick_since=seen.tick_since + gap,
+        settled_since=seen.settled_since + gap,
+        work=tuple((cell, key, since + gap) for cell, key, since in seen.work),
+    )
+
+
+def _judge(progress: Progress, board: Board, limits: Limits, *, now: float) -> Verdict:
+    ages = {cell: now - since for cell, _, since in progress.work}
+    oldest = max(ages.values(), default=0.0)
+    for record in board.in_flight:
+        if ages[record.cell] > limits.handler_timeout:
+            text = f"{coordinates(record)} is in its handler for {format_duration(ages[record.cell])}"
+            return Verdict(
+                f"{text}, allowed are {format_duration(limits.handler_timeout)}", healthy=False, oldest=oldest
+            )
+    if now - progress.tick_since > limits.tick_timeout:
+        text = f"the poll loop stands still for {format_duration(now - progress.tick_since)}"
+        return Verdict(text, healthy=False, oldest=oldest)
+    is_idle = board.wait is Wait.NONE and not board.in_flight
+    healthy = not is_idle or now - progress.settled_since <= limits.idle_timeout
+    return Verdict("", healthy=healthy, oldest=oldest)

@@ -1,0 +1,93 @@
+"""What people and machines see of a running supervisor; values only, JSON through ``core.jsonable``."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class SlotState(StrEnum):
+    """States of a slot (quarantine is a state of records, not of slots)."""
+
+    STOPPED = "stopped"
+    STARTING = "starting"
+    RUNNING = "running"
+    DRAINING = "draining"
+    LEAVING = "leaving"
+    BACKOFF = "backoff"
+    FATAL = "fatal"
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionStats:
+    """One owned partition: ``committed`` is the newest offset whose commit was confirmed, -1 before the first."""
+
+    topic: str
+    partition: int
+    committed: int
+    lag: int | None
+    gap: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStats:
+    """Counters (since the incarnation began) and gauges of one worker, measured by itself.
+
+    ``settled`` counts records that need no more work: processed, dead-lettered or dropped. ``lag`` is of
+    the owned partitions, ``None`` while unknown. ``oldest`` is the age in seconds of the oldest record
+    delivered but not settled. ``waits`` says why nothing moves, in the words of ``core.board.Wait``.
+    """
+
+    settled: int = 0
+    failed_attempts: int = 0
+    dead_lettered: int = 0
+    dropped: int = 0
+    in_flight: int = 0
+    queued: int = 0
+    queued_bytes: int = 0
+    oldest: float = 0.0
+    lag: int | None = None
+    commits: int = 0
+    commit_errors: dict[str, int] = field(default_factory=dict)
+    waits: str = ""
+    partitions: tuple[PartitionStats, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SlotSnapshot:
+    """One slot. Readings that cannot be taken are ``None``, never zero. ``reason`` says why it is in its state."""
+
+    group: str
+    slot: int
+    state: SlotState
+    pid: int | None = None
+    uptime: float | None = None
+    incarnation: int = 0
+    restarts: int = 0
+    joined: bool = False
+    reason: str = ""
+    next_start_in: float | None = None
+    records_per_s: float | None = None
+    rss_bytes: int | None = None
+    cpu_percent: float | None = None
+    stats: WorkerStats | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSnapshot:
+    """One configured group and its slots."""
+
+    name: str
+    topics: tuple[str, ...]
+    workers: int
+    slots: tuple[SlotSnapshot, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The whole supervisor at one moment. ``at`` is wall time in seconds since the epoch."""
+
+    supervisor: str
+    version: str
+    pid: int
+    at: float
+    uptime: float
+    groups: tuple[GroupSnapshot, ...]

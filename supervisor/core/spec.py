@@ -1,0 +1,148 @@
+"""What a child process is told to be: made from the config by the parent, sent as its first frame.
+
+Every value is resolved: secrets are in clear (the frame goes over a socketpair, never through argv or
+the environment), durations are seconds, paths absolute.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from supervisor.core.backoff import Backoff
+
+
+class Mode(StrEnum):
+    """What an incarnation is for: to work, or only to leave the group in a dead one's name."""
+
+    WORK = "work"
+    LEAVE = "leave"
+
+
+class End(StrEnum):
+    """The two ways to end: stay a member of the group (a restart will follow), or leave it."""
+
+    KEEP = "keep"
+    LEAVE = "leave"
+
+
+class Ordering(StrEnum):
+    """Which records wait for each other (P2)."""
+
+    PARTITION = "partition"
+    KEY = "key"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class PluginSpec:
+    """One plugin to load: ``target`` is ``module:attr``, an entry point's name, or a file of the plugins folder."""
+
+    target: str
+    options: dict[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PluginsSpec:
+    """Plugins, and where they are looked for: extra entries of ``sys.path`` (the config's folder, its ``plugins/``)."""
+
+    plugins: tuple[PluginSpec, ...] = ()
+    search_path: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RetrySpec:
+    """When a failed record is tried again. ``permanent`` names exception classes (``module:Class``) never retried."""
+
+    attempts: int
+    backoff: Backoff
+    permanent: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterSpec:
+    """Where records go that failed for good. ``topic`` may hold ``{topic}``; ``timeout`` bounds one try to write."""
+
+    sink: str
+    fallback: str
+    topic: str
+    timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class CommitSpec:
+    """``mode`` is ``manual`` (by ``count`` records and ``interval`` seconds) or ``automatic`` (librdkafka's timer)."""
+
+    mode: str
+    count: int
+    interval: float
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSpec:
+    """How many records one ``process_batch`` call gets at most, and how long it may wait for them (seconds)."""
+
+    size: int
+    age: float
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSpec:
+    """All that a worker needs to know of its group."""
+
+    name: str
+    topics: tuple[str, ...]
+    handler: str
+    plugins: PluginsSpec
+    ordering: Ordering
+    concurrency: int
+    protocol: str
+    handler_timeout: float
+    max_gap: int
+    queue_records: int
+    queue_bytes: int
+    revoke_timeout: float
+    retry: RetrySpec
+    dead_letters: DeadLetterSpec
+    commit: CommitSpec
+    batch: BatchSpec
+    kafka: dict[str, str | int | float | bool] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSpec:
+    """One incarnation of one slot."""
+
+    supervisor: str
+    group: GroupSpec
+    slot: int
+    incarnation: int
+    mode: Mode
+    parent_pid: int
+    state_dir: str
+    orphan_grace: float
+    log_format: str
+    log_level: str
+
+    @property
+    def instance_id(self) -> str:
+        """The static member id (KIP-345), the same for every incarnation of the slot."""
+        return f"{self.supervisor}-{self.group.name}-{self.slot}"
+
+    @property
+    def is_static(self) -> bool:
+        """Whether the member id outlives the process.
+
+        Classic groups only: a KIP-848 static id locks out its own replacement.
+        """
+        return self.group.protocol == "classic"
+
+
+@dataclass(frozen=True, slots=True)
+class NotifierSpec:
+    """What the notifier child is told: the alert plugins to run, and how to log."""
+
+    supervisor: str
+    plugins: PluginsSpec
+    parent_pid: int
+    log_format: str
+    log_level: str

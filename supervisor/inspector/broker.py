@@ -1,0 +1,85 @@
+"""Ask the cluster what a group will meet when it starts: broker, topics, permissions, the live group."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from supervisor.core.jsonable import from_json, to_json
+from supervisor.core.spec import GroupSpec
+from supervisor.inspector.findings import (
+    Finding,
+    Level,
+    check_dead_letters,
+    check_group,
+    check_topics,
+    check_workers,
+    dead_letter_topics,
+    read_topics,
+)
+from supervisor.kafka.admin import Admin, AdminError, TopicState
+
+TIMEOUT = 10.0
+CLIENT_ID = "supervisor-check"
+
+
+@dataclass(slots=True)
+class _Cluster:
+    """A cluster as one user sees it; groups with the same settings share it."""
+
+    admin: Admin | None = None
+    partitions: dict[str, int] = field(default_factory=dict)
+    creates: bool | None = None
+    problem: str = ""
+
+
+def inspect_broker(request: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return ``{"findings": [{"level", "group", "text", "help"}]}``.
+
+    ``request``: one ``GroupSpec`` per group, each with an additional member ``workers`` (its number of
+    workers on this host). Blocks for at most ``TIMEOUT`` seconds per step and cluster.
+    """
+    clusters: dict[str, _Cluster] = {}
+    findings: list[Finding] = []
+    for item in request:
+        spec = from_json(GroupSpec, item)
+        key = repr(sorted(spec.kafka.items()))
+        if key not in clusters:
+            clusters[key] = _look(spec)
+        cluster = clusters[key]
+        if cluster.admin is None:
+            help_ = 'is the broker up, and "bootstrap.servers" (and security settings) of [kafka] right?'
+            findings.append(Finding(Level.ERROR, spec.name, cluster.problem, help_))
+            continue
+        findings += _group(spec, int(item.get("workers") or 0), cluster, cluster.admin)
+    return {"findings": [to_json(finding) for finding in findings]}
+
+
+def _look(spec: GroupSpec) -> _Cluster:
+    where = spec.kafka.get("bootstrap.servers", "(no bootstrap.servers)")
+    began = time.monotonic()
+    try:
+        admin = Admin(spec.kafka, client_id=CLIENT_ID)
+        partitions = admin.partitions(TIMEOUT)
+    except AdminError as error:
+        tried = time.monotonic() - began
+        return _Cluster(problem=f"no answer from {where} within {tried:.1f} s: {error}")
+    return _Cluster(admin, partitions, admin.creates_topics(TIMEOUT))
+
+
+def _group(spec: GroupSpec, workers: int, cluster: _Cluster, admin: Admin) -> list[Finding]:
+    where = spec.kafka.get("bootstrap.servers", "")
+    findings = [Finding(Level.OK, spec.name, f"broker {where} answers")]
+    topics = read_topics(spec, cluster.partitions)
+    names = dict.fromkeys([*topics, *dead_letter_topics(spec, topics).values()])
+    states: dict[str, TopicState] = admin.topics(list(names), TIMEOUT)
+    # A pattern must not match what was only looked up as a dead-letter topic.
+    read = {name: state for name, state in states.items() if name in topics}
+    findings += check_topics(spec, read, cluster.partitions)
+    findings += check_dead_letters(spec, states, creates=cluster.creates)
+    findings += check_workers(spec, read, workers)
+    try:
+        findings += check_group(spec, admin.group(spec.name, TIMEOUT))
+    except AdminError as error:
+        help_ = f"give this user READ and DESCRIBE on group {spec.name!r}"
+        findings.append(Finding(Level.ERROR, spec.name, f"the consumer group cannot be looked at: {error}", help_))
+    return findings

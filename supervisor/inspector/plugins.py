@@ -1,0 +1,78 @@
+"""Load plugins and handlers the way workers and the notifier will, and say what is wrong with them."""
+
+from collections.abc import Iterable, Sequence
+from importlib.metadata import EntryPoint
+from typing import Any
+
+from supervisor.core.jsonable import from_json
+from supervisor.core.spec import PluginsSpec
+from supervisor.plugin.active import Active
+from supervisor.plugin.errors import PluginError, Problem
+from supervisor.plugin.importing import exception_types, import_object
+from supervisor.plugin.loader import implemented, installed, load
+
+NOTIFIER = "supervisor.alerts"
+
+
+def inspect_plugins(request: dict[str, Any]) -> dict[str, Any]:
+    """Return ``problems``, ``active`` (per group: hook to plugin names) and, if asked for, ``installed``.
+
+    ``request``: ``{"groups": {name: {"plugins": PluginsSpec, "handler": str, "sinks": [str],
+    "permanent": [str]}}, "notifier": PluginsSpec, "installed": bool}``; everything but ``plugins`` may be
+    left out. ``open()`` and hooks are not called. In the answer the notifier is ``supervisor.alerts``, with
+    an empty ``group`` in problems.
+    """
+    problems: list[dict[str, str]] = []
+    active: dict[str, dict[str, tuple[str, ...]]] = {}
+    for name, group in request.get("groups", {}).items():
+        spec = from_json(PluginsSpec, group["plugins"])
+        loaded, found = _load(spec, group.get("handler", ""), group=name, sinks=group.get("sinks", ()))
+        found += _permanent(group.get("permanent", ()), spec.search_path)
+        problems += [_json(name, problem) for problem in found]
+        active[name] = loaded.implementations if loaded else {}
+    if request.get("notifier"):
+        loaded, found = _load(from_json(PluginsSpec, request["notifier"]), "", group="", sinks=())
+        problems += [_json("", problem) for problem in found]
+        active[NOTIFIER] = loaded.implementations if loaded else {}
+    answer: dict[str, Any] = {"problems": problems, "active": active}
+    if request.get("installed"):
+        answer["installed"] = {name: _installed(point) for name, point in sorted(installed().items())}
+    return answer
+
+
+def _load(spec: PluginsSpec, handler: str, *, group: str, sinks: Iterable[str]) -> tuple[Active | None, list[Problem]]:
+    try:
+        return load(spec, handler, group=group, sinks=[sink for sink in sinks if sink]), []
+    except PluginError as error:
+        return None, list(error.problems)
+
+
+def _permanent(names: Iterable[str], search_path: Sequence[str]) -> list[Problem]:
+    try:
+        exception_types(names, search_path=search_path)
+    except PluginError as error:
+        return list(error.problems)
+    return []
+
+
+def _installed(point: EntryPoint) -> dict[str, Any]:
+    """Describe one installed plugin; its module is imported for that, here in the throwaway child."""
+    owner = point.dist
+    shown: dict[str, Any] = {
+        "target": point.value,
+        "distribution": owner.name if owner else "",
+        "version": owner.version if owner else "",
+        "hooks": [],
+        "about": "",
+        "problem": "",
+    }
+    try:
+        found = import_object(point.name, f"{point.module}:{point.attr}")
+    except PluginError as error:
+        return shown | {"problem": error.problems[0].text}
+    about = (found.__doc__ or "").strip().split("\n", 1)[0]
+    return shown | {"hooks": list(implemented(found)), "about": about}
+
+
+def _json(group: str, problem: Problem) -> dict[str, str]:
+    return {"group": group, "plugin": problem.plugin, "text": problem.text, "help": problem.help}

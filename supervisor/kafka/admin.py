@@ -1,0 +1,145 @@
+"""What a cluster says of topics, permissions and groups: an admin client in plain values.
+
+Every call blocks, up to the deadline it is given. A client dropped while its future is pending may never
+complete it: keep the ``Admin`` until its answers are there.
+"""
+
+import logging
+import re
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from confluent_kafka import ConsumerGroupState, KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AclOperation, AdminClient, ConfigResource, ResourceType
+
+from supervisor.kafka.settings import Value, client_settings
+
+T = TypeVar("T")
+_MISSING = {"UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC", "UNKNOWN_TOPIC_OR_PARTITION"}
+_MAX_REASONS = 3
+_STATE = re.compile(r" \(after \d+ms in state .*\)$")
+
+
+class AdminError(Exception):
+    """The cluster did not answer, or refused; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopicState:
+    """One topic. ``operations`` (``READ``, ``WRITE`` ...) is ``None`` where the broker does not tell."""
+
+    name: str
+    exists: bool
+    partitions: int = 0
+    operations: frozenset[str] | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupState:
+    """One consumer group. ``protocol`` is ``classic`` or ``consumer``; ``members`` are ``client id @ host``, sorted."""
+
+    name: str
+    members: tuple[str, ...]
+    protocol: str
+    assignor: str
+    operations: frozenset[str] | None
+
+
+class Admin:
+    """An admin client of its own connections. Any one thread."""
+
+    def __init__(self, kafka: Mapping[str, Value], *, client_id: str) -> None:
+        self._reasons: dict[str, None] = {}
+        settings = client_settings(kafka, client_id=client_id) | {"log_level": 0}
+        try:
+            config: dict[str, Any] = {**settings, "error_cb": self._note}
+            self._client = AdminClient(config, logger=logging.getLogger("librdkafka"))
+        except KafkaException as error:
+            raise AdminError(_words(error)) from error
+
+    def partitions(self, timeout: float) -> dict[str, int]:
+        """Return every topic that this user may see, with its partitions."""
+        try:
+            topics = self._client.list_topics(timeout=timeout).topics
+        except KafkaException as error:
+            self._client.poll(0.1)  # where the reasons come out
+            raise AdminError("; ".join(list(self._reasons)[-_MAX_REASONS:]) or _words(error)) from error
+        return {name: len(topic.partitions) for name, topic in topics.items()}
+
+    def topics(self, names: Sequence[str], timeout: float) -> dict[str, TopicState]:
+        """Return the state of each named topic and what this user may do with it."""
+        if not names:
+            return {}
+        deadline = time.monotonic() + timeout
+        collection = TopicCollection(list(names))
+        asked = self._client.describe_topics(collection, include_authorized_operations=True, request_timeout=timeout)
+        return {name: _topic(name, future, deadline) for name, future in asked.items()}
+
+    def group(self, name: str, timeout: float) -> GroupState:
+        """Return the state of a group; one that never was has no members."""
+        deadline = time.monotonic() + timeout
+        asked = self._client.describe_consumer_groups(
+            [name], include_authorized_operations=True, request_timeout=timeout
+        )
+        found = _result(asked[name], deadline)
+        if found.state in (ConsumerGroupState.DEAD, ConsumerGroupState.EMPTY):
+            return GroupState(name, (), "", "", _operations(found.authorized_operations))
+        return GroupState(
+            name,
+            members=tuple(sorted(f"{member.client_id} @ {member.host.lstrip('/')}" for member in found.members)),
+            protocol=found.type.name.lower(),
+            assignor=found.partition_assignor or "",
+            operations=_operations(found.authorized_operations),
+        )
+
+    def creates_topics(self, timeout: float) -> bool | None:
+        """Return whether the broker creates topics that are written to; ``None`` when it does not tell this user."""
+        deadline = time.monotonic() + timeout
+        try:
+            brokers = list(self._client.list_topics(timeout=timeout).brokers)
+            resource = ConfigResource(ResourceType.BROKER, str(brokers[0]))
+            asked = self._client.describe_configs([resource], request_timeout=timeout)
+            found = _result(asked[resource], deadline)
+        except (KafkaException, AdminError, IndexError):
+            return None
+        entry = found.get("auto.create.topics.enable")
+        return None if entry is None else entry.value == "true"
+
+    def _note(self, error: KafkaError) -> None:
+        if error.name() != "_ALL_BROKERS_DOWN":
+            self._reasons[_STATE.sub("", error.str())] = None
+
+
+def _topic(name: str, future: "Future[Any]", deadline: float) -> TopicState:
+    try:
+        found = future.result(max(0.0, deadline - time.monotonic()))
+    except KafkaException as error:
+        code = error.args[0].name()
+        return TopicState(name, exists=code not in _MISSING, error="" if code in _MISSING else _words(error))
+    except TimeoutError:
+        return TopicState(name, exists=True, error="no answer in time")
+    operations = _operations(found.authorized_operations)
+    return TopicState(name, exists=True, partitions=len(found.partitions), operations=operations)
+
+
+def _result(future: "Future[T]", deadline: float) -> T:
+    try:
+        return future.result(max(0.0, deadline - time.monotonic()))
+    except KafkaException as error:
+        raise AdminError(_words(error)) from error
+    except TimeoutError as error:
+        message = "no answer in time"
+        raise AdminError(message) from error
+
+
+def _operations(found: Sequence[AclOperation] | None) -> frozenset[str] | None:
+    return None if not found else frozenset(operation.name for operation in found)
+
+
+def _words(error: KafkaException) -> str:
+    reason = error.args[0]
+    return f"{reason.name()}: {reason.str()}" if isinstance(reason, KafkaError) else str(reason)

@@ -1,0 +1,171 @@
+"""A worker's consumer: chunks of records in, commits out, rebalances told as they happen.
+
+One thread at a time may use a ``Source`` (the holder of the baton); callbacks run inside ``poll`` and
+``close`` of that thread. Callbacks never raise: an exception inside ``consume()`` destroys records.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, cast
+
+import confluent_kafka
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from supervisor.kafka.settings import Settings
+from supervisor.plugin.types import Message
+
+Place = tuple[str, int]
+partition_of = confluent_kafka.Message.partition
+topic_of = confluent_kafka.Message.topic
+error_of = confluent_kafka.Message.error
+
+logger = logging.getLogger(__name__)
+
+
+class Listener(Protocol):
+    """What a source tells its owner, in the polling thread."""
+
+    def assigned(self, places: Sequence[Place]) -> None: ...  # noqa: D102
+    def revoked(self, places: Sequence[Place]) -> None: ...  # noqa: D102
+    def lost(self, places: Sequence[Place]) -> None: ...  # noqa: D102
+    def committed(self, results: Sequence[tuple[Place, int, str | None]]) -> None: ...  # noqa: D102
+    def client_error(self, code: str, text: str) -> None: ...  # noqa: D102
+    def crashed(self, error: BaseException) -> None: ...  # noqa: D102
+
+
+class Source:
+    """A subscribed consumer. Every method belongs to the holder of the baton, and may run callbacks."""
+
+    def __init__(self, settings: Settings, topics: Sequence[str], listener: Listener) -> None:
+        self._listener = listener
+        self._consumer = Consumer(
+            {**settings, "on_commit": self._on_commit, "error_cb": self._on_error},
+            logger=logging.getLogger("librdkafka"),
+        )
+        self._consumer.subscribe(
+            list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+
+    def poll(self, timeout: float, limit: int) -> list[Message]:
+        """Return up to ``limit`` messages, errors among them; wait ``timeout`` seconds for the first only.
+
+        ``consume(n, t)`` alone would wait its whole ``t`` unless ``n`` are there.
+        """
+        first = self._consumer.poll(timeout)
+        if first is None:
+            return []
+        if limit <= 1:
+            return [first]
+        rest = self._consumer.consume(limit - 1, 0)
+        rest.insert(0, first)
+        return cast("list[Message]", rest)
+
+    def commit(self, offsets: Sequence[tuple[Place, int]]) -> None:
+        """Commit in the background; ``Listener.committed`` tells the outcome from a later ``poll``."""
+        self._consumer.commit(offsets=_positions(offsets), asynchronous=True)
+
+    def commit_now(self, offsets: Sequence[tuple[Place, int]]) -> list[tuple[Place, int, str | None]]:
+        """Commit and wait; for rebalance callbacks only. Blocks up to 45 s while no broker answers.
+
+        An exception names one partition's failure and hides that others were committed; then every
+        partition gets that code, which at worst repeats records.
+        """
+        try:
+            results = self._consumer.commit(offsets=_positions(offsets), asynchronous=False)
+        except KafkaException as error:
+            code = error.args[0].name()
+            return [(place, offset, code) for place, offset in offsets]
+        return _outcomes(results)
+
+    def store(self, offsets: Sequence[tuple[Place, int]]) -> None:
+        """Leave offsets for librdkafka's own commit timer; those of partitions no longer owned are let go."""
+        for position in _positions(offsets):
+            try:
+                self._consumer.store_offsets(offsets=[position])
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError._STATE:  # noqa: SLF001 - librdkafka's public name for it
+                    raise
+
+    def pause(self, places: Sequence[Place]) -> None:
+        """Stop fetching these; what was fetched ahead of ``poll`` is thrown away."""
+        self._consumer.pause([TopicPartition(*place) for place in places])
+
+    def resume(self, positions: Sequence[tuple[Place, int | None]]) -> None:
+        """Fetch again, at once: a ``seek`` wakes the fetcher, which ``resume`` alone leaves asleep for 0.7 s."""
+        self._consumer.resume([TopicPartition(*place) for place, _ in positions])
+        for place, offset in positions:
+            if offset is None:
+                continue
+            try:
+                self._consumer.seek(TopicPartition(*place, offset))
+            except KafkaException as error:
+                # Not fetching yet: it starts by itself, where it was paused.
+                logger.info("consumer.seek_refused", extra={"fields": {"code": error.args[0].name()}})
+
+    def high_watermark(self, place: Place) -> int | None:
+        """Return the partition's end as last heard from the broker, without asking it.
+
+        The holder's too: asked while another thread polls, the client hangs for good (measured, 2.16.1).
+        """
+        try:
+            _, high = self._consumer.get_watermark_offsets(TopicPartition(*place), cached=True)
+        except KafkaException:
+            return None
+        return None if high < 0 else int(high)
+
+    def close(self) -> None:
+        """End and stay a member where the member is static; a dynamic member leaves."""
+        self._consumer.close()
+
+    def leave(self, settle_time: float = 0.2) -> None:
+        """End and leave the group for good: only ``unsubscribe`` sends a static member's LeaveGroup (KIP-345)."""
+        self._consumer.unsubscribe()
+        self._consumer.poll(settle_time)
+        self._consumer.close()
+
+    def _guarded(self, tell: Callable[[Any], None], value: object) -> None:
+        try:
+            tell(value)
+        except BaseException as error:  # noqa: BLE001 - raising here would destroy fetched records; the engine must end instead
+            self._listener.crashed(error)
+
+    def _on_assign(self, _consumer: object, partitions: list[TopicPartition]) -> None:
+        self._guarded(self._listener.assigned, _places(partitions))
+
+    def _on_revoke(self, _consumer: object, partitions: list[TopicPartition]) -> None:
+        self._guarded(self._listener.revoked, _places(partitions))
+
+    def _on_lost(self, _consumer: object, partitions: list[TopicPartition]) -> None:
+        self._guarded(self._listener.lost, _places(partitions))
+
+    def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
+        outcomes = _outcomes(partitions)
+        if error is not None:
+            outcomes = [(place, offset, code or error.name()) for place, offset, code in outcomes]
+        self._guarded(self._listener.committed, outcomes)
+
+    def _on_error(self, error: KafkaError) -> None:
+        try:
+            self._listener.client_error(error.name(), error.str())
+        except BaseException as crash:  # noqa: BLE001 - as in _guarded
+            self._listener.crashed(crash)
+
+
+def trouble_of(message: Message) -> tuple[str, str] | None:
+    """Return the name (``_PARTITION_EOF``, ``_FATAL`` ...) and text of a message that is an error, else ``None``."""
+    error = cast("confluent_kafka.Message[bytes, bytes]", message).error()
+    return None if error is None else (error.name(), error.str())
+
+
+def _places(partitions: Sequence[TopicPartition]) -> list[Place]:
+    return [(tp.topic, tp.partition) for tp in partitions]
+
+
+def _positions(offsets: Sequence[tuple[Place, int]]) -> list[TopicPartition]:
+    return [TopicPartition(topic, partition, offset) for (topic, partition), offset in offsets]
+
+
+def _outcomes(partitions: Sequence[TopicPartition]) -> list[tuple[Place, int, str | None]]:
+    return [
+        ((tp.topic, tp.partition), tp.offset, tp.error.name() if tp.error is not None else None) for tp in partitions
+    ]

@@ -1,0 +1,128 @@
+"""The worker's producer: made when first needed, one future per record."""
+
+import logging
+import threading
+from concurrent.futures import Future
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from supervisor.kafka.settings import Settings
+
+logger = logging.getLogger(__name__)
+METADATA_TIMEOUT = 5.0
+POLL_INTERVAL = 0.1
+
+
+class ProduceError(Exception):
+    """A record was not written; ``code`` is the broker's or librdkafka's name for why."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(f"{code}: {text}")
+        self.code = code
+
+
+class LazyProducer:
+    """A ``plugin.types.Produce``: creates its client on the first call, and anew after a fatal error.
+
+    Worker process, any thread. Delivery reports are served by a thread of its own, so that futures end
+    whatever the handler threads do.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._producer: Producer | None = None
+        self._partitions: dict[str, int] = {}
+        self._closed = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __call__(
+        self,
+        topic: str,
+        value: bytes | None,
+        *,
+        key: bytes | None = None,
+        headers: Any = (),  # noqa: ANN401
+        partition: int | None = None,
+        timestamp: float | None = None,
+    ) -> "Future[None]":
+        """Send one record; see ``plugin.types.Produce``.
+
+        ``partition`` falls back to the partitioner when the topic has fewer.
+        """
+        producer = self._client()
+        future: Future[None] = Future()
+
+        def delivered(error: KafkaError | None, _message: object) -> None:
+            if error is None:
+                future.set_result(None)
+                return
+            if error.fatal():
+                self._forget(producer)
+            future.set_exception(ProduceError(error.name(), error.str()))
+
+        extra: dict[str, Any] = {}
+        if partition is not None and partition < self._partition_count(producer, topic):
+            extra["partition"] = partition
+        if timestamp is not None:
+            extra["timestamp"] = round(timestamp * 1000)
+        try:
+            producer.produce(topic, value, key, headers=list(headers), on_delivery=delivered, **extra)
+        except KafkaException as error:
+            reason = error.args[0]
+            self._forget(producer)
+            raise ProduceError(reason.name(), reason.str()) from error
+        return future
+
+    def close(self, timeout: float) -> None:
+        """Wait at most ``timeout`` seconds for what is under way, then stop."""
+        with self._lock:
+            producer = self._producer
+        if producer is not None:
+            producer.flush(timeout)
+        self._closed.set()
+        if self._thread is not None:
+            self._thread.join(POLL_INTERVAL * 3)
+
+    def _client(self) -> Producer:
+        with self._lock:
+            if self._producer is None:
+                self._producer = Producer(dict(self._settings), logger=logging.getLogger("librdkafka"))
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._serve, name="deliveries", daemon=True)
+                self._thread.start()
+            return self._producer
+
+    def _forget(self, producer: Producer) -> None:
+        with self._lock:
+            if self._producer is producer:
+                self._producer = None
+
+    def _serve(self) -> None:
+        while not self._closed.is_set():
+            with self._lock:
+                producer = self._producer
+            if producer is None:
+                self._closed.wait(POLL_INTERVAL)
+                continue
+            try:
+                producer.poll(POLL_INTERVAL)
+            except (KafkaException, SystemError):
+                # A fatal error is raised here, once even as SystemError beside a delivery callback.
+                logger.warning("producer.failed", exc_info=True)
+                self._forget(producer)
+
+    def _partition_count(self, producer: Producer, topic: str) -> int:
+        """Return the topic's partitions; may block for ``METADATA_TIMEOUT`` seconds once per topic."""
+        count = self._partitions.get(topic)
+        if count is None:
+            try:
+                metadata = producer.list_topics(topic, timeout=METADATA_TIMEOUT).topics[topic]
+            except KafkaException as error:
+                reason = error.args[0]
+                raise ProduceError(reason.name(), reason.str()) from error
+            if metadata.error is not None:
+                raise ProduceError(metadata.error.name(), f"topic {topic!r}: {metadata.error.str()}")
+            count = self._partitions[topic] = len(metadata.partitions)
+        return count

@@ -1,0 +1,81 @@
+"""librdkafka's settings for each kind of client: the user's own, over ours, under those the worker lives by."""
+
+from collections.abc import Mapping
+
+from supervisor.core.spec import WorkerSpec
+
+Value = str | int | float | bool
+Settings = dict[str, Value]
+
+DEFAULTS: Mapping[str, Value] = {
+    "auto.offset.reset": "earliest",
+    # A large prefetch is thrown away by each pause, and costs memory per worker; a small one needs a short
+    # queue backoff, or a fast handler starves for a second between fetches.
+    "queued.max.messages.kbytes": 16384,
+    "fetch.queue.backoff.ms": 50,
+    # The default of five minutes is how long a classic group would not see added partitions.
+    "topic.metadata.refresh.interval.ms": 30000,
+}
+CLASSIC_DEFAULTS: Mapping[str, Value] = {
+    "partition.assignment.strategy": "cooperative-sticky",
+    # Real rebalances finish in heartbeats.
+    "heartbeat.interval.ms": 1000,
+}
+LOGGING: Mapping[str, Value] = {"log_level": 6, "log.connection.close": False}
+
+_CONSUMER_ONLY = (
+    "auto.offset.reset",
+    "queued.",
+    "fetch.",
+    "max.poll.interval.ms",
+    "session.timeout.ms",
+    "heartbeat.interval.ms",
+    "partition.assignment.strategy",
+    "group.",
+    "isolation.level",
+    "check.crcs",
+    "max.partition.fetch.bytes",
+    "coordinator.query.interval.ms",
+)
+
+
+def client_settings(kafka: Mapping[str, Value], *, client_id: str) -> Settings:
+    """Return what an admin client or producer takes of the user's settings: all but a consumer's own."""
+    shared = {key: value for key, value in kafka.items() if not key.startswith(_CONSUMER_ONLY)}
+    return {**LOGGING, **shared, "client.id": client_id}
+
+
+def consumer_settings(spec: WorkerSpec) -> Settings:
+    """Return the settings of a worker's consumer; static membership (KIP-345) in classic groups only.
+
+    Under KIP-848 a static member that was killed locks out its own replacement until the broker's session
+    timeout, so those members are dynamic.
+    """
+    group = spec.group
+    settings: Settings = {**LOGGING, **DEFAULTS}
+    if spec.is_static:
+        settings |= CLASSIC_DEFAULTS
+    settings |= group.kafka
+    automatic = group.commit.mode == "automatic"
+    settings |= {
+        "group.id": group.name,
+        "client.id": spec.instance_id,
+        "group.protocol": group.protocol,
+        "enable.auto.commit": automatic,
+        "enable.auto.offset.store": False,
+        "enable.partition.eof": True,
+    }
+    if automatic:
+        settings["auto.commit.interval.ms"] = max(1, round(group.commit.interval * 1000))
+    if spec.is_static:
+        settings["group.instance.id"] = spec.instance_id
+    return settings
+
+
+def producer_settings(spec: WorkerSpec) -> Settings:
+    """Return the settings of a worker's producer: idempotent, and done with a record within the sink's deadline."""
+    return client_settings(spec.group.kafka, client_id=spec.instance_id) | {
+        "enable.idempotence": True,
+        "message.timeout.ms": max(1000, round(spec.group.dead_letters.timeout * 1000)),
+        "linger.ms": 5,
+    }

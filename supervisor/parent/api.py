@@ -1,0 +1,174 @@
+"""The control API: HTTP and JSON on a Unix socket, in the parent's loop.
+
+A fixed table of verbs with typed arguments; nothing here runs a command, imports a module or reads a file.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+from aiohttp import web
+from pydantic import BaseModel, ValidationError
+
+from supervisor.control.answers import Accepted, Refusal
+from supervisor.control.requests import Hold, Restart, Start, Stop
+from supervisor.control.targets import UnknownTargetError, resolve
+from supervisor.core import slot as slots
+from supervisor.core.events import Scalar, Severity
+from supervisor.core.jsonable import to_json
+from supervisor.parent.peer import Peer, peer_of
+from supervisor.parent.supervisor import Supervisor
+
+MAX_BODY = 64 * 1024
+DEADLINE = 5.0
+BACKLOG = 64
+
+logger = logging.getLogger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Body = TypeVar("Body", bound=BaseModel)
+PEER = web.RequestKey("peer", Peer)
+
+
+def bind(path: Path) -> socket.socket:
+    """Return a listening socket at ``path`` whose mode is 0600 from the moment it exists.
+
+    Only for who holds the parent lock: a socket file that is there already belongs to a dead supervisor.
+    """
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        path.unlink(missing_ok=True)
+        listener.bind(str(path))
+        listener.listen(BACKLOG)
+    except BaseException:
+        listener.close()
+        raise
+    finally:
+        os.umask(before)
+    return listener
+
+
+class ControlServer:
+    """Answers one supervisor's control socket from ``start`` to ``stop``."""
+
+    def __init__(self, supervisor: Supervisor, path: Path) -> None:
+        self._supervisor = supervisor
+        self._path = path
+        application = web.Application(client_max_size=MAX_BODY, middlewares=[guard])
+        application.router.add_get("/v1/status", self._status)
+        application.router.add_get("/v1/events", self._events)
+        application.router.add_post("/v1/stop", self._stop)
+        application.router.add_post("/v1/start", self._start)
+        application.router.add_post("/v1/restart", self._restart)
+        application.router.add_post("/v1/hold", self._hold)
+        self._runner = web.AppRunner(application, handle_signals=False, access_log=None, shutdown_timeout=1.0)
+
+    async def start(self) -> None:
+        """Listen; raises ``OSError`` when the socket cannot be made."""
+        await self._runner.setup()
+        await web.SockSite(self._runner, bind(self._path), backlog=BACKLOG).start()
+
+    async def stop(self) -> None:
+        """Answer what was asked, close, and remove the socket."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._runner.cleanup(), DEADLINE)
+        self._path.unlink(missing_ok=True)
+
+    async def _status(self, _: web.Request) -> web.Response:
+        return web.json_response(to_json(self._supervisor.snapshot()))
+
+    async def _events(self, request: web.Request) -> web.Response:
+        since = request.query.get("since", "0")
+        if not (since.isascii() and since.isdigit() and len(since) < 16):  # noqa: PLR2004 - a number's digits
+            raise _refusal(web.HTTPBadRequest, "since is no number", "write the seq of the last event you have seen")
+        return web.json_response(to_json(self._supervisor.events.since(int(since))))
+
+    async def _stop(self, request: web.Request) -> web.Response:
+        body = await _body(request, Stop)
+        if body.target is None:
+            self._audit(request, "stop", None)
+            self._supervisor.stop(f"asked by uid {request[PEER].uid}", end=body.end)
+            return _accepted("the supervisor stops", ())
+        return self._act(request, "stop", body.target, event=slots.Stop(body.end))
+
+    async def _start(self, request: web.Request) -> web.Response:
+        return self._act(request, "start", (await _body(request, Start)).target, event=slots.Start())
+
+    async def _restart(self, request: web.Request) -> web.Response:
+        return self._act(request, "restart", (await _body(request, Restart)).target, event=slots.Restart())
+
+    async def _hold(self, request: web.Request) -> web.Response:
+        return self._act(request, "hold", (await _body(request, Hold)).target, event=slots.Hold())
+
+    def _act(self, request: web.Request, verb: str, target: str | None, *, event: slots.SlotEvent) -> web.Response:
+        try:
+            concerned = resolve(target, self._supervisor.groups)
+        except UnknownTargetError as error:
+            raise _refusal(web.HTTPNotFound, str(error), error.help) from error
+        if self._supervisor.stopping:
+            raise _refusal(web.HTTPConflict, "the supervisor is stopping", "wait until it is gone")
+        self._audit(request, verb, target)
+        for place in concerned:
+            self._supervisor.runners[place].feed(event)
+        return _accepted(f"{verb} {target or 'every group'}", tuple(f"{group}/{slot}" for group, slot in concerned))
+
+    def _audit(self, request: web.Request, verb: str, target: str | None) -> None:
+        peer = request[PEER]
+        fields: dict[str, Scalar] = {"verb": verb, "target": target or "*", "uid": peer.uid, "pid": peer.pid}
+        self._supervisor.events.tell("operator.action", Severity.INFO, fields=fields)
+
+
+@web.middleware
+async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Let in only our own user and root, bound the time, and answer every refusal as JSON."""
+    try:
+        async with asyncio.timeout(DEADLINE):
+            request[PEER] = _allowed_peer(request)
+            return await handler(request)
+    except TimeoutError:
+        return _answer(Refusal(f"the request took longer than {DEADLINE:g} s"), 503)
+    except web.HTTPException as error:
+        if error.content_type == "application/json":
+            raise
+        return _answer(Refusal(error.reason, "GET status, events; POST stop, start, restart, hold"), error.status)
+    except Exception:  # the border of a request: a bug in one answer must not end supervision
+        logger.exception("control.failed", extra={"fields": {"path": request.path}})
+        return _answer(Refusal("this failed inside the supervisor", "its log has the traceback"), 500)
+
+
+def _allowed_peer(request: web.Request) -> Peer:
+    connection = request.transport.get_extra_info("socket") if request.transport else None
+    if connection is None:
+        raise _refusal(web.HTTPForbidden, "it cannot be told who asks")
+    peer = peer_of(connection)
+    if not peer.is_allowed:
+        logger.warning("control.refused", extra={"fields": {"uid": peer.uid, "pid": peer.pid}})
+        raise _refusal(web.HTTPForbidden, f"user {peer.uid} may not control this supervisor")
+    return peer
+
+
+async def _body(request: web.Request, model: type[Body]) -> Body:
+    try:
+        return model.model_validate_json(await request.read() or b"{}")
+    except ValidationError as error:
+        found = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in error.errors())
+        raise _refusal(web.HTTPUnprocessableEntity, found, f"keys: {', '.join(model.model_fields)}") from error
+
+
+def _accepted(text: str, concerned: tuple[str, ...]) -> web.Response:
+    return web.json_response(to_json(Accepted(text, concerned)), status=202)
+
+
+def _answer(refusal: Refusal, status: int) -> web.Response:
+    return web.json_response(to_json(refusal), status=status)
+
+
+def _refusal(kind: type[web.HTTPException], error: str, help_: str = "") -> web.HTTPException:
+    text = web.json_response(to_json(Refusal(error, help_))).text
+    return kind(text=text, content_type="application/json")

@@ -1,0 +1,136 @@
+"""What ``supervisor run`` runs: from a config to an exit code."""
+
+import asyncio
+import logging
+import signal
+import sys
+from dataclasses import dataclass, field
+
+from supervisor.config import Config
+from supervisor.core.exits import ExitCode
+from supervisor.parent.api import ControlServer
+from supervisor.parent.eventlog import EventLog
+from supervisor.parent.exits import ExitWatch
+from supervisor.parent.launcher import ExecLauncher, Launcher
+from supervisor.parent.logs import set_up
+from supervisor.parent.notifier import Notifier
+from supervisor.parent.places import AlreadyRunningError, ParentLock, UnsafePlaceError, make_private
+from supervisor.parent.plan import Plan, plan
+from supervisor.parent.supervisor import Supervisor
+from supervisor.parent.validation import Validate, check_plugins
+
+logger = logging.getLogger(__name__)
+
+
+def run(config: Config) -> int:
+    """Supervise until told to stop; return the process's exit code.
+
+    Blocks, on the main thread. Problems that keep it from starting are printed to stderr: 73 when another
+    supervisor runs here, 78 for plugins, handlers and folders that are not right, 1 when in the end every
+    slot of every group was given up.
+    """
+    set_up(config.supervisor.log_format, config.supervisor.log_level)
+    for warning in config.warnings:
+        logger.warning("config.warning", extra={"fields": {"text": str(warning)}})
+    return run_plan(plan(config))
+
+
+def run_plan(plan: Plan, *, launcher: Launcher | None = None, validate: Validate = check_plugins) -> int:
+    """Supervise what ``plan`` says; ``launcher`` and ``validate`` are for tests and other start methods."""
+    try:
+        make_private(plan.runtime_dir)
+        make_private(plan.state_dir)
+        lock = ParentLock(plan.lock)
+    except UnsafePlaceError as error:
+        return _refuse(ExitCode.CONFIG, str(error))
+    except AlreadyRunningError as error:
+        return _refuse(ExitCode.ALREADY_RUNNING, str(error))
+    try:
+        return asyncio.run(_supervise(plan, launcher or ExecLauncher(), validate))
+    finally:
+        lock.release()
+
+
+@dataclass(slots=True)
+class _Wishes:
+    """What signals ask for, before and after there is a supervisor to ask."""
+
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    supervisor: Supervisor | None = None
+    by: str = ""
+    interrupts: int = 0
+
+    def take(self, number: signal.Signals) -> None:
+        self.interrupts += number == signal.SIGINT
+        self.by = self.by or number.name
+        self.asked.set()
+        if self.supervisor is not None:
+            self.supervisor.stop(number.name, fast=self.interrupts > 1)
+
+    def hang_up(self) -> None:
+        """Outlive the terminal's end only when there was none."""
+        if sys.stderr.isatty():
+            self.take(signal.SIGHUP)
+        else:
+            logger.warning("supervisor.hangup_ignored", extra={"fields": {"text": "reload is not supported yet"}})
+
+
+async def _supervise(plan: Plan, launcher: Launcher, validate: Validate) -> int:
+    loop, wishes, exits = asyncio.get_running_loop(), _Wishes(), ExitWatch()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, wishes.take, number)
+    loop.add_signal_handler(signal.SIGHUP, wishes.hang_up)
+    try:
+        problems = await _validated(plan, exits, validate, wishes=wishes)
+        if wishes.asked.is_set():
+            return ExitCode.OK
+        if problems:
+            count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+            return _refuse(ExitCode.CONFIG, f"{count} with plugins and handlers\n  " + "\n  ".join(problems))
+        return await _run_slots(plan, launcher, exits, wishes=wishes)
+    finally:
+        exits.close()
+
+
+async def _validated(plan: Plan, exits: ExitWatch, validate: Validate, *, wishes: _Wishes) -> tuple[str, ...]:
+    if plan.plugins is None:
+        return ()
+    check = asyncio.ensure_future(validate(plan.plugins, exits))
+    stop = asyncio.ensure_future(wishes.asked.wait())
+    await asyncio.wait({check, stop}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (check, stop):
+        task.cancel()
+    await asyncio.wait({check, stop}, timeout=10)
+    return () if check.cancelled() else check.result()
+
+
+async def _run_slots(plan: Plan, launcher: Launcher, exits: ExitWatch, *, wishes: _Wishes) -> int:
+    events = EventLog()
+    notifier = None
+    if plan.notifier is not None:
+        notifier = Notifier(plan.notifier, plan.notifier_program, exits=exits, events=events)
+    pulse = notifier.pump if notifier else lambda: None
+    supervisor = Supervisor(plan, launcher=launcher, exits=exits, events=events, pulse=pulse)
+    control = ControlServer(supervisor, plan.socket)
+    try:
+        await control.start()
+        if notifier is not None:
+            notifier.start()
+        wishes.supervisor = supervisor
+        supervisor.start()
+        if wishes.asked.is_set():
+            supervisor.stop(wishes.by)
+        await supervisor.finished()
+    finally:
+        if notifier is not None:
+            await notifier.stop()
+        await control.stop()
+        supervisor.close()
+    if supervisor.exit_code is ExitCode.FAILURE:
+        return _refuse(ExitCode.FAILURE, "\n  ".join(["every group was given up", *supervisor.fatal_reasons()]))
+    return supervisor.exit_code
+
+
+def _refuse(code: ExitCode, text: str) -> int:
+    print(f"supervisor: {text}", file=sys.stderr, flush=True)  # noqa: T201 - for the person who started it
+    return code

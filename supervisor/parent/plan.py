@@ -1,0 +1,92 @@
+"""What the parent is to run: made from the config once, at its start."""
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from supervisor.config import Config, notifier_spec, paths, plugins_request, slot_policy, worker_spec
+from supervisor.core.slot import Policy
+from supervisor.core.spec import Mode, NotifierSpec, WorkerSpec
+
+SPARE_CELLS = 2
+"""Cells of a slot file beyond the handler threads: the main thread may hold the polling baton and work, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupPlan:
+    """One group. ``spec(slot, incarnation, mode)`` makes what a worker is told; ``cells`` sizes the slot files."""
+
+    name: str
+    topics: tuple[str, ...]
+    workers: int
+    policy: Policy
+    handler_timeout: float
+    cells: int
+    spec: Callable[[int, int, Mode], WorkerSpec]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The whole supervisor. ``notifier`` is ``None`` when nobody is to be told; ``plugins`` is for the inspector."""
+
+    supervisor: str
+    groups: tuple[GroupPlan, ...]
+    runtime_dir: Path
+    state_dir: Path
+    socket: Path
+    lock: Path
+    slot_file: Callable[[str, int], Path]
+    orphan_grace: float
+    notifier: NotifierSpec | None = None
+    plugins: dict[str, Any] | None = None
+    notifier_program: tuple[str, ...] = (sys.executable, "-P", "-m", "supervisor.notifier")
+    log_format: str = "text"
+    log_level: str = "info"
+
+
+def plan(config: Config) -> Plan:
+    """Return what the parent is to run for ``config``."""
+    settings, places = config.supervisor, paths(config)
+    return Plan(
+        supervisor=settings.name,
+        groups=tuple(_group(config, name) for name in config.enabled),
+        runtime_dir=places.runtime_dir,
+        state_dir=places.state_dir,
+        socket=places.socket,
+        lock=places.lock,
+        slot_file=places.slot_file,
+        orphan_grace=settings.orphan_grace,
+        notifier=notifier_spec(config, os.getpid()) if settings.alerts else None,
+        plugins=plugins_request(config),
+        log_format=settings.log_format,
+        log_level=settings.log_level,
+    )
+
+
+def _group(config: Config, name: str) -> GroupPlan:
+    group, numbers = config.groups[name], slot_policy(config, name)
+    return GroupPlan(
+        name=name,
+        topics=group.topics,
+        workers=numbers.workers,
+        policy=Policy(
+            backoff=numbers.backoff,
+            never_ready_limit=numbers.never_ready_limit,
+            start_timeout=numbers.start_timeout,
+            stop_timeout=numbers.stop_timeout,
+            failover_after=numbers.failover_after,
+            is_static=numbers.is_static,
+            supervisor=config.supervisor.name,
+        ),
+        handler_timeout=numbers.handler_timeout,
+        cells=group.concurrency + SPARE_CELLS,
+        spec=partial(_spec, config, name),
+    )
+
+
+def _spec(config: Config, name: str, slot: int, incarnation: int, mode: Mode) -> WorkerSpec:
+    return worker_spec(config, name, slot=slot, incarnation=incarnation, mode=mode, parent_pid=os.getpid())

@@ -1,0 +1,311 @@
+"""Run one slot: wait for what happens, ask ``core.slot_rules``, do what it says."""
+
+import asyncio
+import logging
+import random
+import signal
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import assert_never
+
+from supervisor.core.events import Scalar, Severity
+from supervisor.core.frames import Frame, FrameError, encode
+from supervisor.core.jsonable import to_json
+from supervisor.core.progress import Limits
+from supervisor.core.slot import (
+    CancelSpawn,
+    Effect,
+    Exited,
+    Hung,
+    Joined,
+    Process,
+    Ready,
+    Report,
+    Rung,
+    SendStop,
+    Signal,
+    Slot,
+    SlotEvent,
+    Spawn,
+    Spawned,
+    SpawnFailed,
+    Tick,
+)
+from supervisor.core.slot_rules import is_down, step
+from supervisor.core.snapshot import SlotSnapshot, SlotState
+from supervisor.core.spec import Mode
+from supervisor.parent.channel import Channel
+from supervisor.parent.eventlog import EventLog
+from supervisor.parent.exits import ExitWatch
+from supervisor.parent.gate import StartGate
+from supervisor.parent.launcher import Child, Launcher, send_signal
+from supervisor.parent.plan import GroupPlan
+from supervisor.parent.slotfile import SlotFile
+from supervisor.parent.survivors import LockWait
+from supervisor.parent.telemetry import Telemetry
+from supervisor.parent.told import Told, death_detail, death_fields, tell
+
+SIGNALS = {
+    Rung.DUMP: signal.SIGUSR1,
+    Rung.TERM: signal.SIGTERM,
+    Rung.ABORT: signal.SIGABRT,
+    Rung.KILL: signal.SIGKILL,
+}
+SURVIVOR_MARGIN = 1.0
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What all slots of a supervisor share. ``changed`` is called when a slot is not what it was."""
+
+    launcher: Launcher
+    exits: ExitWatch
+    starts: StartGate
+    leaves: StartGate
+    events: EventLog
+    orphan_grace: float
+    changed: Callable[[], None]
+
+
+class SlotRunner:
+    """The shell around one slot's state machine, in the parent's loop. Nothing here waits."""
+
+    def __init__(self, group: GroupPlan, number: int, file: SlotFile, house: House) -> None:
+        self.group = group
+        self.number = number
+        self.slot = Slot()
+        self.child: Child | None = None
+        self._loop = asyncio.get_running_loop()
+        self._house = house
+        self._file = file
+        self._key = (group.name, number)
+        self._random = random.Random()  # noqa: S311 - jitter
+        self._pending: deque[SlotEvent] = deque()
+        self._busy = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._channel: Channel | None = None
+        self._telemetry: Telemetry | None = None
+        self._told = Told()
+        self._asked: Spawn | None = None
+        grace = house.orphan_grace + SURVIVOR_MARGIN
+        self._lock_wait = LockWait(file, grace=grace, on_killed=self._survivor_killed)
+
+    @property
+    def name(self) -> str:
+        """The slot as people write it."""
+        return f"{self.group.name}/{self.number}"
+
+    @property
+    def file_path(self) -> Path:
+        """The slot's file."""
+        return self._file.path
+
+    @property
+    def is_down(self) -> bool:
+        """Whether the slot is at rest."""
+        return is_down(self.slot)
+
+    def feed(self, event: SlotEvent) -> None:
+        """Let ``event`` happen to the slot and do what follows."""
+        self._pending.append(event)
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            while self._pending:
+                now = self._loop.time()
+                event, chance = self._pending.popleft(), self._random.random()
+                self.slot, effects = step(self.group.policy, self.slot, event, now=now, chance=chance)
+                for effect in effects:
+                    self._perform(effect)
+        finally:
+            self._busy = False
+        self._arm()
+        self._house.changed()
+
+    def look(self) -> None:
+        """Judge the worker's progress; about once a second."""
+        verdict = None
+        if self._telemetry is not None and self.slot.ready:
+            verdict = self._telemetry.look(self._file.board(), now=self._loop.time())
+            if verdict.hung:
+                self.feed(Hung(verdict.hung))
+        self.feed(Tick(healthy=verdict is None or verdict.healthy))
+
+    def sample(self) -> None:
+        """Read the worker's memory and processor time; every few seconds."""
+        if self._telemetry is not None:
+            self._telemetry.sample(now=self._loop.time())
+
+    def close(self) -> None:
+        """Let go of the slot's file and timers; its process, if any, loses its parent."""
+        self._lock_wait.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._channel is not None:
+            self._channel.close()
+        self._file.close()
+
+    def kill(self) -> None:
+        """SIGKILL whatever fills the slot, past all rules; for a supervisor that must end now."""
+        if self.child is not None:
+            send_signal(self.child, signal.SIGKILL, whole_group=True)
+
+    def snapshot(self) -> SlotSnapshot:
+        """Return what people may see of the slot."""
+        now, slot, seen = self._loop.time(), self.slot, self._telemetry
+        waits = slot.state is SlotState.BACKOFF or (slot.state is SlotState.LEAVING and slot.after is SlotState.BACKOFF)
+        reason = self._lock_wait.note or slot.reason
+        if slot.held and slot.state is SlotState.RUNNING:
+            reason = "held: stays down when it next exits"
+        return SlotSnapshot(
+            group=self.group.name,
+            slot=self.number,
+            state=slot.state,
+            pid=self.child.pid if self.child else None,
+            uptime=round(now - seen.since, 3) if seen else None,
+            incarnation=slot.incarnation,
+            restarts=slot.restarts,
+            joined=slot.joined,
+            reason=reason,
+            next_start_in=round(max(0.0, slot.start_at - now), 3) if waits else None,
+            records_per_s=seen.records_per_s(now=now) if seen else None,
+            rss_bytes=seen.reading.rss_bytes if seen else None,
+            cpu_percent=seen.reading.cpu_percent if seen else None,
+            stats=seen.stats if seen else None,
+        )
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self.slot.deadline is not None:
+            self._timer = self._loop.call_at(self.slot.deadline, self._deadline)
+
+    def _deadline(self) -> None:
+        self._timer = None
+        self.feed(Tick(healthy=self._telemetry is None or self._telemetry.verdict.healthy))
+
+    def _perform(self, effect: Effect) -> None:
+        match effect:
+            case Spawn():
+                self._asked = effect
+                self._queue_up()
+            case CancelSpawn():
+                self._asked = None
+                self._lock_wait.cancel()
+                self._leave_gates()
+            case SendStop():
+                told = self._channel is not None and self._channel.send("stop", end=effect.end, timeout=effect.timeout)
+                if not told and self.child is not None:
+                    send_signal(self.child, signal.SIGTERM)
+            case Signal():
+                self._signal(effect.rung)
+            case Report():
+                self._report(effect)
+            case _:
+                assert_never(effect)
+
+    def _report(self, report: Report) -> None:
+        self._house.events.tell(
+            report.name, report.severity, report.text, group=self.group.name, slot=self.number, fields=report.fields
+        )
+
+    def _signal(self, rung: Rung) -> None:
+        if self.child is None:
+            return
+        number = SIGNALS[rung]
+        fields = {"group": self.group.name, "slot": self.number, "pid": self.child.pid, "signal": number.name}
+        logger.info("worker.signalled", extra={"fields": fields})
+        send_signal(self.child, number, whole_group=rung is Rung.KILL)
+
+    # From "a process is asked for" to "it exists".
+
+    def _queue_up(self) -> None:
+        if self._asked is not None:
+            gate = self._house.starts if self._asked.mode is Mode.WORK else self._house.leaves
+            gate.enter(self._key, self._launch)
+
+    def _leave_gates(self) -> None:
+        self._house.starts.leave(self._key)
+        self._house.leaves.leave(self._key)
+
+    def _launch(self) -> None:
+        asked = self._asked
+        if asked is None:
+            self._leave_gates()
+            return
+        if not self._lock_wait.when_free(self._queue_up):
+            self._leave_gates()
+            return
+        self._asked = None
+        try:
+            spec = self.group.spec(self.number, asked.incarnation, asked.mode)
+            first_frame = encode("spec", spec=to_json(spec))
+            self._file.fit(self.group.cells)
+            child, connection = self._house.launcher.start(spec, self._file.path)
+        except (OSError, FrameError) as error:
+            self._leave_gates()
+            self.feed(SpawnFailed(str(error)))
+            return
+        now = self._loop.time()
+        self.child, self._told = child, Told()
+        self._telemetry = Telemetry(child.pid, Limits(self.group.handler_timeout), now=now)
+        self._channel = Channel(connection, self._on_frame, name=self.name)
+        self._channel.send_line(first_frame)
+        self._house.exits.watch(child, self._on_exit)
+        self.feed(Spawned(child.pid))
+
+    def _survivor_killed(self, pid: int, waited: float) -> None:
+        text = f"left by an earlier supervisor, killed after {waited:.0f} s"
+        fields: dict[str, Scalar] = {"pid": pid, "class": "survivor"}
+        self._house.events.tell(
+            "worker.exited", Severity.WARNING, text, group=self.group.name, slot=self.number, fields=fields
+        )
+
+    # What the process says and how it ends.
+
+    def _on_frame(self, frame: Frame) -> None:
+        match frame["type"]:
+            case "ready":
+                self._leave_gates()
+                self.feed(Ready())
+            case "assigned":
+                self.feed(Joined())
+            case kind:
+                try:
+                    self._hear(kind, frame)
+                except (KeyError, TypeError, ValueError) as error:
+                    fields = {"group": self.group.name, "slot": self.number, "kind": kind, "error": str(error)}
+                    logger.warning("parent.frame_refused", extra={"fields": fields})
+
+    def _hear(self, kind: str, frame: Frame) -> None:
+        match kind:
+            case "stats" if self._telemetry is not None:
+                self._telemetry.told(self._told.stats(frame), now=self._loop.time())
+            case "event":
+                tell(self._house.events, frame, group=self.group.name, slot=self.number)
+            case "bye":
+                self._told.last_words = str(frame.get("reason", ""))[:500]
+            case _:
+                pass
+
+    def _on_exit(self, status: int) -> None:
+        child, seen, now = self.child, self._telemetry, self._loop.time()
+        if self._channel is not None:
+            self._channel.finish()
+        board = self._file.board()
+        pid = child.pid if child else 0
+        died_working = board is not None and board.pid == pid and self.slot.mode is Mode.WORK
+        in_flight = board.in_flight if board is not None and died_working else ()
+        self.child = self._channel = self._telemetry = None
+        self._leave_gates()
+        if self.slot.process is not Process.LIVE:
+            return
+        uptime = round(now - seen.since, 3) if seen else 0.0
+        fields = death_fields(self._told, in_flight, pid=pid, uptime=uptime)
+        self.feed(Exited(status, death_detail(self._told, in_flight), fields))

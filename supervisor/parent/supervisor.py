@@ -1,0 +1,161 @@
+"""All slots of all groups: start, watch, stop."""
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable
+
+from supervisor import __version__
+from supervisor.core.durations import format_duration
+from supervisor.core.events import Scalar, Severity
+from supervisor.core.exits import ExitCode
+from supervisor.core.slot import Policy, Start, Stop
+from supervisor.core.snapshot import GroupSnapshot, SlotState, Snapshot
+from supervisor.core.spec import End
+from supervisor.parent.eventlog import EventLog
+from supervisor.parent.exits import ExitWatch
+from supervisor.parent.gate import StartGate
+from supervisor.parent.launcher import Launcher
+from supervisor.parent.plan import Plan
+from supervisor.parent.runner import House, SlotRunner
+from supervisor.parent.slotfile import SlotFile
+from supervisor.parent.strangers import Strangers
+
+LOOK = 1.0
+SAMPLE_EVERY = 5
+MARGIN = 10.0
+
+logger = logging.getLogger(__name__)
+
+
+class Supervisor:
+    """The parent's working part, in its loop. ``pulse`` is called about once a second."""
+
+    def __init__(
+        self, plan: Plan, *, launcher: Launcher, exits: ExitWatch, events: EventLog, pulse: Callable[[], None]
+    ) -> None:
+        self.plan = plan
+        self.events = events
+        self.exit_code = ExitCode.OK
+        self.stopping = False
+        self._loop = asyncio.get_running_loop()
+        self._started_at = self._loop.time()
+        self._pulse = pulse
+        self._ticks = 0
+        self._fast = False
+        self._finished = asyncio.Event()
+        places = max(2, os.cpu_count() or 1)
+        house = House(
+            launcher=launcher,
+            exits=exits,
+            starts=StartGate(places),
+            leaves=StartGate(places),
+            events=events,
+            orphan_grace=plan.orphan_grace,
+            changed=self._changed,
+        )
+        self.runners: dict[tuple[str, int], SlotRunner] = {}
+        for group in plan.groups:
+            for number in range(group.workers):
+                file = SlotFile(plan.slot_file(group.name, number))
+                self.runners[group.name, number] = SlotRunner(group, number, file, house)
+        known = {runner.file_path for runner in self.runners.values()}
+        self._strangers = Strangers(plan.runtime_dir, known, grace=plan.orphan_grace, events=events)
+        self._timer = self._loop.call_later(LOOK, self._look)
+        self._abandon: asyncio.TimerHandle | None = None
+
+    @property
+    def groups(self) -> dict[str, int]:
+        """Each group's number of slots."""
+        return {group.name: group.workers for group in self.plan.groups}
+
+    def start(self) -> None:
+        """Start every slot; at most as many at once as there are processors."""
+        fields: dict[str, Scalar] = {"version": __version__, "pid": os.getpid(), "slots": len(self.runners)}
+        self.events.tell("supervisor.started", Severity.INFO, fields=fields)
+        self._strangers.start()
+        for runner in self.runners.values():
+            runner.feed(Start())
+
+    def stop(self, reason: str, *, end: End = End.LEAVE, fast: bool = False) -> None:
+        """Stop everything, all groups in parallel. Asked again: only a change (``fast``, another end) counts."""
+        if not self.stopping:
+            self.events.tell("supervisor.stopping", Severity.INFO, reason, fields={"end": end.value})
+            self._abandon = self._loop.call_later(self._patience(), self._give_up_waiting)
+        self.stopping = True
+        self._fast = self._fast or fast
+        for runner in self.runners.values():
+            runner.feed(Stop(end, fast=self._fast))
+        self._changed()
+
+    async def finished(self) -> None:
+        """Wait until every slot is at rest after a stop, or everything was given up."""
+        await self._finished.wait()
+
+    def close(self) -> None:
+        """Let go of files and timers."""
+        self._timer.cancel()
+        self._strangers.close()
+        if self._abandon is not None:
+            self._abandon.cancel()
+        for runner in self.runners.values():
+            runner.close()
+
+    def snapshot(self) -> Snapshot:
+        """Return what people may see of it all."""
+        groups = tuple(
+            GroupSnapshot(
+                name=group.name,
+                topics=group.topics,
+                workers=group.workers,
+                slots=tuple(self.runners[group.name, number].snapshot() for number in range(group.workers)),
+            )
+            for group in self.plan.groups
+        )
+        uptime = round(self._loop.time() - self._started_at, 3)
+        return Snapshot(self.plan.supervisor, __version__, os.getpid(), at=time.time(), uptime=uptime, groups=groups)
+
+    def fatal_reasons(self) -> tuple[str, ...]:
+        """Return why slots were given up, one line each."""
+        fatal = (runner for runner in self.runners.values() if runner.slot.state is SlotState.FATAL)
+        return tuple(f"{runner.name}: {runner.slot.reason}" for runner in fatal)
+
+    def _changed(self) -> None:
+        if self._finished.is_set():
+            return
+        if self.stopping:
+            if all(runner.is_down for runner in self.runners.values()):
+                self._finished.set()
+        elif all(runner.slot.state is SlotState.FATAL for runner in self.runners.values()):
+            self.exit_code = ExitCode.FAILURE
+            self.stopping = True
+            self.events.tell("supervisor.stopping", Severity.CRITICAL, "every slot of every group was given up")
+            self._finished.set()
+
+    def _look(self) -> None:
+        self._timer = self._loop.call_later(LOOK, self._look)
+        self._ticks += 1
+        for place, runner in enumerate(self.runners.values()):
+            runner.look()
+            if (self._ticks + place) % SAMPLE_EVERY == 0:
+                runner.sample()
+        self._pulse()
+
+    def _patience(self) -> float:
+        return max((_longest_stop(group.policy) for group in self.plan.groups), default=0.0) + MARGIN
+
+    def _give_up_waiting(self) -> None:
+        left = [runner.name for runner in self.runners.values() if not runner.is_down]
+        text = f"after {format_duration(self._patience())} these slots are not down: {', '.join(left)}"
+        self.events.tell("supervisor.stopping", Severity.CRITICAL, text)
+        self.exit_code = ExitCode.FAILURE
+        for runner in self.runners.values():
+            runner.kill()
+        self._finished.set()
+
+
+def _longest_stop(policy: Policy) -> float:
+    rungs = policy.term_timeout + policy.abort_timeout + policy.kill_timeout
+    leaving = 2 * (policy.leave_timeout + rungs) if policy.is_static else 0.0
+    return policy.stop_timeout + policy.close_timeout + rungs + leaving

@@ -1,0 +1,72 @@
+"""What a worker told the parent, checked: it comes from a process that runs user code."""
+
+from collections.abc import Sequence
+
+from supervisor.core.board import InFlight
+from supervisor.core.events import Scalar, Severity
+from supervisor.core.frames import Frame
+from supervisor.core.jsonable import from_json
+from supervisor.core.progress import coordinates
+from supervisor.core.snapshot import WorkerStats
+from supervisor.parent.eventlog import EventLog
+
+LONGEST = 2000
+MOST_FIELDS = 40
+NAMED = 3
+
+
+class Told:
+    """What one incarnation said about itself."""
+
+    def __init__(self) -> None:
+        self.last_words = ""
+
+    def stats(self, frame: Frame) -> WorkerStats:
+        """Return the statistics of a ``stats`` frame; ``ValueError`` when they are none."""
+        return from_json(WorkerStats, frame["stats"])
+
+
+def tell(events: EventLog, frame: Frame, *, group: str, slot: int | None) -> None:
+    """Pass a child's ``event`` frame on; ``KeyError`` or ``ValueError`` when it is none."""
+    fields = frame.get("fields") or {}
+    if not isinstance(fields, dict):
+        message = "an event's fields are no object"
+        raise ValueError(message)  # noqa: TRY004 - one error for every malformed frame
+    events.tell(
+        str(frame["name"])[:100],
+        Severity(frame.get("severity", Severity.INFO)),
+        str(frame.get("text", ""))[:LONGEST],
+        group=group,
+        slot=slot,
+        fields={str(key)[:100]: _scalar(value) for key, value in list(fields.items())[:MOST_FIELDS]},
+    )
+
+
+def death_detail(told: Told, in_flight: Sequence[InFlight]) -> str:
+    """Return what stands behind "SIGSEGV" in a line: the records it held, else the worker's own words."""
+    if told.last_words:
+        return f"({told.last_words})"
+    return f"at {_names(in_flight)}" if in_flight else ""
+
+
+def death_fields(told: Told, in_flight: Sequence[InFlight], *, pid: int, uptime: float) -> dict[str, Scalar]:
+    """Return an exit event's fields."""
+    return {
+        "pid": pid,
+        "uptime": uptime,
+        "in_flight": _names(in_flight),
+        "in_flight_count": len(in_flight),
+        "reason": told.last_words,
+    }
+
+
+def _names(in_flight: Sequence[InFlight]) -> str:
+    named = ", ".join(coordinates(record) for record in in_flight[:NAMED])
+    more = len(in_flight) - NAMED
+    return f"{named} and {more} more" if more > 0 else named
+
+
+def _scalar(value: object) -> Scalar:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return str(value)[:LONGEST]

@@ -1,0 +1,37 @@
+"""All that a plugin or handler may import: hooks, decisions, records.
+
+Promises: what is exported here keeps its name and meaning; everything else of ``supervisor`` may change.
+"""
+
+from supervisor.core.events import Event, Severity
+from supervisor.plugin.hookspecs import hookimpl
+from supervisor.plugin.types import (
+    DeadLetter,
+    Decision,
+    Disposition,
+    Drop,
+    Failure,
+    Letter,
+    Produce,
+    Record,
+    Retry,
+    Seconds,
+    WorkerContext,
+)
+
+__all__ = [
+    "DeadLetter",
+    "Decision",
+    "Disposition",
+    "Drop",
+    "Event",
+    "Failure",
+    "Letter",
+    "Produce",
+    "Record",
+    "Retry",
+    "Seconds",
+    "Severity",
+    "WorkerContext",
+    "hookimpl",
+]

@@ -1,0 +1,34 @@
+"""What can be wrong with a plugin or handler, told so that a person can act on it."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that keeps a plugin or handler from being used, and what to do about it."""
+
+    plugin: str
+    text: str
+    help: str = ""
+
+    def __str__(self) -> str:
+        """Return the problem as two lines, the second indented."""
+        first = f"{self.plugin}: {self.text}"
+        return f"{first}\n  help: {self.help}" if self.help else first
+
+
+class PluginError(Exception):
+    """Plugins or handler cannot be loaded; starting again without a change would fail again."""
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+
+
+class StartError(Exception):
+    """A plugin or handler was loaded but failed to open: perhaps what it connects to is away, so a restart may help."""
+
+    def __init__(self, plugin: str, text: str) -> None:
+        super().__init__(f"{plugin}: {text}")
+        self.plugin = plugin
+        self.text = text

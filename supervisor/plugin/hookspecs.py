@@ -1,0 +1,101 @@
+"""Every hook there is, and when it fires. Implement any subset, mark it with ``hookimpl``.
+
+Hooks are resolved once, when a worker starts: a plugin registered later is not seen.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+
+import pluggy
+
+from supervisor.core.events import Event
+from supervisor.plugin.types import Decision, Failure, Letter, Record, WorkerContext
+
+PROJECT = "supervisor"
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+Partitions = Sequence[tuple[str, int]]
+
+
+@hookspec
+def process(record: Record) -> None:
+    """Work one record; returning settles it, raising fails the attempt.
+
+    Worker process, a handler thread; blocks only its own lane. Exactly one active plugin (or the group's
+    ``handler``) implements this or ``process_batch``. Any exception, ``SystemExit`` included, goes to
+    ``retry_decision``. A return value other than ``None`` makes a dead letter (``plugin-error``) without
+    a retry: the side effects have happened.
+    """
+
+
+@hookspec
+def process_batch(records: Sequence[Record]) -> Sequence[BaseException | None] | None:
+    """Work a run of records of one partition, in order; ``None`` settles them all.
+
+    Worker process, a handler thread. A list of the same length gives each record its outcome: ``None``
+    settled, an exception failed. Raising fails every record of the batch. A failed one is tried again
+    alone; its neighbours are not.
+    """
+
+
+@hookspec(firstresult=True)
+def retry_decision(failure: Failure) -> Decision | None:
+    """Decide what becomes of a record whose processing failed.
+
+    Worker process, a handler thread, once per failed attempt. The record's lane waits for the answer: do
+    not block. The first plugin that answers wins; ``None`` leaves it to the next, and in the end to the
+    group's ``[retry]`` table. An exception here dead-letters the record with disposition ``plugin-error``:
+    a broken policy must not stall a partition.
+    """
+
+
+@hookspec
+def send_dead_letter(letter: Letter) -> "Future[None] | None":
+    """Write a dead letter; only the plugin that ``dead_letters.sink`` or ``fallback`` names is asked.
+
+    Worker process, a handler thread. Return ``None`` when it is durable, or a future that ends once it
+    is; the record's offset moves only then (P1). An exception, here or in the future, or no answer within
+    ``dead_letters.timeout``, goes to the fallback and then to another try with backoff: the lane waits,
+    nothing is lost. May be called again for the same ``audit_id``.
+    """
+
+
+@hookspec
+def alert(event: Event) -> None:
+    """Tell people what happened: a death, a FATAL slot, a dead letter that could not be written, a fencing.
+
+    Notifier process, a thread of the plugin's own, one event at a time: it may block for up to 30 s and
+    delays nobody else. A longer call is given up and the next event offered on a new thread. An exception
+    is logged; the event is not offered to this plugin again.
+    """
+
+
+@hookspec
+def worker_started(context: WorkerContext) -> None:
+    """Prepare: open pools, load models. Worker process, main thread, once, before the group is joined.
+
+    An exception ends the worker before it was ready (exit class ``startup``).
+    """
+
+
+@hookspec
+def worker_stopping() -> None:
+    """Tidy up: all records are settled or given back, the consumer is closed. Worker process, main thread, once.
+
+    Not called when the worker dies. Exceptions are logged.
+    """
+
+
+@hookspec
+def partitions_assigned(partitions: Partitions) -> None:
+    """Learn of partitions gained, before their first record. Worker process, the polling thread: do not block."""
+
+
+@hookspec
+def partitions_revoked(partitions: Partitions, lost: bool) -> None:  # noqa: FBT001 - hooks are called by name
+    """Learn of partitions that go, after their last commit; ``lost`` when another member may own them already.
+
+    Worker process, the polling thread: the whole group waits, do not block.
+    """

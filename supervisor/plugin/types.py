@@ -1,0 +1,181 @@
+"""The values that plugins and handlers meet. Names and meanings here are promises."""
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any, Protocol
+
+Headers = Sequence[tuple[str, bytes | None]]
+
+Seconds = Annotated[float, "a duration"]
+"""An option of this type may be written ``0.2`` or ``"200ms"`` in the config (dataclass ``Options`` only)."""
+
+
+class Message(Protocol):
+    """What a ``Record`` reads from: confluent-kafka's ``Message``, or a stand-in in tests."""
+
+    def topic(self) -> str | None: ...  # noqa: D102
+    def partition(self) -> int | None: ...  # noqa: D102
+    def offset(self) -> int | None: ...  # noqa: D102
+    def key(self) -> Any: ...  # noqa: ANN401, D102
+    def value(self) -> Any: ...  # noqa: ANN401, D102
+    def headers(self) -> Any: ...  # noqa: ANN401, D102
+    def timestamp(self) -> tuple[int, int]: ...  # noqa: D102
+
+
+class Record:
+    """One Kafka record on its way through a handler. Read-only; may be kept after the handler returned.
+
+    Members are read from the client's message when asked for: building one costs a handler next to nothing.
+    """
+
+    __slots__ = ("_message", "attempt")
+
+    attempt: int
+    """1 for the first time a handler sees the record in this worker, one more for each retry."""
+
+    def __init__(self, message: Message, attempt: int = 1) -> None:
+        self._message = message
+        self.attempt = attempt
+
+    @property
+    def topic(self) -> str:
+        """The topic the record was read from."""
+        return self._message.topic() or ""
+
+    @property
+    def partition(self) -> int:
+        """The partition the record was read from."""
+        partition = self._message.partition()
+        return -1 if partition is None else partition
+
+    @property
+    def offset(self) -> int:
+        """The record's offset in its partition."""
+        offset = self._message.offset()
+        return -1 if offset is None else offset
+
+    @property
+    def key(self) -> bytes | None:
+        """The raw key; ``None`` when the record has none."""
+        key: bytes | None = self._message.key()
+        return key
+
+    @property
+    def value(self) -> bytes | None:
+        """The raw value; ``None`` for a tombstone."""
+        value: bytes | None = self._message.value()
+        return value
+
+    @property
+    def headers(self) -> Headers:
+        """The headers in their order; names may repeat."""
+        return self._message.headers() or ()
+
+    @property
+    def timestamp(self) -> float | None:
+        """Seconds since the epoch, as the producer or the broker stamped it; ``None`` when nobody did."""
+        kind, milliseconds = self._message.timestamp()
+        return None if kind == 0 else milliseconds / 1000
+
+    def __repr__(self) -> str:
+        """Return the record's coordinates, never its value (P10)."""
+        return f"Record({self.topic}/{self.partition}@{self.offset}, attempt={self.attempt})"
+
+
+class Disposition(StrEnum):
+    """Why a record became a dead letter."""
+
+    ERROR = "error"
+    TIMEOUT = "timeout"
+    WORKER_KILLED = "worker-killed"
+    DESERIALIZATION = "deserialization"
+    PLUGIN_ERROR = "plugin-error"
+    BREAKER = "breaker"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One failed attempt, as a retry policy sees it. Times are seconds since the epoch."""
+
+    record: Record
+    error: BaseException
+    attempt: int
+    first_failed_at: float
+    failed_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Try the record again, in place, ``after`` seconds from now; its lane waits, other lanes go on."""
+
+    after: float
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """Give the record up to the dead-letter sink."""
+
+    reason: str = ""
+    disposition: Disposition = Disposition.ERROR
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Let the record go. Counted and logged with its coordinates and ``reason``; nothing else keeps it."""
+
+    reason: str
+
+
+Decision = Retry | DeadLetter | Drop
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A dead letter, ready to be written: raw key and value, the origin's headers followed by ours.
+
+    ``topic`` is where a Kafka sink writes it, on ``source_partition`` when that topic has it.
+    ``audit_id`` (``group/topic/partition/offset``) is the same on every copy: dead letters are at least once.
+    """
+
+    audit_id: str
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...]
+    source_topic: str
+    source_partition: int
+    source_offset: int
+    disposition: Disposition
+    timestamp: float | None = None
+
+
+class Produce(Protocol):
+    """Send a record with the worker's own producer; the future ends with the broker's word (or its error).
+
+    Any thread. Never blocks for the network; raises ``BufferError`` when the producer's queue is full.
+    """
+
+    def __call__(  # noqa: D102
+        self,
+        topic: str,
+        value: bytes | None,
+        *,
+        key: bytes | None = None,
+        headers: Headers = (),
+        partition: int | None = None,
+        timestamp: float | None = None,
+    ) -> "Future[None]": ...
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerContext:
+    """What a plugin may know and use of the worker it runs in. ``state_dir`` exists and is writable."""
+
+    supervisor: str
+    group: str
+    slot: int
+    incarnation: int
+    state_dir: str
+    produce: Produce

@@ -1,0 +1,80 @@
+"""``python -m supervisor.worker --fd N --slot-file PATH``: started by the parent, never by hand."""
+
+import argparse
+import faulthandler
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+from supervisor import __version__
+from supervisor.core.exits import ExitCode
+from supervisor.core.frames import Frame
+from supervisor.core.jsonable import from_json
+from supervisor.core.logs import set_up_logging
+from supervisor.core.spec import Mode, WorkerSpec
+from supervisor.worker.leaving import leave
+from supervisor.worker.link import Link
+from supervisor.worker.orders import Orders, die_with_parent
+from supervisor.worker.process import is_clean, leave_by_force, work
+from supervisor.worker.slotfile import SlotTakenError, take_slot
+
+logger = logging.getLogger("supervisor.worker")
+SPEC_PATIENCE = 10.0
+
+
+def main() -> int:
+    """Become one incarnation of one slot; return its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m supervisor.worker")
+    parser.add_argument("--fd", type=int, required=True)
+    parser.add_argument("--slot-file", type=Path, required=True)
+    arguments = parser.parse_args()
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    faulthandler.enable()
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
+    link = Link(socket.socket(fileno=arguments.fd))
+    os.set_inheritable(arguments.fd, False)  # noqa: FBT003 - the os API
+    spec = _read_spec(link)
+    if spec is None:
+        return ExitCode.FAILURE
+    identity = {"group": spec.group.name, "slot": spec.slot, "incarnation": spec.incarnation}
+    set_up_logging(spec.log_format, spec.log_level, identity)
+    orders = Orders(link, orphan_grace=spec.orphan_grace, stop_timeout=spec.orphan_grace)
+    if not die_with_parent(spec.parent_pid):
+        logger.warning("parent.lost")
+        return ExitCode.OK
+    try:
+        board = take_slot(arguments.slot_file, cells=spec.group.concurrency, incarnation=spec.incarnation)
+    except SlotTakenError as error:
+        link.send("bye", code=int(ExitCode.RECYCLE), reason=str(error))
+        return ExitCode.RECYCLE
+    link.send("hello", pid=os.getpid(), version=__version__)
+    try:
+        code, reason = leave(spec, orders) if spec.mode is Mode.LEAVE else work(spec, board, link, orders)
+    except BaseException as error:
+        logger.critical("engine.crashed", exc_info=error)
+        code, reason = ExitCode.ENGINE, f"{type(error).__name__} in the engine"
+    logger.log(
+        logging.INFO if code is ExitCode.OK else logging.ERROR, "worker.ending", extra={"fields": {"why": reason}}
+    )
+    link.send("bye", code=int(code), reason=reason)
+    if not is_clean(code) or spec.mode is Mode.WORK:
+        leave_by_force(code)
+    return code
+
+
+def _read_spec(link: Link) -> WorkerSpec | None:
+    frames: list[Frame] = []
+    deadline = time.monotonic() + SPEC_PATIENCE
+    while not frames and not link.lost and time.monotonic() < deadline:
+        frames = link.receive()
+    if not frames or frames[0]["type"] != "spec":
+        return None
+    return from_json(WorkerSpec, frames[0]["spec"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,348 @@
+"""Handler threads: leaders that poll and work a chunk themselves, followers that pull from lanes.
+
+Polling is a baton. An idle thread takes it, polls a chunk, and while the handler is fast works it in delivery
+order: no hand-over, no lanes, key order for free. When a record takes long, the main thread steals the rest
+of the chunk into lanes and frees the baton (``steal``); when the handler is slow on the mean, chunks go to
+lanes at once. When every thread is busy the main thread stands in (``stand_in``).
+"""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from operator import length_hint
+
+from supervisor.core.board import (
+    C_ATTEMPT,
+    C_LAST_OFFSET,
+    C_OFFSET,
+    C_PARTITION,
+    C_SEQUENCE,
+    C_THREAD,
+    C_TOPIC,
+    IDLE,
+    cell_base,
+)
+from supervisor.core.lanes import Lane
+from supervisor.plugin.active import Active, Process, ProcessBatch
+from supervisor.plugin.types import Message, Record
+from supervisor.worker.engine import MAIN, SLOW, Engine, Item, Owned, Run, Serial
+from supervisor.worker.outcomes import Outcomes, WrongReturnError
+from supervisor.worker.poller import Poller
+
+IDLE_WAIT = 1.0
+POLL_WAIT = 0.1
+STAND_IN_AFTER = 0.05
+STAND_IN_POLL = 0.02
+SLICE = 0.005
+"""Seconds after which a thread puts a lane back in line for another."""
+
+
+class Executor:
+    """The handler threads of one worker; they are started as they are needed, up to ``limit``."""
+
+    def __init__(self, engine: Engine, active: Active, poller: Poller, outcomes: Outcomes) -> None:
+        self._engine = engine
+        self._poller = poller
+        self._outcomes = outcomes
+        self._process = active.process
+        self._batch = active.process_batch
+        self._batch_size = engine.spec.group.batch.size
+        self._limit = engine.spec.group.concurrency
+        self._idle = 0
+        self._threads: list[threading.Thread] = []
+        self._watched: tuple[Serial, Run | None, int] | None = None
+
+    def start(self) -> None:
+        """Start the first thread: the leader."""
+        with self._engine.mutex:
+            threads = self._hire(1)
+        _start(threads)
+
+    def join(self, deadline: float) -> bool:
+        """Wait for the threads to end, until ``deadline`` (monotonic); return whether all did."""
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def wake(self) -> None:
+        """Bring as many threads to work as there are lanes ready, starting new ones where none is idle."""
+        with self._engine.mutex:
+            ready = self._engine.lanes.ready
+            if not ready:
+                return
+            # One more than the lanes need: somebody should poll.
+            self._engine.work.notify(ready + 1)
+            threads = self._hire(ready + 1 - self._idle)
+        _start(threads)
+
+    def stand_in(self) -> None:
+        """Poll once in the main thread when nobody has for a while, so that membership and commits go on.
+
+        What comes goes to lanes; the main thread never runs a handler.
+        """
+        engine = self._engine
+        with engine.mutex:
+            if engine.poller is not None or time.monotonic() - engine.polled_at < STAND_IN_AFTER:
+                return
+            engine.poller = MAIN
+        self._poller.accept(self._poller.poll(STAND_IN_POLL), cell=None)
+        self._poller.commit_if_due()
+        with engine.mutex:
+            engine.release_baton()
+        self.wake()
+
+    def watch(self) -> None:
+        """Steal a serial chunk whose record has not moved since the last call. Main thread, each tick."""
+        engine = self._engine
+        with engine.mutex:
+            serial = engine.serial
+            run = serial.current if serial else None
+            seen = (serial, run, length_hint(run.rest) if run else -1) if serial else None
+            stuck = seen is not None and seen == self._watched
+            self._watched = seen
+        if stuck:
+            self.steal()
+
+    def steal(self, *, drop: bool = False) -> None:
+        """Take what is left of the serial chunk from its thread: into lanes, or nowhere when ``drop``.
+
+        The record in its handler gets a lane of its own name, so that what follows it waits for it.
+        """
+        engine = self._engine
+        with engine.mutex:
+            serial = engine.serial
+            if serial is None:
+                return
+            engine.serial = None
+            if serial.current is not None:
+                self._split(serial.current, drop=drop)
+            if not drop:
+                for run in reversed(serial.runs):
+                    engine.spread(run.owned, run.messages)
+            serial.runs.clear()
+            engine.mean = max(engine.mean, 2 * SLOW)
+            engine.release_baton()
+        self.wake()
+
+    def _split(self, run: Run, *, drop: bool) -> None:
+        """Cut a run in its thread's hands in three: settled, in the handler, to do; mutex held."""
+        engine, messages = self._engine, run.messages
+        rest = list(run.rest)
+        run.stolen = True
+        running = len(messages) - len(rest) - 1
+        if running >= 0:
+            engine.settle_run(run.owned, messages[running].offset() or 0, running)
+            run.lane = engine.adopt(run.owned, messages[running])
+        if not drop:
+            engine.spread(run.owned, rest)
+
+    def _hire(self, count: int) -> list[threading.Thread]:
+        """Make up to ``count`` threads for the caller to start; mutex held, so that no cell is given twice."""
+        first = len(self._threads)
+        hired = [
+            threading.Thread(target=self._run, args=(cell,), name=f"handler-{cell}", daemon=True)
+            for cell in range(first, min(first + count, self._limit))
+        ]
+        self._threads += hired
+        return hired
+
+    def _run(self, cell: int) -> None:
+        try:
+            words, base = self._engine.board.words, cell_base(cell)
+            words[base + C_THREAD] = threading.get_native_id()
+            while True:
+                lane, stop = self._next(cell)
+                if stop:
+                    return
+                if lane is None:
+                    self._lead(cell)
+                elif self._batch is not None:
+                    self._work_batch(lane, cell)
+                else:
+                    self._work_lane(lane, cell)
+        except BaseException as error:  # noqa: BLE001 - crash-only: the engine itself failed
+            self._engine.crash(error)
+
+    def _next(self, cell: int) -> tuple[Lane[Item] | None, bool]:
+        """Return a lane to work, or nothing: then the baton is this thread's; or that it should end."""
+        engine = self._engine
+        with engine.mutex:
+            while True:
+                now = time.monotonic()
+                lane = engine.lanes.take(now=now)
+                if lane is not None:
+                    return lane, False
+                if engine.stopping:
+                    return None, True
+                if engine.poller is None:
+                    engine.poller = cell
+                    return None, False
+                due = engine.lanes.next_due()
+                self._idle += 1
+                engine.work.wait(IDLE_WAIT if due is None else min(IDLE_WAIT, max(0.0, due - now)))
+                self._idle -= 1
+
+    def _lead(self, cell: int) -> None:
+        """Hold the baton: poll, work, commit, until lanes need this thread or the chunk was stolen."""
+        engine = self._engine
+        while True:
+            serial = self._poller.accept(self._poller.poll(self._poll_wait()), cell=cell)
+            if engine.lanes.ready:
+                self.wake()
+            if serial is not None and not self._work_serial(serial):
+                return
+            self._poller.commit_if_due()
+            with engine.mutex:
+                due = engine.lanes.next_due()
+                if engine.lanes.ready or engine.stopping or (due is not None and due <= time.monotonic()):
+                    engine.release_baton()
+                    return
+
+    def _poll_wait(self) -> float:
+        with self._engine.mutex:
+            due = self._engine.lanes.next_due()
+        return POLL_WAIT if due is None else min(POLL_WAIT, max(0.0, due - time.monotonic()))
+
+    def _work_serial(self, serial: Serial) -> bool:
+        """Work a chunk run by run; return whether the baton is still this thread's."""
+        engine, process = self._engine, self._process
+        assert process is not None  # noqa: S101 - batches never run serially
+        words, base = engine.board.words, cell_base(serial.cell)
+        while True:
+            with engine.mutex:
+                if engine.serial is not serial:
+                    return False
+                if not serial.runs:
+                    engine.serial = None
+                    return True
+                run = serial.current = serial.runs.pop()
+                self._enter(base, run.owned, attempt=1)
+            started = time.perf_counter()
+            failed = _work_in_order(run.rest, process, words, base + C_OFFSET)
+            elapsed = time.perf_counter() - started
+            words[base + C_OFFSET] = IDLE
+            self._end_run(serial, run, failed, elapsed)
+
+    def _end_run(self, serial: Serial, run: Run, failed: tuple[Message, BaseException] | None, elapsed: float) -> None:
+        engine = self._engine
+        with engine.mutex:
+            if serial.current is run:
+                serial.current = None
+            lane = run.lane
+            if not run.stolen:
+                done = len(run.messages)
+                if failed is not None:
+                    done -= length_hint(run.rest) + 1
+                if done:
+                    engine.note_mean(elapsed, done)
+                    engine.settle_run(run.owned, (run.messages[done - 1].offset() or 0) + 1, done)
+                if failed is not None:
+                    lane = engine.adopt(run.owned, failed[0])
+                    engine.spread(run.owned, run.messages[done + 1 :])
+            if lane is not None and failed is None:
+                engine.settle_head(lane)
+                engine.lanes.give_back(lane)
+        if lane is not None and failed is not None:
+            self._outcomes.failed(lane, failed[1])
+        if lane is not None:
+            self.wake()
+
+    def _work_lane(self, lane: Lane[Item], cell: int) -> None:
+        """Work a lane's records one by one until it is empty, its slice of time is over, or one fails."""
+        engine, process = self._engine, self._process
+        assert process is not None  # noqa: S101 - the other kind of handler is a batch
+        words, base = engine.board.words, cell_base(cell)
+        started, records = time.perf_counter(), 0
+        while True:
+            if lane.letter is not None:
+                self._outcomes.send_again(lane)
+                return
+            owned, message = lane.head
+            self._enter(base, owned, attempt=lane.attempt)
+            failed = _work_in_order(iter((message,)), process, words, base + C_OFFSET, attempt=lane.attempt)
+            words[base + C_OFFSET] = IDLE
+            records += 1
+            elapsed = time.perf_counter() - started
+            if failed is not None:
+                self._outcomes.failed(lane, failed[1])
+                return
+            with engine.mutex:
+                engine.settle_head(lane)
+                if not lane.items or elapsed > SLICE:
+                    engine.note_mean(elapsed, records)
+                    engine.lanes.give_back(lane)
+                    return
+
+    def _work_batch(self, lane: Lane[Item], cell: int) -> None:
+        """Give the handler what a lane holds, up to the batch size; a record that failed before goes alone."""
+        engine, batch = self._engine, self._batch
+        assert batch is not None  # noqa: S101 - the caller looked
+        if lane.letter is not None:
+            self._outcomes.send_again(lane)
+            return
+        with engine.mutex:
+            size = 1 if lane.solo else self._batch_size
+            items = [item for item, _ in islice(lane.items, size) if item[0] is lane.head[0]]
+            lane.taken = len(items)
+        words, base = engine.board.words, cell_base(cell)
+        self._enter(base, items[0][0], attempt=lane.attempt)
+        words[base + C_LAST_OFFSET] = items[-1][1].offset() or 0
+        words[base + C_OFFSET] = items[0][1].offset() or 0
+        outcomes = _batch_outcomes(batch, [Record(message, lane.attempt) for _, message in items])
+        words[base + C_OFFSET] = IDLE
+        self._outcomes.batch(lane, outcomes)
+        self.wake()
+
+    def _enter(self, base: int, owned: Owned, *, attempt: int) -> None:
+        """Announce on the board whose record is next; the store of its offset makes it count."""
+        board = self._engine.board
+        words = board.words
+        words[base + C_SEQUENCE] += 1
+        words[base + C_TOPIC] = board.topic_index(owned.topic)
+        words[base + C_PARTITION] = owned.partition
+        words[base + C_LAST_OFFSET] = IDLE
+        words[base + C_ATTEMPT] = attempt
+
+
+def _start(threads: list[threading.Thread]) -> None:
+    for thread in threads:
+        thread.start()
+
+
+def _batch_outcomes(batch: ProcessBatch, records: list[Record]) -> list[BaseException | None]:
+    """Call a batch handler; return each record's failure, or ``None`` where it is settled."""
+    try:
+        answers = batch(records)
+    except BaseException as error:  # noqa: BLE001 - the record border, for a batch
+        return [error] * len(records)
+    if answers is None:
+        return [None] * len(records)
+    if (
+        not isinstance(answers, Sequence)
+        or len(answers) != len(records)
+        or not all(answer is None or isinstance(answer, BaseException) for answer in answers)
+    ):
+        return [WrongReturnError()] * len(records)
+    return list(answers)
+
+
+def _work_in_order(
+    messages: Iterator[Message], process: Process, words: "memoryview[int]", at: int, attempt: int = 1
+) -> tuple[Message, BaseException] | None:
+    """Call the handler for each message until one fails; return that one. The hottest loop there is.
+
+    Any exception is the record's failure, ``SystemExit`` and ``KeyboardInterrupt`` included: a handler does
+    not decide over the process.
+    """
+    message: Message | None = None
+    new = Record
+    try:
+        for message in messages:
+            words[at] = message.offset()  # type: ignore[assignment]
+            if process(new(message, attempt)) is not None:
+                return message, WrongReturnError()
+    except BaseException as error:  # noqa: BLE001 - the record border: whatever a handler raises is its record's failure
+        assert message is not None  # noqa: S101 - iterating a list does not raise
+        return message, error
+    return None

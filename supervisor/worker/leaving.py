@@ -1,0 +1,54 @@
+"""An incarnation that only leaves: it takes a dead static member's place, then gives it up for good.
+
+Its partitions are then worked by others within a heartbeat, instead of after the session timeout.
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+
+from supervisor.core.exits import ExitCode
+from supervisor.core.spec import WorkerSpec
+from supervisor.kafka.consumer import Place, Source
+from supervisor.kafka.settings import consumer_settings
+from supervisor.worker.orders import Orders
+
+logger = logging.getLogger(__name__)
+JOIN_TIMEOUT = 15.0
+
+
+class _Watcher:
+    """Hears when the dead member's place is ours; records that come meanwhile are not looked at, nothing commits."""
+
+    def __init__(self) -> None:
+        self.joined = False
+        self.trouble = ""
+
+    def assigned(self, _places: Sequence[Place]) -> None:
+        self.joined = True
+
+    def revoked(self, _places: Sequence[Place]) -> None: ...
+    def lost(self, _places: Sequence[Place]) -> None: ...
+    def committed(self, _results: Sequence[tuple[Place, int, str | None]]) -> None: ...
+
+    def client_error(self, code: str, _text: str) -> None:
+        self.trouble = code
+
+    def crashed(self, error: BaseException) -> None:
+        self.trouble = type(error).__name__
+
+
+def leave(spec: WorkerSpec, orders: Orders) -> tuple[ExitCode, str]:
+    """Join under the slot's static id and leave; ``FAILURE`` when the group could not be reached in time."""
+    watcher = _Watcher()
+    source = Source(consumer_settings(spec), spec.group.topics, watcher)
+    deadline = time.monotonic() + JOIN_TIMEOUT
+    while not watcher.joined and time.monotonic() < deadline:
+        if orders.wait(0) is not None:
+            break
+        source.poll(0.05, 1)
+    if not watcher.joined:
+        return ExitCode.FAILURE, f"could not leave group {spec.group.name}: {watcher.trouble or 'no assignment came'}"
+    source.leave()
+    logger.info("slot.left")
+    return ExitCode.OK, "left"

@@ -1,0 +1,83 @@
+"""What the main thread of a worker is told: by the parent's frames, by signals, by the parent's death."""
+
+import ctypes
+import math
+import os
+import selectors
+import signal
+import socket
+import sys
+from dataclasses import dataclass
+
+from supervisor.core.spec import End
+from supervisor.worker.link import Link
+
+PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End: how, and within how many seconds."""
+
+    end: End
+    timeout: float
+
+
+class Orders:
+    """Wait for orders without ever blocking longer than asked. Main thread.
+
+    Signal handlers only set a flag: an exception raised in one while ``consume()`` runs would lose records.
+    """
+
+    def __init__(self, link: Link, *, orphan_grace: float, stop_timeout: float) -> None:
+        self._link = link
+        self._orphan_grace = orphan_grace
+        self._stop_timeout = stop_timeout
+        self._terminated = False
+        self._orphaned = False
+        reader, writer = socket.socketpair()
+        reader.setblocking(False)  # noqa: FBT003 - the socket API
+        writer.setblocking(False)  # noqa: FBT003 - the socket API
+        self._wakeup = (reader, writer)
+        signal.signal(signal.SIGTERM, self._on_term)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(link.fileno(), selectors.EVENT_READ)
+        self._selector.register(reader, selectors.EVENT_READ)
+
+    def wait(self, timeout: float) -> Stop | None:
+        """Return the next order, or ``None`` after ``timeout`` seconds."""
+        for key, _ in self._selector.select(timeout):
+            if key.fileobj is self._wakeup[0]:
+                self._wakeup[0].recv(4096)
+            else:
+                for frame in self._link.receive():
+                    if frame["type"] == "stop":
+                        return Stop(End(frame["end"]), float(frame["timeout"]))
+        if self._terminated:
+            self._terminated = False
+            return Stop(End.KEEP, self._stop_timeout)
+        if self._link.lost and not self._orphaned:
+            self._orphaned = True
+            self._selector.unregister(self._link.fileno())
+            # The kernel's own deadline: it holds even when a handler keeps the interpreter lock for good.
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(math.ceil(self._orphan_grace) + 1)
+            return Stop(End.KEEP, self._orphan_grace)
+        return None
+
+    def _on_term(self, _signal: int, _frame: object) -> None:
+        self._terminated = True
+
+
+def die_with_parent(parent_pid: int) -> bool:
+    """Have the kernel send SIGTERM when the parent dies (prctl(2)); return whether it is still there.
+
+    The kernel watches the parent's *thread* that started us, which is its main thread. Between our start
+    and this call the parent may have died unseen, hence the look at ``getppid``.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    return os.getppid() == parent_pid

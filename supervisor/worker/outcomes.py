@@ -1,0 +1,307 @@
+"""What becomes of a record whose attempt failed: another attempt, a dead letter, or an explicit drop.
+
+A record is settled only when its dead letter is confirmed (P1). Until then its lane is blocked, no thread
+waits, and a sink that cannot be written is tried again with backoff for as long as it takes.
+"""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from functools import partial
+from typing import assert_never
+
+from supervisor.core.backoff import Backoff
+from supervisor.core.events import Severity
+from supervisor.core.lanes import Lane
+from supervisor.core.letters import Origin, audit_id, dead_letter_headers, where
+from supervisor.core.retry import is_permanent, retry_after
+from supervisor.plugin.active import Active, Sink
+from supervisor.plugin.types import DeadLetter, Decision, Disposition, Drop, Failure, Letter, Record, Retry
+from supervisor.worker.engine import Engine, Item
+
+logger = logging.getLogger(__name__)
+SINK_BACKOFF = Backoff(initial=0.5, factor=2.0, max=30.0, jitter=0.5)
+
+
+class WrongReturnError(TypeError):
+    """A handler returned something other than what its hook promises."""
+
+    def __init__(self) -> None:
+        super().__init__("the handler must return None (process_batch: None, or one outcome per record)")
+
+
+class PendingLetter:
+    """A dead letter on its way. ``token`` grows with each try, so that a late answer to an older one is ignored."""
+
+    __slots__ = ("deadline", "letter", "sink", "token", "tries")
+
+    def __init__(self, letter: Letter) -> None:
+        self.letter = letter
+        self.sink = 0
+        self.tries = 0
+        self.token = 0
+        self.deadline = 0.0
+
+
+class Outcomes:
+    """The way of failed records. Methods are called by the thread whose busy lane it is, mutex not held."""
+
+    def __init__(self, engine: Engine, active: Active) -> None:
+        self._engine = engine
+        self._policies = active.retry_decision
+        group = engine.spec.group
+        self._retry = group.retry
+        self._letters = group.dead_letters
+        names = [name for name in (self._letters.sink, self._letters.fallback) if name]
+        self._sinks: list[tuple[str, Sink]] = [(name, active.sink(name)) for name in names]
+        self._awaited: dict[Lane[Item], PendingLetter] = {}
+        self._unwritten = threading.Event()
+
+    def failed(self, lane: Lane[Item], error: BaseException) -> None:
+        """Decide over the head of ``lane`` after a failed attempt, and do it."""
+        engine = self._engine
+        now = time.time()
+        with engine.mutex:
+            if lane.head[0].revoked:
+                self._let_go(lane)
+                return
+            engine.counters.failed_attempts += 1
+            first = lane.failed_at = now if lane.failed_at is None else lane.failed_at
+            record = Record(lane.head[1], lane.attempt)
+        failure = Failure(record, error, attempt=lane.attempt, first_failed_at=first, failed_at=now)
+        decision = self._decide(failure)
+        self._log(failure, decision)
+        match decision:
+            case Retry(after):
+                self._wait(lane, after, attempt=lane.attempt + 1)
+            case Drop():
+                with engine.mutex:
+                    engine.counters.dropped += 1
+                    self._let_go(lane)
+            case DeadLetter():
+                lane.letter = PendingLetter(self._letter(failure, decision))
+                self.send_again(lane)
+            case _:
+                assert_never(decision)
+
+    def batch(self, lane: Lane[Item], outcomes: Sequence[BaseException | None]) -> None:
+        """Settle what a batch handler worked off the front of a busy ``lane``.
+
+        What failed stays in front and is tried again alone, in order, before anything new of the lane (P2).
+        """
+        engine = self._engine
+        first = next((outcome for outcome in outcomes if outcome is not None), None)
+        with engine.mutex:
+            engine.settle_batch(lane, [outcome is None for outcome in outcomes])
+            if first is None:
+                engine.lanes.give_back(lane)
+        if first is not None:
+            self.failed(lane, first)
+
+    def send_again(self, lane: Lane[Item]) -> None:
+        """Offer the dead letter of a busy lane to the sink whose turn it is."""
+        pending = lane.letter
+        assert isinstance(pending, PendingLetter)  # noqa: S101 - only lanes with a letter come here
+        engine = self._engine
+        with engine.mutex:
+            if lane.head[0].revoked:
+                self._let_go(lane)
+                return
+            pending.token += 1
+            token = pending.token
+        name, sink = self._sinks[pending.sink]
+        try:
+            future = sink(pending.letter)
+        except Exception as error:  # noqa: BLE001 - user plugin: any failure means "not written"
+            self._not_written(lane, name, error)
+            return
+        if future is None:
+            self._written(lane, name)
+            return
+        with engine.mutex:
+            pending.deadline = time.monotonic() + self._letters.timeout
+            self._awaited[lane] = pending
+            engine.lanes.block(lane)
+        future.add_done_callback(partial(self._answered, lane, token))
+
+    def overdue(self) -> None:
+        """Give up on sinks that did not answer in time. Main thread, each tick."""
+        now = time.monotonic()
+        with self._engine.mutex:
+            late = [(lane, pending) for lane, pending in self._awaited.items() if pending.deadline <= now]
+        for lane, pending in late:
+            self._take_back(lane, pending.token, TimeoutError(f"no answer within {self._letters.timeout:g} s"))
+
+    def _answered(self, lane: Lane[Item], token: int, future: "Future[None]") -> None:
+        """Take a sink's answer; whatever thread the future ends in."""
+        try:
+            error = future.exception()
+        except BaseException as cancelled:  # noqa: BLE001 - a cancelled future was not written
+            error = cancelled
+        try:
+            self._take_back(lane, token, error)
+        except BaseException as crash:  # noqa: BLE001 - crash-only: futures swallow what their callbacks raise
+            self._engine.crash(crash)
+
+    def _take_back(self, lane: Lane[Item], token: int, error: BaseException | None) -> None:
+        with self._engine.mutex:
+            pending = self._awaited.get(lane)
+            if pending is None or pending.token != token:
+                return
+            del self._awaited[lane]
+            pending.token += 1
+            self._engine.lanes.unblock(lane)
+        name = self._sinks[pending.sink][0]
+        if error is None:
+            self._written(lane, name)
+        else:
+            self._not_written(lane, name, error)
+
+    def _written(self, lane: Lane[Item], sink: str) -> None:
+        engine = self._engine
+        self._unwritten.clear()
+        pending = lane.letter
+        assert isinstance(pending, PendingLetter)  # noqa: S101 - as in send_again
+        letter = pending.letter
+        fields = {"record": f"{letter.source_topic}/{letter.source_partition}@{letter.source_offset}"}
+        with engine.mutex:
+            engine.counters.dead_lettered += 1
+            self._let_go(lane)
+        engine.event(
+            "record.dead_lettered",
+            Severity.WARNING,
+            f"{fields['record']} went to {sink} ({letter.disposition})",
+            sink=sink,
+            disposition=letter.disposition.value,
+            audit_id=letter.audit_id,
+            **fields,
+        )
+
+    def _not_written(self, lane: Lane[Item], sink: str, error: BaseException) -> None:
+        """Have the next sink tried at once, or all of them again later."""
+        pending = lane.letter
+        assert isinstance(pending, PendingLetter)  # noqa: S101 - as in send_again
+        # Sinks tell codes and places; their text is logged without what the user's code may have put into it.
+        code = getattr(error, "code", type(error).__name__)
+        logger.warning("sink.failed", extra={"fields": {"sink": sink, "error": str(code), "at": where(error)}})
+        pending.sink = (pending.sink + 1) % len(self._sinks)
+        delay = 0.0
+        if pending.sink == 0:
+            delay = SINK_BACKOFF.delay(pending.tries, chance=random.random())  # noqa: S311 - jitter
+            pending.tries += 1
+            if not self._unwritten.is_set():
+                self._unwritten.set()
+                self._engine.event(
+                    "dead_letter.unwritten",
+                    Severity.CRITICAL,
+                    f"no sink takes the dead letter {pending.letter.audit_id} ({sink}: {code}); "
+                    "its records wait, nothing is lost; trying again",
+                    sink=sink,
+                    error=str(code),
+                    audit_id=pending.letter.audit_id,
+                )
+        self._wait(lane, delay, attempt=lane.attempt)
+
+    def _wait(self, lane: Lane[Item], after: float, *, attempt: int) -> None:
+        engine = self._engine
+        with engine.mutex:
+            if lane.head[0].revoked or engine.stopping:
+                self._let_go(lane, settle=False)
+                return
+            lane.attempt = attempt
+            engine.lanes.wait(lane, due=time.monotonic() + max(0.0, after))
+            engine.progress.notify_all()
+            engine.work.notify()
+
+    def _let_go(self, lane: Lane[Item], *, settle: bool = True) -> None:
+        """End the head's stay: settled, or (stopping) given back to be delivered again; mutex held."""
+        engine = self._engine
+        if settle:
+            engine.settle_head(lane)
+        else:
+            engine.lanes.settle_head(lane)
+            engine.progress.notify_all()
+        engine.lanes.give_back(lane)
+        engine.work.notify()
+
+    def _decide(self, failure: Failure) -> Decision:
+        if isinstance(failure.error, WrongReturnError):
+            return DeadLetter("the handler returned a value", Disposition.PLUGIN_ERROR)
+        for policy in self._policies:
+            try:
+                decision = policy(failure)
+            except Exception as error:  # noqa: BLE001 - user plugin: a broken policy must not stall a partition
+                fields = {"error": type(error).__qualname__, "at": where(error)}
+                logger.error("retry_decision.failed", extra={"fields": fields})  # noqa: TRY400 - its text is the user's
+                return DeadLetter(f"retry_decision raised {type(error).__name__}", Disposition.PLUGIN_ERROR)
+            answer: object = decision
+            if isinstance(answer, Retry | DeadLetter | Drop):
+                return answer
+            if answer is not None:
+                return DeadLetter(f"retry_decision returned {type(answer).__name__}", Disposition.PLUGIN_ERROR)
+        permanent = is_permanent(failure.error, self._retry.permanent)
+        chance = random.random()  # noqa: S311 - jitter
+        after = retry_after(self._retry, attempt=failure.attempt, permanent=permanent, chance=chance)
+        if after is not None:
+            return Retry(after)
+        return DeadLetter("permanent error" if permanent else f"failed {failure.attempt} times")
+
+    def _letter(self, failure: Failure, decision: DeadLetter) -> Letter:
+        record, spec = failure.record, self._engine.spec
+        origin = Origin(
+            group=spec.group.name,
+            worker=spec.instance_id,
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            timestamp=record.timestamp,
+            disposition=decision.disposition.value,
+            reason=decision.reason,
+            attempts=failure.attempt,
+            first_failed_at=failure.first_failed_at,
+            failed_at=failure.failed_at,
+            error=failure.error,
+        )
+        return Letter(
+            audit_id=audit_id(origin.group, origin.topic, origin.partition, origin.offset),
+            topic=self._letters.topic.replace("{topic}", record.topic),
+            key=record.key,
+            value=record.value,
+            headers=dead_letter_headers(tuple(record.headers), origin),
+            source_topic=record.topic,
+            source_partition=record.partition,
+            source_offset=record.offset,
+            disposition=decision.disposition,
+            timestamp=record.timestamp,
+        )
+
+    def _log(self, failure: Failure, decision: Decision) -> None:
+        record = failure.record
+        logger.log(
+            logging.INFO if isinstance(decision, Retry) else logging.WARNING,
+            "record.dropped" if isinstance(decision, Drop) else "record.failed",
+            extra={
+                "fields": {
+                    "record": f"{record.topic}/{record.partition}@{record.offset}",
+                    "attempt": failure.attempt,
+                    "error": type(failure.error).__qualname__,
+                    "at": where(failure.error),
+                    "then": _words(decision),
+                }
+            },
+        )
+
+
+def _words(decision: Decision) -> str:
+    match decision:
+        case Retry(after):
+            return f"retry in {after:.2f} s"
+        case DeadLetter(reason):
+            return f"dead letter: {reason}"
+        case Drop(reason):
+            return f"drop: {reason}"
+        case _:
+            assert_never(decision)

@@ -1,0 +1,156 @@
+"""The main thread of a working incarnation: start, watch, report, stop. It never runs a handler."""
+
+import logging
+import os
+import time
+from pathlib import Path
+
+from supervisor.core.board import H_WAIT, BoardWriter, Wait
+from supervisor.core.events import Severity
+from supervisor.core.exits import ExitCode
+from supervisor.core.jsonable import to_json
+from supervisor.core.spec import End, WorkerSpec
+from supervisor.kafka.consumer import Source
+from supervisor.kafka.fencing import other_member
+from supervisor.kafka.producer import LazyProducer
+from supervisor.kafka.settings import consumer_settings, producer_settings
+from supervisor.plugin.errors import PluginError, StartError
+from supervisor.plugin.loader import load
+from supervisor.plugin.types import WorkerContext
+from supervisor.worker.engine import MAIN, Engine
+from supervisor.worker.executor import Executor
+from supervisor.worker.link import Link
+from supervisor.worker.orders import Orders, Stop
+from supervisor.worker.outcomes import Outcomes
+from supervisor.worker.poller import Poller
+from supervisor.worker.report import note_on_board, worker_stats
+
+logger = logging.getLogger(__name__)
+
+TICK = 0.02
+STATS_INTERVAL = 1.0
+COMMIT_RESERVE = 2.0
+"""Seconds of the stop's deadline that are kept for the last commit and for closing."""
+
+
+def work(spec: WorkerSpec, board: BoardWriter, link: Link, orders: Orders) -> tuple[ExitCode, str]:
+    """Run the slot until it is told to stop or must end; return the exit code and why.
+
+    The codes ``ENGINE``, ``FENCED`` and ``KAFKA_FATAL`` mean that the client was not closed: the caller
+    leaves by ``os._exit``.
+    """
+    group = spec.group
+    names = tuple(name for name in (group.dead_letters.sink, group.dead_letters.fallback) if name)
+    try:
+        active = load(group.plugins, group.handler, group=group.name, sinks=names)
+    except PluginError as error:
+        return ExitCode.CONFIG, str(error)
+    Path(spec.state_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
+    producer = LazyProducer(producer_settings(spec))
+    context = WorkerContext(spec.supervisor, group.name, spec.slot, spec.incarnation, spec.state_dir, producer)
+    try:
+        active.worker_started(context)
+    except StartError as error:
+        return ExitCode.FAILURE, str(error)
+    engine = Engine(spec, board, link)
+    poller = Poller(engine, active)
+    outcomes = Outcomes(engine, active)
+    executor = Executor(engine, active, poller, outcomes)
+    poller.open(Source(consumer_settings(spec), group.topics, poller))
+    executor.start()
+    link.send("ready")
+    logger.info("worker.ready", extra={"fields": {"topics": " ".join(group.topics)}})
+    stop = _watch(engine, outcomes, executor, orders)
+    if stop is not None:
+        _stop(engine, poller, executor, orders, stop)
+    if engine.end is not None:
+        return _failed(engine, *engine.end)
+    producer.close(1.0)
+    active.worker_stopping()
+    return ExitCode.OK, "stopped"
+
+
+def _watch(engine: Engine, outcomes: Outcomes, executor: Executor, orders: Orders) -> Stop | None:
+    """Look after the threads until an order comes or the engine says the end has come."""
+    stats_at = time.monotonic()
+    while engine.end is None:
+        stop = orders.wait(TICK)
+        if stop is not None:
+            return stop
+        executor.watch()
+        executor.stand_in()
+        outcomes.overdue()
+        executor.wake()
+        note_on_board(engine)
+        if time.monotonic() >= stats_at:
+            stats_at = time.monotonic() + STATS_INTERVAL
+            engine.link.send("stats", stats=to_json(worker_stats(engine)))
+    return None
+
+
+def _stop(engine: Engine, poller: Poller, executor: Executor, orders: Orders, stop: Stop) -> None:
+    """Drain, commit and close within the deadline; ``keep`` or ``leave`` as told, by the last order heard."""
+    logger.info("worker.stopping", extra={"fields": {"end": stop.end.value, "timeout": stop.timeout}})
+    deadline = time.monotonic() + stop.timeout
+    engine.board.words[H_WAIT] = Wait.DRAINING
+    with engine.mutex:
+        engine.stopping = True
+        engine.work.notify_all()
+    executor.steal(drop=True)
+    with engine.mutex:
+        engine.lanes.purge(set(engine.owned))
+        engine.work.notify_all()
+    while time.monotonic() < deadline - COMMIT_RESERVE and engine.end is None:
+        if _is_drained(engine):
+            break
+        again = orders.wait(TICK)
+        if again is not None:
+            stop, deadline = again, min(deadline, time.monotonic() + again.timeout)
+        executor.stand_in()
+    _take_baton(engine, deadline)
+    if engine.end is not None:
+        return
+    poller.commit_rest(deadline)
+    poller.closing = True
+    if engine.end is None:
+        engine.link.send("stats", stats=to_json(worker_stats(engine)))
+        (poller.source.leave if stop.end is End.LEAVE else poller.source.close)()
+    executor.join(time.monotonic())
+
+
+def _is_drained(engine: Engine) -> bool:
+    with engine.mutex:
+        return not engine.lanes.busy and not engine.lanes.blocked
+
+
+def _take_baton(engine: Engine, deadline: float) -> None:
+    """Make this thread the only one that touches the client: closing while another polls hangs."""
+    with engine.mutex:
+        while engine.poller is not None and time.monotonic() < deadline:
+            engine.progress.wait(0.05)
+        if engine.poller is None:
+            engine.poller = MAIN
+        else:
+            engine.fail(ExitCode.ENGINE, "the polling thread did not give way in time")
+
+
+def _failed(engine: Engine, code: ExitCode, reason: str) -> tuple[ExitCode, str]:
+    """Say who fenced us, as far as the broker knows; the one thing a person needs to find the other supervisor."""
+    spec = engine.spec
+    if code is ExitCode.FENCED:
+        host, client = other_member(spec.group.kafka, spec.group.name, spec.instance_id)
+        text = f"another member runs as {spec.instance_id}: client {client} on {host}"
+        engine.event("worker.fenced", Severity.CRITICAL, text, host=host, client_id=client)
+        reason = text
+    return code, reason
+
+
+def leave_by_force(code: ExitCode) -> None:
+    """End without the interpreter's tidying: handler threads may be stuck, and a fatal client hangs in close."""
+    logging.shutdown()
+    os._exit(code)
+
+
+def is_clean(code: ExitCode) -> bool:
+    """Tell whether the client was closed, so that the interpreter may end in its own way."""
+    return code in (ExitCode.OK, ExitCode.FAILURE)

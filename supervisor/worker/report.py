@@ -1,0 +1,74 @@
+"""What a worker says of itself, each second to the parent and each tick on its board."""
+
+import time
+from dataclasses import replace
+
+from supervisor.core.board import H_SETTLED, H_WAIT, Wait
+from supervisor.core.snapshot import PartitionStats, WorkerStats
+from supervisor.worker.engine import Engine
+
+MAX_PARTITIONS = 500
+"""Partitions told one by one; a frame has a limit, and nobody reads more in a table."""
+
+
+def note_on_board(engine: Engine) -> None:
+    """Write the counters and the stated reason for standing still. Main thread."""
+    words = engine.board.words
+    with engine.mutex:
+        words[H_SETTLED] = engine.counters.settled
+        words[H_WAIT] = stated_wait(engine)
+
+
+def stated_wait(engine: Engine) -> Wait:  # noqa: PLR0911 - one return per reason, in order of precedence
+    """Return why nothing moves, ``NONE`` when something should; mutex held."""
+    lanes = engine.lanes
+    if engine.stopping:
+        return Wait.DRAINING
+    if engine.revoking:
+        return Wait.REVOKING
+    if lanes.busy or lanes.ready or engine.serial is not None:
+        return Wait.NONE
+    if engine.broker_trouble:
+        return Wait.BROKER
+    if not engine.owned:
+        return Wait.UNASSIGNED
+    if lanes.blocked:
+        return Wait.SINK
+    if lanes.waiting():
+        return Wait.RETRY
+    if engine.paused:
+        return Wait.PAUSED
+    if len(engine.at_end) == len(engine.owned):
+        return Wait.EOF
+    return Wait.NONE
+
+
+def worker_stats(engine: Engine) -> WorkerStats:
+    """Measure the worker. Main thread."""
+    now = time.monotonic()
+    with engine.mutex:
+        owned = list(engine.owned.values())
+        rows = [(one.place, one.committed, one.offsets.committable(), one.offsets.gap) for one in owned]
+        oldest = max((one.offsets.oldest(now=now) for one in owned), default=0.0)
+        counters, lanes, ends = engine.counters, engine.lanes, engine.ends
+        stats = WorkerStats(
+            settled=counters.settled,
+            failed_attempts=counters.failed_attempts,
+            dead_lettered=counters.dead_lettered,
+            dropped=counters.dropped,
+            in_flight=lanes.busy + (1 if engine.serial else 0),
+            queued=lanes.count,
+            queued_bytes=lanes.size,
+            oldest=oldest,
+            commits=counters.commits,
+            commit_errors=dict(engine.commit_errors),
+            waits=stated_wait(engine).name.lower(),
+        )
+    partitions = []
+    total: int | None = 0
+    for place, committed, committable, gap in rows:
+        high = ends.get(place)
+        lag = None if high is None or committable is None else max(0, high - committable)
+        total = None if total is None or lag is None else total + lag
+        partitions.append(PartitionStats(place[0], place[1], committed, lag, gap))
+    return replace(stats, lag=total if rows else None, partitions=tuple(partitions[:MAX_PARTITIONS]))

@@ -1,0 +1,395 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from supervisor.core.spec import PluginSpec, PluginsSpec
+from supervisor.plugin import Record
+from supervisor.plugin.active import Active
+from supervisor.plugin.errors import PluginError, Problem
+from supervisor.plugin.importing import exception_types
+from supervisor.plugin.loader import implemented, installed, load
+from tests.plugins.conftest import FakeMessage, Write, a_failure
+
+Loaded = Callable[..., Active]
+
+
+@pytest.fixture
+def loaded(folder: Path) -> Loaded:
+    """Load plugins (targets, or target and options) of ``folder`` for the group "orders"."""
+
+    def go(*plugins: str | tuple[str, dict[str, Any]], handler: str = "", group: str = "orders", **more: Any) -> Active:
+        specs = tuple(PluginSpec(one) if isinstance(one, str) else PluginSpec(*one) for one in plugins)
+        return load(PluginsSpec(specs, (str(folder),)), handler, group=group, **more)
+
+    return go
+
+
+def problems(loaded: Loaded, *plugins: str | tuple[str, dict[str, Any]], **more: Any) -> tuple[Problem, ...]:
+    with pytest.raises(PluginError) as caught:
+        loaded(*plugins, **more)
+    return caught.value.problems
+
+
+def problem(loaded: Loaded, *plugins: str | tuple[str, dict[str, Any]], **more: Any) -> Problem:
+    (only,) = problems(loaded, *plugins, **more)
+    return only
+
+
+def test_a_function_of_a_module_is_the_handler_itself(loaded: Loaded, write: Write) -> None:
+    name = write("def process(message): return message")
+
+    active = loaded(handler=f"{name}:process")
+
+    assert active.process is not None
+    assert active.process.__module__ == name
+    assert active.implementations == {"process": (f"handler '{name}:process'",)}
+
+
+def test_first_party_plugins_load_by_their_names(loaded: Loaded, write: Write) -> None:
+    name = write("def process(record): ...")
+
+    active = loaded("dlq_kafka", "dlq_file", "retry_exponential", handler=f"{name}:process", sinks=["dlq_file"])
+
+    assert len(active.retry_decision) == 1
+    assert callable(active.sink("dlq_kafka"))
+    assert {"alert_log", "alert_webhook"} <= set(installed())
+
+
+def test_installed_is_not_active(loaded: Loaded, write: Write) -> None:
+    name = write("def process(record): ...")
+
+    active = loaded(handler=f"{name}:process")
+
+    assert active.retry_decision == ()
+    assert active.alerts == ()
+
+
+def test_a_file_of_the_plugins_folder_is_a_plugin_by_its_bare_name(loaded: Loaded, write: Write) -> None:
+    name = write("""
+        @hookimpl
+        def process(record): ...
+    """)
+
+    active = loaded(name)
+
+    assert active.implementations == {"process": (name,)}
+
+
+def test_an_instance_can_be_a_plugin(loaded: Loaded, write: Write) -> None:
+    name = write("""
+        class Policy:
+            def __init__(self, after): self.after = after
+            @hookimpl
+            def retry_decision(self, failure): return Retry(self.after)
+        slow = Policy(60.0)
+        def process(record): ...
+    """)
+
+    active = loaded(f"{name}:slow", handler=f"{name}:process")
+
+    assert active.retry_decision[0](a_failure(ValueError())) is not None
+
+
+def test_policies_are_asked_newest_first_with_tryfirst_before_and_trylast_after(loaded: Loaded, write: Write) -> None:
+    name = write("""
+        def process(record): ...
+        class A:
+            @hookimpl
+            def retry_decision(self, failure): return Drop("a")
+        class B:
+            @hookimpl
+            def retry_decision(self, failure): return Drop("b")
+        class Last:
+            @hookimpl(trylast=True)
+            def retry_decision(self, failure): return Drop("last")
+        class First:
+            @hookimpl(tryfirst=True)
+            def retry_decision(self, failure): return Drop("first")
+    """)
+
+    active = loaded(*(f"{name}:{one}" for one in ("First", "A", "B", "Last")), handler=f"{name}:process")
+
+    reasons = [getattr(policy(a_failure(ValueError())), "reason", None) for policy in active.retry_decision]
+    assert reasons == ["first", "b", "a", "last"]
+
+
+def test_a_hook_may_take_fewer_arguments_and_in_any_order(loaded: Loaded, write: Write) -> None:
+    name = write("""
+        seen = []
+        def process(record): ...
+        class P:
+            @hookimpl
+            def partitions_revoked(self, lost, partitions): seen.append((lost, partitions))
+            @hookimpl
+            def partitions_assigned(self): seen.append("assigned")
+            @hookimpl
+            def retry_decision(self, *, failure): return Drop(str(failure.attempt))
+    """)
+    active = loaded(f"{name}:P", handler=f"{name}:process")
+
+    active.partitions_assigned([("t", 0)])
+    active.partitions_revoked([("t", 1)], lost=True)
+
+    seen = __import__(name).seen
+    assert seen == ["assigned", (True, [("t", 1)])]
+    assert active.retry_decision[0](a_failure(ValueError(), 4)) is not None
+
+
+def test_a_hook_that_takes_its_arguments_as_they_come_is_not_wrapped(loaded: Loaded, write: Write) -> None:
+    name = write("""
+        class P:
+            @hookimpl
+            def process(self, record): return self
+    """)
+
+    active = loaded(f"{name}:P")
+
+    assert active.process is not None
+    assert getattr(active.process, "__self__", None) is active.process(Record(FakeMessage()))
+
+
+def test_specname_marks_a_method_of_another_name(loaded: Loaded, write: Write) -> None:
+    name = write("""
+        class P:
+            @hookimpl(specname="process")
+            def work(self, record): ...
+    """)
+
+    assert loaded(f"{name}:P").process is not None
+
+
+def test_every_problem_is_reported_at_once(loaded: Loaded, write: Write) -> None:
+    name = write("""
+        class P:
+            @hookimpl
+            def retry_decisoin(self, failure): ...
+            @hookimpl
+            def alert(self, evnt): ...
+    """)
+
+    found = problems(loaded, "dlq_flie", f"{name}:P", handler=f"{name}:nothing")
+
+    assert [one.plugin for one in found] == ["dlq_flie", f"{name}:P", f"{name}:P", f"handler '{name}:nothing'"]
+
+
+def test_an_unknown_name_says_what_is_installed(loaded: Loaded) -> None:
+    found = problem(loaded, "dlq_flie")
+
+    assert found.text == "is not an installed plugin, nor a module"
+    assert found.help.startswith("did you mean 'dlq_file'? installed: alert_log, ")
+
+
+def test_an_unknown_hook_names_the_hooks_there_are(loaded: Loaded, write: Write) -> None:
+    name = write("""
+        class P:
+            @hookimpl
+            def retry_decisoin(self, failure): ...
+    """)
+
+    found = problem(loaded, f"{name}:P")
+
+    assert found.text == "'retry_decisoin' is marked but is no hook"
+    assert "did you mean 'retry_decision'? " in found.help
+
+
+def test_a_wrong_argument_names_the_right_ones(loaded: Loaded, write: Write) -> None:
+    name = write("""
+        class P:
+            @hookimpl
+            def partitions_revoked(self, partition, lost): ...
+    """)
+
+    found = problem(loaded, f"{name}:P")
+
+    assert found.text == "partitions_revoked: the hook passes no argument 'partition'"
+    assert found.help == "did you mean 'partitions'? write def partitions_revoked(self, partitions, lost)"
+
+
+@pytest.mark.parametrize("arguments", ["wrapper=True", "hookwrapper=True"])
+def test_wrappers_are_refused(loaded: Loaded, write: Write, arguments: str) -> None:
+    name = write(f"""
+        class P:
+            @hookimpl({arguments})
+            def process(self, record):
+                yield
+    """)
+
+    assert "wrappers are not supported" in problem(loaded, f"{name}:P").text
+
+
+def test_a_method_with_a_hooks_name_but_no_mark_is_pointed_out(loaded: Loaded, write: Write) -> None:
+    name = write("""
+        class P:
+            def retry_decision(self, failure): ...
+    """)
+
+    assert problem(loaded, f"{name}:P") == Problem(
+        f"{name}:P", "retry_decision is not marked as a hook", "put @hookimpl above it"
+    )
+
+
+def test_a_module_without_hooks_is_no_plugin(loaded: Loaded) -> None:
+    assert problem(loaded, "json").text == "implements no hook"
+
+
+def test_a_missing_module_is_told_from_a_broken_one(loaded: Loaded, write: Write) -> None:
+    broken = write("import a_library_that_is_not_there")
+
+    missing, fails = problems(loaded, "not_there:P", f"{broken}:P")
+
+    assert missing.text == "there is no module 'not_there'"
+    assert f"importing '{broken}' failed: ModuleNotFoundError" in fails.text
+    assert f"{broken}.py:3" in fails.text
+    assert "install 'a_library_that_is_not_there'" in fails.help
+
+
+def test_a_missing_submodule_names_its_neighbours(loaded: Loaded, folder: Path) -> None:
+    (folder / "shop_x").mkdir()
+    (folder / "shop_x" / "orders.py").write_text("")
+
+    found = problem(loaded, handler="shop_x.ordes:process")
+
+    assert found.text == "there is no module 'shop_x.ordes'"
+    assert found.help == "did you mean 'orders'? modules of 'shop_x': orders"
+
+
+def test_a_missing_attribute_names_its_neighbours(loaded: Loaded, write: Write) -> None:
+    name = write("def process(record): ...")
+
+    found = problem(loaded, handler=f"{name}:proces")
+
+    assert found.text == f"'{name}' has no attribute 'proces'"
+    assert found.help == "did you mean 'process'? it has: process"
+
+
+@pytest.mark.parametrize("line", ["raise SystemExit(3)", "1 / 0", "def broken(:"])
+def test_a_module_that_ends_badly_is_a_problem_whatever_it_raises(loaded: Loaded, write: Write, line: str) -> None:
+    name = write(line)
+
+    assert f"importing '{name}' failed: " in problem(loaded, f"{name}:P").text
+
+
+def test_a_constructor_that_fails_is_a_problem(loaded: Loaded, write: Write) -> None:
+    name = write("""
+        class P:
+            def __init__(self): raise SystemExit(1)
+            @hookimpl
+            def process(self, record): ...
+    """)
+
+    assert "P() failed: SystemExit: 1" in problem(loaded, f"{name}:P").text
+
+
+def test_options_for_a_plugin_without_options_are_refused(loaded: Loaded, write: Write) -> None:
+    name = write("""
+        class P:
+            @hookimpl
+            def process(self, record): ...
+    """)
+
+    for target in (f"{name}:P", name):
+        assert problem(loaded, (target, {"url": "x"})).text == "takes no options, but has some in the config"
+
+
+def test_options_reach_the_plugin(loaded: Loaded, write: Write) -> None:
+    name = write("""
+        class P:
+            @dataclass
+            class Options:
+                after: Seconds = 1.0
+            def __init__(self, options): self.options = options
+            @hookimpl
+            def retry_decision(self, failure): return Retry(self.options.after)
+        def process(record): ...
+    """)
+
+    active = loaded((f"{name}:P", {"after": "250ms"}), handler=f"{name}:process")
+
+    assert getattr(active.retry_decision[0](a_failure(ValueError())), "after", None) == 0.25
+
+
+def test_a_group_without_a_handler_is_refused(loaded: Loaded) -> None:
+    found = problem(loaded, "dlq_file")
+
+    assert found.plugin == "groups.orders"
+    assert "has neither a handler nor a plugin" in found.text
+
+
+def test_two_handlers_are_refused_by_name(loaded: Loaded, write: Write) -> None:
+    name = write("""
+        def process(record): ...
+        class Batch:
+            @hookimpl
+            def process_batch(self, records): ...
+    """)
+
+    found = problem(loaded, f"{name}:Batch", handler=f"{name}:process")
+
+    text = f"has more than one handler: process of handler '{name}:process', process_batch of {name}:Batch"
+    assert found.text == text
+
+
+def test_a_handler_that_is_marked_as_a_hook_besides_counts_once(loaded: Loaded, write: Write) -> None:
+    name = write("""
+        class Handler:
+            @hookimpl
+            def process(self, record): ...
+            @hookimpl
+            def retry_decision(self, failure): return Drop("no")
+    """)
+
+    active = loaded(handler=f"{name}:Handler")
+
+    assert active.process is not None
+    assert len(active.retry_decision) == 1
+
+
+def test_a_sink_must_have_the_hook(loaded: Loaded, write: Write) -> None:
+    name = write("def process(record): ...")
+
+    found = problem(loaded, "retry_exponential", "dlq_file", handler=f"{name}:process", sinks=["retry_exponential"])
+
+    assert found.text == "is no dead-letter sink: it has no hook 'send_dead_letter'"
+    assert found.help == "sinks loaded: dlq_file"
+
+
+def test_plugins_are_refused_where_nothing_would_call_them(loaded: Loaded, write: Write) -> None:
+    name = write("def process(record): ...")
+
+    assert problem(loaded, "alert_log", handler=f"{name}:process").help == "list it in supervisor.alerts"
+    assert "has no hook 'alert'" in problem(loaded, "dlq_file", group="").text
+    assert [name for name, _ in loaded("alert_log", group="").alerts] == ["alert_log"]
+
+
+def test_async_hooks_are_refused(loaded: Loaded, write: Write) -> None:
+    name = write("""
+        class P:
+            @hookimpl
+            async def process(self, record): ...
+    """)
+
+    assert "async handlers are not supported yet" in problem(loaded, f"{name}:P").text
+
+
+def test_the_same_plugin_listed_twice_is_one(loaded: Loaded, write: Write) -> None:
+    name = write("def process(record): ...")
+
+    assert len(loaded("retry_exponential", "retry_exponential", handler=f"{name}:process").retry_decision) == 1
+
+
+def test_hooks_of_a_plugin_can_be_listed_without_making_it() -> None:
+    assert implemented(installed()["dlq_file"].load()) == ("send_dead_letter", "worker_started", "worker_stopping")
+
+
+def test_exception_classes_are_found_and_what_is_none_is_named() -> None:
+    assert exception_types(["ValueError", "json:JSONDecodeError"])[0] is ValueError
+
+    with pytest.raises(PluginError) as caught:
+        exception_types(["json:loads", "json:Nothing"])
+
+    assert [one.plugin for one in caught.value.problems] == [
+        "retry.permanent 'json:loads'",
+        "retry.permanent 'json:Nothing'",
+    ]

@@ -1,0 +1,94 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from supervisor.config import group_spec, notifier_spec, plugins_request, slot_policy, worker_spec
+from supervisor.core.backoff import Backoff
+from supervisor.core.jsonable import from_json, to_json
+from supervisor.core.spec import Mode, Ordering, PluginSpec, WorkerSpec
+from tests.unit.config.texts import GROUP, KAFKA, MINIMAL, Loader
+
+
+def test_a_group_gets_its_plugins_its_sink_and_its_fallback_with_their_options(load_text: Loader) -> None:
+    config = load_text(
+        MINIMAL
+        + 'plugins = ["a", "dlq_file"]\ndead_letters.fallback = "dlq_file"\n'
+        + "[plugins.a]\nx = 1\n[plugins.dlq_file]\ny = 2\n[plugins.unused]\n"
+    )
+
+    plugins = group_spec(config, "orders").plugins.plugins
+
+    assert plugins == (PluginSpec("a", {"x": 1}), PluginSpec("dlq_file", {"y": 2}), PluginSpec("dlq_kafka"))
+
+
+def test_plugins_are_looked_for_beside_the_config_and_in_its_plugins_folder(load_text: Loader, tmp_path: Path) -> None:
+    assert group_spec(load_text(MINIMAL), "orders").plugins.search_path == (str(tmp_path),)
+
+    (tmp_path / "plugins").mkdir()
+
+    expected = (str(tmp_path), str(tmp_path / "plugins"))
+    assert group_spec(load_text(MINIMAL), "orders").plugins.search_path == expected
+
+
+def test_a_groups_kafka_keys_win_and_nothing_is_added(load_text: Loader) -> None:
+    config = load_text(KAFKA + '"client.rack" = "a"\n' + GROUP + 'kafka."client.rack" = "b"\n')
+
+    assert group_spec(config, "orders").kafka == {"bootstrap.servers": "127.0.0.1:9092", "client.rack": "b"}
+
+
+def test_a_worker_spec_carries_all_values_and_survives_the_way_through_json(load_text: Loader, tmp_path: Path) -> None:
+    text = '[supervisor]\nlog_format = "json"\nstate_dir = "s"\n' + MINIMAL
+    text += 'ordering = "key"\nconcurrency = 8\nretry.attempts = 2\ncommit.mode = "automatic"\nbatch.age = "2s"\n'
+
+    spec = worker_spec(load_text(text), "orders", slot=3, incarnation=7, mode=Mode.LEAVE, parent_pid=42)
+
+    assert spec.instance_id == "web-1-orders-3"
+    assert (spec.incarnation, spec.mode, spec.parent_pid, spec.is_static) == (7, Mode.LEAVE, 42, True)
+    assert (spec.log_format, spec.orphan_grace, spec.state_dir) == ("json", 10.0, str(tmp_path / "s"))
+    assert (spec.group.ordering, spec.group.concurrency) == (Ordering.KEY, 8)
+    assert spec.group.retry.backoff == Backoff(initial=0.2, factor=2.0, max=30.0, jitter=1.0)
+    assert (spec.group.commit.mode, spec.group.batch.age) == ("automatic", 2.0)
+    assert from_json(WorkerSpec, json.loads(json.dumps(to_json(spec)))) == spec
+
+
+def test_the_notifier_gets_the_alert_plugins_only(load_text: Loader) -> None:
+    config = load_text('[supervisor]\nalerts = ["slack"]\n' + MINIMAL + '[plugins.slack]\nurl = "u"\n')
+
+    spec = notifier_spec(config, 42)
+
+    assert spec.plugins.plugins == (PluginSpec("slack", {"url": "u"}),)
+    assert spec.parent_pid == 42
+
+
+def test_the_parent_gets_the_numbers_it_runs_slots_by(load_text: Loader) -> None:
+    config = load_text(MINIMAL + 'workers = 3\nprotocol = "consumer"\nrestart.max = "2m"\nhandler_timeout = "7s"\n')
+
+    policy = slot_policy(config, "orders")
+
+    assert (policy.workers, policy.is_static, policy.handler_timeout) == (3, False, 7.0)
+    assert policy.backoff == Backoff(initial=1.0, factor=2.0, max=120.0, jitter=0.5)
+    assert (policy.never_ready_limit, policy.start_timeout, policy.failover_after) == (5, 60.0, 5.0)
+
+
+def test_plugins_of_enabled_groups_are_checked(load_text: Loader) -> None:
+    config = load_text(MINIMAL + "[groups.off]\ntopics = ['a']\nhandler = 'a:b'\nenabled = false\n")
+
+    request = json.loads(json.dumps(plugins_request(config)))
+
+    assert list(request["groups"]) == ["orders"]
+    assert request["groups"]["orders"]["handler"] == "shop.orders:process"
+    assert [plugin["target"] for plugin in request["notifier"]["plugins"]] == ["alert_log"]
+
+
+def test_options_are_copies(load_text: Loader) -> None:
+    config = load_text(MINIMAL + "[plugins.dlq_kafka]\nx = 1\n")
+
+    group_spec(config, "orders").plugins.plugins[0].options["x"] = 2
+
+    assert config.plugins["dlq_kafka"] == {"x": 1}
+
+
+def test_an_unknown_group_is_a_mistake_of_the_caller(load_text: Loader) -> None:
+    with pytest.raises(KeyError):
+        group_spec(load_text(MINIMAL), "other")
