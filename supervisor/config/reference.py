@@ -39,8 +39,9 @@ def filled_in(text: str) -> str:
     parts = {"keys": keys_markdown, "owned keys": owned_markdown, "consumer keys": consumer_markdown}
     for name, make in parts.items():
         begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
-        before, _, rest = text.partition(begin)
-        text = before + begin + make() + end + rest.partition(end)[2]
+        before, found, rest = text.partition(begin)
+        if found:
+            text = before + begin + make() + end + rest.partition(end)[2]
     return text
 
 

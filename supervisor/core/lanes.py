@@ -30,10 +30,10 @@ class Lane(Generic[T]):
     """One lane. ``attempt``, ``failed_at`` and ``letter`` are of its head record; ``due`` counts only while ``WAITING``.
 
     ``taken`` is how many records its thread has in hand: one, or a batch. ``solo`` is how many at its front
-    failed in a batch and are to be worked one by one.
+    failed in a batch and are to be worked one by one. ``since`` is when the head came (for the age of a batch).
     """
 
-    __slots__ = ("attempt", "due", "failed_at", "items", "letter", "name", "place", "solo", "state", "taken")
+    __slots__ = ("attempt", "due", "failed_at", "items", "letter", "name", "place", "since", "solo", "state", "taken")
 
     def __init__(self, name: Hashable, place: Place) -> None:
         self.name = name
@@ -43,7 +43,13 @@ class Lane(Generic[T]):
         self.due = 0.0
         self.taken = 1
         self.solo = 0
+        self.since: float | None = None
         self.fresh_head()
+
+    @property
+    def filling(self) -> bool:
+        """Whether it waits for more records to make a batch, and for nothing else."""
+        return self.state is LaneState.WAITING and self.failed_at is None and not self.solo
 
     @property
     def head(self) -> T:
@@ -148,6 +154,7 @@ class Lanes(Generic[T]):
         lane.taken = 1
         lane.solo = len(kept)
         lane.attempt = 1
+        lane.since = None
 
     def give_back(self, lane: Lane[T]) -> None:
         """End a busy lane's turn: to the end of the line when it holds more, away when it is empty."""
@@ -161,6 +168,13 @@ class Lanes(Generic[T]):
         lane.due = due
         self._ticket += 1
         heapq.heappush(self._timers, (due, self._ticket, lane))
+
+    def hasten(self, lane: Lane[T], *, due: float) -> None:
+        """Let a waiting lane be due earlier."""
+        if lane.state is LaneState.WAITING and due < lane.due:
+            lane.due = due
+            self._ticket += 1
+            heapq.heappush(self._timers, (due, self._ticket, lane))
 
     def block(self, lane: Lane[T]) -> None:
         """Let a busy lane wait for a confirmation, with no time set."""

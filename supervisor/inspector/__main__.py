@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from supervisor.core.exits import ExitCode
-from supervisor.core.logs import set_up_logging
+from supervisor.logs import set_up_logging
 
 
 def main() -> ExitCode:

@@ -10,7 +10,7 @@ import time
 
 from supervisor.core.exits import ExitCode
 from supervisor.core.jsonable import from_json
-from supervisor.core.logs import set_up_logging
+from supervisor.logs import set_up_logging
 from supervisor.core.spec import NotifierSpec
 from supervisor.notifier.loop import Loop
 from supervisor.notifier.parent import ParentLink, die_with_parent

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from supervisor.config import Config, notifier_spec, paths, plugins_request, slot_policy, worker_spec
+from supervisor.core.progress import Limits
 from supervisor.core.slot import Policy
 from supervisor.core.spec import Mode, NotifierSpec, WorkerSpec
 
@@ -24,7 +25,7 @@ class GroupPlan:
     topics: tuple[str, ...]
     workers: int
     policy: Policy
-    handler_timeout: float
+    limits: Limits
     cells: int
     spec: Callable[[int, int, Mode], WorkerSpec]
 
@@ -82,7 +83,7 @@ def _group(config: Config, name: str) -> GroupPlan:
             is_static=numbers.is_static,
             supervisor=config.supervisor.name,
         ),
-        handler_timeout=numbers.handler_timeout,
+        limits=Limits(numbers.handler_timeout),
         cells=group.concurrency + SPARE_CELLS,
         spec=partial(_spec, config, name),
     )

@@ -13,7 +13,6 @@ from typing import assert_never
 from supervisor.core.events import Scalar, Severity
 from supervisor.core.frames import Frame, FrameError, encode
 from supervisor.core.jsonable import to_json
-from supervisor.core.progress import Limits
 from supervisor.core.slot import (
     CancelSpawn,
     Effect,
@@ -136,9 +135,9 @@ class SlotRunner:
                 self.feed(Hung(verdict.hung))
         self.feed(Tick(healthy=verdict is None or verdict.healthy))
 
-    def sample(self) -> None:
-        """Read the worker's memory and processor time; every few seconds."""
-        if self._telemetry is not None:
+    def sample(self, *, due: bool) -> None:
+        """Read the worker's memory and processor time when it is ``due``, every few seconds, or was never done."""
+        if self._telemetry is not None and (due or self._telemetry.reading.rss_bytes is None):
             self._telemetry.sample(now=self._loop.time())
 
     def close(self) -> None:
@@ -254,7 +253,7 @@ class SlotRunner:
             return
         now = self._loop.time()
         self.child, self._told = child, Told()
-        self._telemetry = Telemetry(child.pid, Limits(self.group.handler_timeout), now=now)
+        self._telemetry = Telemetry(child.pid, self.group.limits, now=now)
         self._channel = Channel(connection, self._on_frame, name=self.name)
         self._channel.send_line(first_frame)
         self._house.exits.watch(child, self._on_exit)

@@ -138,8 +138,7 @@ class Supervisor:
         self._ticks += 1
         for place, runner in enumerate(self.runners.values()):
             runner.look()
-            if (self._ticks + place) % SAMPLE_EVERY == 0:
-                runner.sample()
+            runner.sample(due=(self._ticks + place) % SAMPLE_EVERY == 0)
         self._pulse()
 
     def _patience(self) -> float:

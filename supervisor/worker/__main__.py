@@ -14,7 +14,7 @@ from supervisor import __version__
 from supervisor.core.exits import ExitCode
 from supervisor.core.frames import Frame
 from supervisor.core.jsonable import from_json
-from supervisor.core.logs import set_up_logging
+from supervisor.logs import set_up_logging
 from supervisor.core.spec import Mode, WorkerSpec
 from supervisor.worker.leaving import leave
 from supervisor.worker.link import Link

@@ -157,9 +157,14 @@ class Engine:
 
     def spread(self, owned: Owned, messages: Sequence[Message]) -> None:
         """Put delivered records into their lanes; mutex held."""
-        owned.offsets.deliver([message.offset() or 0 for message in messages], now=time.monotonic())
+        now = time.monotonic()
+        owned.offsets.deliver([message.offset() or 0 for message in messages], now=now)
         for message in messages:
-            self.lanes.add(self._lane_name(owned, message), owned.place, (owned, message), size=_size(message))
+            lane = self.lanes.add(self._lane_name(owned, message), owned.place, (owned, message), size=_size(message))
+            if lane.since is None:
+                lane.since = now
+            elif lane.filling and len(lane.items) >= self.spec.group.batch.size:
+                self.lanes.hasten(lane, due=now)
 
     def adopt(self, owned: Owned, message: Message) -> Lane[Item]:
         """Make the lane of a record that is in its handler already; mutex held."""

@@ -48,6 +48,7 @@ class Executor:
         self._process = active.process
         self._batch = active.process_batch
         self._batch_size = engine.spec.group.batch.size
+        self._batch_age = engine.spec.group.batch.age
         self._limit = engine.spec.group.concurrency
         self._idle = 0
         self._threads: list[threading.Thread] = []
@@ -282,6 +283,10 @@ class Executor:
             self._outcomes.send_again(lane)
             return
         with engine.mutex:
+            due = (lane.since or 0.0) + self._batch_age
+            if not lane.solo and len(lane.items) < self._batch_size and time.monotonic() < due:
+                engine.lanes.wait(lane, due=due)
+                return
             size = 1 if lane.solo else self._batch_size
             items = [item for item, _ in islice(lane.items, size) if item[0] is lane.head[0]]
             lane.taken = len(items)

@@ -82,6 +82,7 @@ class Poller:
             messages = self._without_errors(messages)
         engine = self._engine
         runs: list[Run] = []
+        begun: list[tuple[Place, int]] = []
         with engine.mutex:
             if engine.stopping:
                 return None
@@ -91,14 +92,18 @@ class Poller:
                 if owned is None:
                     continue  # revoked within this very poll: another member will get it
                 engine.at_end.discard(place)
+                if owned.sent is None:
+                    owned.sent = batch[0].offset() or 0
+                    begun.append((place, owned.sent))
                 if spread or engine.lanes.held(place):
                     engine.spread(owned, batch)
                 else:
                     runs.append(Run(owned, batch))
-            if not runs or cell is None:
-                return None
-            engine.serial = Serial(cell, runs)
-            return engine.serial
+            serial = engine.serial = Serial(cell, runs) if runs and cell is not None else None
+        # Pin where this ownership began: with ``auto.offset.reset = latest`` a crash before the first commit
+        # would otherwise skip what was delivered and not settled.
+        self._send(begun, time.monotonic())
+        return serial
 
     def commit_if_due(self) -> None:
         """Send a commit in the background when enough was settled, or long enough ago; never waits for it."""

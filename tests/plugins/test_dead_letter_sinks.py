@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from supervisor.plugin import Letter, WorkerContext
-from supervisor_plugins import dlq_file
 from supervisor_plugins.dlq_file import FileSink
 from supervisor_plugins.dlq_kafka import KafkaSink
 from tests.plugins.conftest import FakeProducer
@@ -103,7 +102,7 @@ def test_the_letter_is_synced_before_the_sink_returns(
         if stat.S_ISREG(os.fstat(file).st_mode):
             synced.append(os.fstat(file).st_size)
 
-    monkeypatch.setattr(dlq_file.os, "fsync", fsync)
+    monkeypatch.setattr(os, "fsync", fsync)
 
     sink.send_dead_letter(letter)
 
@@ -133,7 +132,7 @@ def test_after_a_failed_sync_the_file_is_opened_anew(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(dlq_file.os, "fsync", full)
+        patch.setattr(os, "fsync", full)
         with pytest.raises(OSError, match="No space"):
             sink.send_dead_letter(letter)
     path.unlink()

@@ -33,7 +33,7 @@ class Options:
     limit: int | None = None
     pool: Pool = field(default_factory=Pool)
 
-    def __post_init__(self) -> None:  # noqa: D105
+    def __post_init__(self) -> None:
         if self.attempts < 1:
             raise ValueError("attempts must be at least 1")
 

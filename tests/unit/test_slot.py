@@ -61,6 +61,10 @@ class Life:
         self.now += seconds
         return self.happen(Tick())
 
+    def state(self) -> SlotState:
+        """Return the slot's state; a call, because mypy believes that an attribute stays as it was compared."""
+        return self.slot.state
+
     def crash(self, status: int = SIGKILL) -> Effects:
         """Become ready and die."""
         return self.happen(Ready(), Exited(status))
@@ -88,9 +92,9 @@ def test_a_slot_starts_becomes_ready_and_joins() -> None:
     life = Life()
 
     assert spawns(life.happen(Start())) == [Spawn(1, Mode.WORK)]
-    assert life.slot.state is SlotState.STARTING
+    assert life.state() is SlotState.STARTING
     assert reports(life.happen(Ready())) == ["worker.ready"]
-    assert life.slot.state is SlotState.RUNNING
+    assert life.state() is SlotState.RUNNING
     assert reports(life.happen(Joined(), Joined())) == ["worker.joined"]
 
 
@@ -131,7 +135,6 @@ def test_a_minute_of_health_forgets_the_failures() -> None:
     life = running()
     life.crash()
     life.happen(Ready())
-    life.wait(1)
 
     life.wait(59)
     assert life.slot.failures == 1
@@ -172,7 +175,7 @@ def test_five_starts_that_never_became_ready_are_given_up() -> None:
         life.wait(60)
     effects = life.happen(Exited(1, "(no module named shop)"))
 
-    assert life.slot.state is SlotState.FATAL
+    assert life.state() is SlotState.FATAL
     assert is_down(life.slot)
     assert "slot.fatal" in reports(effects)
     assert "no module named shop" in life.slot.reason
@@ -185,7 +188,7 @@ def test_a_slot_that_was_ready_once_is_never_given_up() -> None:
         life.happen(Exited(1))
         life.wait(60)
 
-    assert life.slot.state is SlotState.STARTING
+    assert life.state() is SlotState.STARTING
 
 
 def test_being_ready_in_between_breaks_the_row() -> None:
@@ -206,7 +209,7 @@ def test_a_config_exit_gives_up_at_once() -> None:
 
     life.happen(Exited(ExitCode.CONFIG, "(unknown topic)"))
 
-    assert life.slot.state is SlotState.FATAL
+    assert life.state() is SlotState.FATAL
     assert life.slot.reason == "wrong configuration: (unknown topic)"
 
 
@@ -225,7 +228,7 @@ def test_a_fenced_slot_waits_longer_than_a_session_and_does_not_leave() -> None:
 
     effects = life.happen(Exited(ExitCode.FENCED))
 
-    assert life.slot.state is SlotState.BACKOFF
+    assert life.state() is SlotState.BACKOFF
     assert life.slot.start_at - life.now >= 45
     assert spawns(effects) == []
     assert "worker.fenced" in reports(effects)
@@ -238,7 +241,7 @@ def test_the_second_fencing_gives_up_and_says_why() -> None:
 
     life.happen(Ready(), Exited(ExitCode.FENCED))
 
-    assert life.slot.state is SlotState.FATAL
+    assert life.state() is SlotState.FATAL
     assert life.slot.reason == "two supervisors are named 'web-1'"
 
 
@@ -251,7 +254,7 @@ def test_a_fencing_long_ago_is_forgotten() -> None:
 
     life.happen(Exited(ExitCode.FENCED))
 
-    assert life.slot.state is SlotState.BACKOFF
+    assert life.state() is SlotState.BACKOFF
 
 
 def test_a_recycled_worker_is_no_failure() -> None:
@@ -261,7 +264,7 @@ def test_a_recycled_worker_is_no_failure() -> None:
 
     assert spawns(effects) == [Spawn(2, Mode.WORK)]
     assert life.slot.failures == 0
-    assert [e.severity for e in effects if isinstance(e, Report)][0] is Severity.INFO
+    assert next(e.severity for e in effects if isinstance(e, Report)) is Severity.INFO
 
 
 def test_a_slot_whose_lock_was_taken_waits_and_is_not_given_up() -> None:
@@ -272,7 +275,7 @@ def test_a_slot_whose_lock_was_taken_waits_and_is_not_given_up() -> None:
         life.happen(Exited(ExitCode.RECYCLE))
         life.wait(60)
 
-    assert life.slot.state is SlotState.STARTING
+    assert life.state() is SlotState.STARTING
     assert life.slot.failures == 8
 
 
@@ -284,12 +287,12 @@ class TestFailover:
         effects = life.happen(Exited(SIGSEGV))
 
         assert spawns(effects) == [Spawn(2, Mode.LEAVE)]
-        assert life.slot.state is SlotState.LEAVING
+        assert life.state() is SlotState.LEAVING
 
         life.now += 1
         effects = life.happen(Exited(0))
         assert "slot.left" in reports(effects)
-        assert life.slot.state is SlotState.BACKOFF
+        assert life.state() is SlotState.BACKOFF
 
         assert spawns(life.wait(15)) == [Spawn(3, Mode.WORK)]
 
@@ -300,7 +303,7 @@ class TestFailover:
         life.happen(Exited(SIGSEGV))
 
         assert life.slot.start_at - life.now == 4
-        assert life.slot.state is SlotState.BACKOFF
+        assert life.state() is SlotState.BACKOFF
 
     def test_a_dynamic_member_has_nothing_to_leave(self) -> None:
         life = running(Policy(is_static=False))
@@ -308,7 +311,7 @@ class TestFailover:
 
         life.happen(Exited(SIGSEGV))
 
-        assert life.slot.state is SlotState.BACKOFF
+        assert life.state() is SlotState.BACKOFF
 
     def test_a_slot_that_never_joined_has_nothing_to_leave(self) -> None:
         life = Life()
@@ -323,7 +326,7 @@ class TestFailover:
 
         assert spawns(effects) == [Spawn(2, Mode.LEAVE)]
         life.happen(Exited(0))
-        assert life.slot.state is SlotState.FATAL
+        assert life.state() is SlotState.FATAL
 
     def test_leaving_that_fails_is_tried_once_more(self) -> None:
         life = running()
@@ -332,7 +335,7 @@ class TestFailover:
 
         assert spawns(life.happen(Exited(1))) == [Spawn(3, Mode.LEAVE)]
         assert spawns(life.happen(Exited(1))) == []
-        assert life.slot.state is SlotState.BACKOFF
+        assert life.state() is SlotState.BACKOFF
 
     def test_leaving_that_takes_longer_than_the_backoff_is_followed_by_the_start(self) -> None:
         life = running()
@@ -349,7 +352,7 @@ class TestStop:
         policy = life.policy
 
         assert life.happen(Stop()) == (SendStop(End.LEAVE, policy.stop_timeout),)
-        assert life.slot.state is SlotState.DRAINING
+        assert life.state() is SlotState.DRAINING
         assert signals(life.wait(policy.stop_timeout)) == []
         assert signals(life.wait(policy.close_timeout)) == [Rung.TERM]
         assert signals(life.wait(policy.term_timeout)) == [Rung.ABORT]
@@ -371,7 +374,7 @@ class TestStop:
 
         assert spawns(life.happen(Exited(SIGKILL))) == [Spawn(2, Mode.LEAVE)]
         life.happen(Exited(0))
-        assert life.slot.state is SlotState.STOPPED
+        assert life.state() is SlotState.STOPPED
 
     def test_keep_leaves_nobody(self) -> None:
         life = running()
@@ -391,7 +394,7 @@ class TestStop:
         life = running()
         life.crash()
         life.crash()
-        assert life.slot.state is SlotState.BACKOFF
+        assert life.state() is SlotState.BACKOFF
 
         assert spawns(life.happen(Stop())) == [Spawn(3, Mode.LEAVE)]
         life.happen(Exited(0))
@@ -471,12 +474,12 @@ class TestHold:
     def test_a_held_worker_stays_down_when_it_dies_and_leaves(self) -> None:
         life = running()
         assert life.happen(Hold()) == ()
-        assert life.slot.state is SlotState.RUNNING
+        assert life.state() is SlotState.RUNNING
 
         assert spawns(life.happen(Exited(SIGKILL))) == [Spawn(2, Mode.LEAVE)]
         life.happen(Exited(0))
 
-        assert life.slot.state is SlotState.STOPPED
+        assert life.state() is SlotState.STOPPED
         assert spawns(life.wait(100)) == []
 
     def test_a_start_takes_a_hold_back(self) -> None:

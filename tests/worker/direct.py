@@ -92,7 +92,15 @@ class DirectWorker:
         self._sock = ours
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "supervisor.worker", "--fd", str(theirs.fileno()), "--slot-file", self.slot_file],
+                [
+                    sys.executable,
+                    "-m",
+                    "supervisor.worker",
+                    "--fd",
+                    str(theirs.fileno()),
+                    "--slot-file",
+                    self.slot_file,
+                ],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stderr=log,
@@ -164,6 +172,10 @@ class DirectWorker:
         """Tell the worker to stop and return its exit code."""
         self._sock.sendall(encode("stop", end=end, timeout=timeout))
         return self.process.wait(timeout + 5)
+
+    def hang_up(self) -> None:
+        """Close the parent's end of the socketpair, as the parent's death does."""
+        self._sock.shutdown(socket.SHUT_RDWR)
 
     def kill(self) -> None:
         """SIGKILL the worker's process group and reap the leader."""

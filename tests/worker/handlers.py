@@ -4,17 +4,28 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from supervisor.plugin import Record
+from supervisor.plugin import Record, hookimpl
 
 _FOLDER = Path(os.environ.get("LEDGER", "."))
-_FILE = os.open(_FOLDER / f"{os.getpid()}.ledger", os.O_WRONLY | os.O_CREAT | os.O_APPEND) if "LEDGER" in os.environ else -1
+_FILE = (
+    os.open(_FOLDER / f"{os.getpid()}.ledger", os.O_WRONLY | os.O_CREAT | os.O_APPEND) if "LEDGER" in os.environ else -1
+)
 
 
 def note(record: Record, word: str = "done") -> None:
     """Append one line with a single write: it survives SIGKILL."""
-    line = [word, record.topic, record.partition, record.offset, (record.key or b"").decode(), record.attempt, time.monotonic()]
+    line = [
+        word,
+        record.topic,
+        record.partition,
+        record.offset,
+        (record.key or b"").decode(),
+        record.attempt,
+        time.monotonic(),
+    ]
     os.write(_FILE, (json.dumps(line) + "\n").encode())
 
 
@@ -39,7 +50,7 @@ def nothing(record: Record) -> None:
 
 
 def by_value(record: Record) -> object:
-    """Do what the value says: ``raise``, ``raise-once``, ``exit``, ``return``, ``sleep:S``, ``die``; anything else is good."""
+    """Do what the value says: ``raise``, ``raise-once``, ``exit``, ``return``, ``sleep:S`` ...; the rest is good."""
     word = (record.value or b"").decode(errors="replace")
     note(record, "start")
     if word == "raise" or (word == "raise-once" and record.attempt == 1):
@@ -58,3 +69,24 @@ def by_value(record: Record) -> object:
         time.sleep(float(word[6:]))
     note(record)
     return None
+
+
+def ok_or_raise(record: Record) -> None:
+    """Fail where told; note nothing."""
+    if record.value == b"raise":
+        raise ValueError("as told")
+
+
+class Batches:
+    """A batch handler that gives each record the outcome its value asks for."""
+
+    @hookimpl
+    def process_batch(self, records: Sequence[Record]) -> list[BaseException | None]:
+        os.write(_FILE, (json.dumps(["batch", "", 0, 0, str(len(records)), 0, time.monotonic()]) + "\n").encode())
+        outcomes: list[BaseException | None] = []
+        for record in records:
+            bad = record.value == b"raise" or (record.value == b"raise-once" and record.attempt == 1)
+            outcomes.append(ValueError("as told") if bad else None)
+            if not bad:
+                note(record)
+        return outcomes

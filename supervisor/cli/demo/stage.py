@@ -115,9 +115,12 @@ class Stage:
         """Stop the supervisor as systemd would and return its exit code."""
         self.supervisor.send_signal(signal.SIGTERM)
         try:
-            return self.supervisor.wait(45.0)
+            code = self.supervisor.wait(45.0)
         except subprocess.TimeoutExpired as error:
             raise DemoFailedError(self._story("the supervisor did not stop within 45 s")) from error
+        self._snapshot = None
+        self._show()
+        return code
 
     def _stop_supervisor(self) -> None:
         for ask, patience in ((signal.SIGTERM, 15.0), (signal.SIGKILL, 5.0)):

@@ -28,7 +28,7 @@ class View(Protocol):
         """Say how the step that began last came out."""
 
     def show(self, snapshot: Snapshot | None, counts: str) -> None:
-        """Show the workers, and how far the work is."""
+        """Show the workers (``None``: there are none), and how far the work is."""
 
 
 @dataclass(slots=True)
@@ -100,7 +100,7 @@ class LiveView:
 
     def show(self, snapshot: Snapshot | None, counts: str) -> None:
         """Keep what the next redraw shows."""
-        self._snapshot, self._counts = snapshot or self._snapshot, counts
+        self._snapshot, self._counts = snapshot, counts
 
     def _render(self) -> RenderableType:
         steps = Table(box=None, pad_edge=False, show_header=False)
@@ -134,9 +134,11 @@ def proof_text(proof: Proof) -> str:
         lines.append(
             f"  the dead letter, orders.dlq partition {letter.partition} offset {letter.offset}, has the headers"
         )
-        lines += [
-            f"    {name} = {value if len(value) <= 100 and chr(10) not in value else '...'}"  # noqa: PLR2004 - one line
-            for name, value in letter.headers.items()
-        ]
+        lines += [f"    {name} = {_one_line(value)}" for name, value in letter.headers.items()]
     lines += [f"  PROBLEM: {problem}" for problem in proof.problems]
     return "\n".join(lines)
+
+
+def _one_line(value: str) -> str:
+    lines = value.strip().splitlines()
+    return value if len(lines) < 2 else f"({len(lines)} lines, the last: {lines[-1]})"  # noqa: PLR2004 - one line is a line

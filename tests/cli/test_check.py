@@ -1,0 +1,117 @@
+import json
+from pathlib import Path
+
+from click.testing import CliRunner, Result
+
+from supervisor.cli.main import cli
+from tests.broker.real import RealBroker
+from tests.broker.records import create_topic
+
+CONFIG = """
+[kafka]
+"bootstrap.servers" = "{bootstrap}"
+[groups."{group}"]
+topics = ["{group}"]
+handler = "{handler}"
+"""
+
+
+def project(
+    folder: Path, *, handler: str = "handlers:process", bootstrap: str = "127.0.0.1:1", group: str = "g"
+) -> Path:
+    (folder / "handlers.py").write_text("def process(record): ...\n")
+    config = folder / "supervisor.toml"
+    config.write_text(CONFIG.format(handler=handler, bootstrap=bootstrap, group=group))
+    return config
+
+
+def supervisor(config: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(cli, ["-c", str(config), *arguments])
+
+
+def test_every_problem_of_the_configuration_is_a_finding_and_the_exit_code_is_78(tmp_path: Path) -> None:
+    config = tmp_path / "supervisor.toml"
+    config.write_text("[groups.orders]\ntopics = 'orders'\nordering = 'keys'\n")
+
+    result = supervisor(config, "check", "--json")
+
+    answer = json.loads(result.output)
+    assert result.exit_code == 78
+    assert answer["ok"] is False
+    assert len(answer["findings"]) >= 2
+    assert all(finding["help"] for finding in answer["findings"])
+
+
+def test_a_handler_that_is_not_there_is_found_with_what_there_is(tmp_path: Path) -> None:
+    result = supervisor(project(tmp_path, handler="handlers:proces"), "check", "--offline")
+
+    assert result.exit_code == 78
+    assert "proces" in result.output
+    assert "help: did you mean 'process'?" in result.output
+
+
+def test_a_permanent_exception_that_is_not_there_is_found(tmp_path: Path) -> None:
+    config = project(tmp_path)
+    config.write_text(config.read_text() + 'retry.permanent = ["handlers:Invalid"]\n')
+
+    result = supervisor(config, "check", "--offline")
+
+    assert result.exit_code == 78
+    assert "Invalid" in result.output
+
+
+def test_a_sound_project_is_ok_without_a_broker_when_offline(tmp_path: Path) -> None:
+    result = supervisor(project(tmp_path), "check", "--offline", "--json")
+
+    assert result.exit_code == 0
+    assert {finding["level"] for finding in json.loads(result.output)["findings"]} == {"ok"}
+
+
+def test_a_missing_topic_is_exit_code_1(tmp_path: Path, broker: RealBroker, name: str) -> None:
+    result = supervisor(project(tmp_path, bootstrap=broker.bootstrap, group=name), "check")
+
+    assert result.exit_code == 1
+    assert f"topic '{name}' does not exist" in result.output
+
+
+def test_topics_that_are_there_are_exit_code_0(tmp_path: Path, broker: RealBroker, name: str) -> None:
+    for topic in (name, f"{name}.dlq"):
+        create_topic(broker.bootstrap, topic)
+
+    result = supervisor(project(tmp_path, bootstrap=broker.bootstrap, group=name), "check", "--json")
+
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.output)["ok"] is True
+
+
+def test_config_show_masks_secrets_and_fills_in_defaults(tmp_path: Path) -> None:
+    config = project(tmp_path)
+    config.write_text(config.read_text().replace("[kafka]", '[kafka]\n"sasl.password" = "hunter2"'))
+
+    shown = supervisor(config, "config", "show")
+    as_json = supervisor(config, "config", "show", "--json")
+
+    assert "hunter2" not in shown.output + as_json.output
+    assert 'handler_timeout = "5m"' in shown.output
+    assert json.loads(as_json.output)["groups"]["g"]["workers"] == 1
+
+
+def test_config_schema_is_json(tmp_path: Path) -> None:
+    assert json.loads(supervisor(project(tmp_path), "config", "schema").output)["title"] == "supervisor.toml"
+
+
+def test_plugins_lists_hooks_and_where_they_are_active(tmp_path: Path) -> None:
+    result = supervisor(project(tmp_path), "plugins")
+
+    lines = {line.split()[0]: line for line in result.output.splitlines() if line}
+    assert result.exit_code == 0
+    assert "send_dead_letter" in lines["dlq_kafka"]
+    assert " g " in lines["dlq_kafka"]
+    assert " - " in lines["retry_exponential"]
+
+
+def test_plugins_needs_no_configuration(tmp_path: Path) -> None:
+    result = supervisor(tmp_path / "supervisor.toml", "plugins", "--json")
+
+    assert result.exit_code == 0
+    assert "dlq_file" in json.loads(result.output)["installed"]

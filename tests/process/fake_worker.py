@@ -1,0 +1,176 @@
+"""A worker without Kafka: takes its slot's lock, says what workers say, and misbehaves as a file tells it.
+
+The group's ``handler`` names a folder; ``behaviour`` in it holds one line (``GROUP-SLOT`` wins over ``all``)
+that is read at each start, and every incarnation adds lines to ``log`` there.
+"""
+
+import argparse
+import fcntl
+import mmap
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+from supervisor.core.board import (
+    C_OFFSET,
+    C_PARTITION,
+    C_SEQUENCE,
+    C_TOPIC,
+    H_TICK_NS,
+    H_WAIT,
+    BoardWriter,
+    Wait,
+    cell_base,
+    size,
+)
+from supervisor.core.frames import Frame, FrameReader, encode
+from supervisor.core.jsonable import from_json, to_json
+from supervisor.core.snapshot import WorkerStats
+from supervisor.core.spec import Mode, WorkerSpec
+
+
+class Fake:
+    def __init__(self) -> None:
+        parser = argparse.ArgumentParser()
+        parser.add_argument("--fd", type=int, required=True)
+        parser.add_argument("--slot-file", required=True)
+        arguments = parser.parse_args()
+        self.link = socket.socket(fileno=arguments.fd)
+        os.set_inheritable(arguments.fd, False)
+        self.reader = FrameReader()
+        self.pending: list[Frame] = []
+        self.spec = from_json(WorkerSpec, self.frame()["spec"])
+        self.name = f"{self.spec.group.name}-{self.spec.slot}"
+        self.folder = Path(self.spec.group.handler)
+        self.words = self.behaviour()
+        self.slot_file = os.open(arguments.slot_file, os.O_RDWR)
+
+    def behaviour(self) -> list[str]:
+        for name in (self.name, "all"):
+            path = self.folder / name
+            if path.exists():
+                return path.read_text().split()
+        return ["work"]
+
+    def frame(self) -> Frame:
+        while not self.pending:
+            data = self.link.recv(1 << 16)
+            if not data:
+                raise EOFError
+            self.pending += self.reader.feed(data)
+        return self.pending.pop(0)
+
+    def say(self, kind: str, **members: object) -> None:
+        self.link.sendall(encode(kind, **members))
+
+    def log(self, what: str) -> None:
+        line = f"{time.monotonic():.6f} {self.name} {self.spec.incarnation} {self.spec.mode} {os.getpid()} {what}\n"
+        fd = os.open(self.folder / "log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        os.write(fd, line.encode())
+        os.close(fd)
+
+    def lock(self) -> None:
+        try:
+            fcntl.lockf(self.slot_file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1)
+        except OSError:
+            self.log("refused")
+            os._exit(75)
+        cells = 2
+        memory = mmap.mmap(self.slot_file, size(cells))
+        self.board = BoardWriter(
+            memory, cells=cells, pid=os.getpid(), incarnation=self.spec.incarnation, now_ns=time.monotonic_ns()
+        )
+
+    def put_in_flight(self, offset: int) -> None:
+        base = cell_base(0)
+        self.board.words[base + C_TOPIC] = self.board.topic_index("orders")
+        self.board.words[base + C_PARTITION] = 1
+        self.board.words[base + C_SEQUENCE] = 7
+        self.board.words[base + C_OFFSET] = offset
+
+    def run(self) -> int:
+        verb, *arguments = self.words
+        if verb == "exit":
+            self.say("bye", code=int(arguments[0]), reason="as told")
+            return int(arguments[0])
+        if verb == "stubborn":
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            signal.signal(signal.SIGABRT, signal.SIG_IGN)
+        else:
+            signal.signal(signal.SIGTERM, lambda *_: self.end("terminated"))
+        signal.signal(signal.SIGUSR1, lambda *_: self.log("dumped"))
+        self.lock()
+        self.log("start")
+        self.say("hello", pid=os.getpid())
+        if self.spec.mode is Mode.LEAVE:
+            self.log("leave")
+            return 1 if verb == "cannot-leave" else 0
+        if verb == "slow":
+            time.sleep(float(arguments[0]))
+        self.say("ready")
+        self.say("assigned", partitions=[["orders", self.spec.slot]])
+        self.misbehave(verb)
+        return self.serve(verb, arguments)
+
+    def misbehave(self, verb: str) -> None:
+        match verb:
+            case "crash":
+                self.put_in_flight(812)
+                os.kill(os.getpid(), signal.SIGSEGV)
+            case "stuck":
+                self.put_in_flight(812)
+            case "garbage":
+                self.link.sendall(b"this is no frame\n")
+            case "flood":
+                for _ in range(20_000):
+                    self.say("event", name="x.y", severity="info", text="x" * 100)
+            case "child":
+                pid = os.fork()
+                if not pid:
+                    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                    time.sleep(600)
+                self.log(f"child {pid}")
+
+    def serve(self, verb: str, arguments: list[str]) -> int:
+        settled = 0
+        while True:
+            if verb != "tickless":
+                self.board.words[H_TICK_NS] = time.monotonic_ns()
+            self.board.words[H_WAIT] = Wait.EOF
+            settled += 10
+            self.say("stats", stats=to_json(WorkerStats(settled=settled, lag=3)))
+            readable, _, _ = select.select([self.link], [], [], 0.1)
+            if not readable:
+                continue
+            try:
+                frame = self.frame()
+            except (EOFError, OSError):
+                self.log("orphan")
+                return self.orphaned(verb, arguments)
+            if frame["type"] == "stop" and verb not in ("stubborn", "deaf"):
+                self.log(f"stop {frame['end']}")
+                self.say("bye", code=0, reason="")
+                return 0
+
+    def orphaned(self, verb: str, arguments: list[str]) -> int:
+        if verb == "survive":
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            time.sleep(float(arguments[0]))
+        self.log("end")
+        return 0
+
+    def end(self, what: str) -> None:
+        self.log(what)
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    try:
+        code = Fake().run()
+    except (BrokenPipeError, ConnectionResetError):
+        code = 0
+    sys.exit(code)

@@ -1,0 +1,121 @@
+"""Run a parent over fake workers: ``python -m tests.process.parent_program FOLDER GROUPS POLICY``.
+
+``GROUPS`` is JSON, group to number of slots; ``POLICY`` JSON, fields of ``core.slot.Policy``.
+"""
+
+import asyncio
+import json
+import os
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from supervisor.core.backoff import Backoff
+from supervisor.core.progress import Limits
+from supervisor.core.slot import Policy
+from supervisor.core.spec import (
+    BatchSpec,
+    CommitSpec,
+    DeadLetterSpec,
+    GroupSpec,
+    Mode,
+    NotifierSpec,
+    Ordering,
+    PluginsSpec,
+    RetrySpec,
+    WorkerSpec,
+)
+from supervisor.parent.app import run_plan
+from supervisor.parent.exits import ExitWatch
+from supervisor.parent.launcher import ExecLauncher
+from supervisor.parent.logs import set_up
+from supervisor.parent.plan import GroupPlan, Plan
+
+HERE = Path(__file__).parent
+LAUNCHER = ExecLauncher((sys.executable, "-P", str(HERE / "fake_worker.py")))
+
+
+def worker_spec(folder: Path, group: str, slot: int, incarnation: int, mode: Mode) -> WorkerSpec:
+    return WorkerSpec(
+        supervisor="web-1",
+        group=GroupSpec(
+            name=group,
+            topics=("orders",),
+            handler=str(folder),
+            plugins=PluginsSpec(),
+            ordering=Ordering.PARTITION,
+            concurrency=1,
+            protocol="classic",
+            handler_timeout=30.0,
+            max_gap=1000,
+            queue_records=1000,
+            queue_bytes=1 << 20,
+            revoke_timeout=1.0,
+            retry=RetrySpec(5, Backoff(0.1, 2.0, 1.0, jitter=1.0)),
+            dead_letters=DeadLetterSpec("dlq_kafka", "", topic="{topic}.dlq", timeout=1.0),
+            commit=CommitSpec("manual", 100, interval=1.0),
+            batch=BatchSpec(1, 0.1),
+            kafka={},
+        ),
+        slot=slot,
+        incarnation=incarnation,
+        mode=mode,
+        parent_pid=os.getpid(),
+        state_dir=str(folder / "state"),
+        orphan_grace=1.0,
+        log_format="text",
+        log_level="info",
+    )
+
+
+def make_plan(folder: Path, groups: dict[str, int], policy: dict[str, Any], **more: Any) -> Plan:
+    limits = Limits(policy.pop("handler_timeout", 30.0), tick_timeout=policy.pop("tick_timeout", 30.0))
+    run = folder / "run"
+    if "backoff" in policy:
+        policy["backoff"] = Backoff(*policy["backoff"])
+    plans = tuple(
+        GroupPlan(
+            name=name,
+            topics=("orders",),
+            workers=workers,
+            policy=Policy(supervisor="web-1", **policy),
+            limits=limits,
+            cells=2,
+            spec=partial(worker_spec, folder, name),
+        )
+        for name, workers in groups.items()
+    )
+    return Plan(
+        supervisor="web-1",
+        groups=plans,
+        runtime_dir=run,
+        state_dir=folder / "state",
+        socket=run / "control.sock",
+        lock=run / "supervisor.lock",
+        slot_file=lambda group, slot: run / f"{group}.{slot}.slot",
+        orphan_grace=1.0,
+        **more,
+    )
+
+
+async def no_problems(request: dict[str, Any], exits: ExitWatch) -> tuple[str, ...]:
+    await asyncio.sleep(0)
+    return tuple(request.get("problems", ()))
+
+
+def main() -> int:
+    set_up("text", "info")
+    folder, groups, policy = Path(sys.argv[1]), json.loads(sys.argv[2]), json.loads(sys.argv[3])
+    more: dict[str, Any] = {}
+    if "notifier" in policy:
+        program = (sys.executable, "-P", str(HERE / "fake_notifier.py"), "--log", str(folder / "alerts"))
+        more["notifier_program"] = (*program, *policy.pop("notifier"))
+        more["notifier"] = NotifierSpec("web-1", PluginsSpec(), os.getpid(), log_format="text", log_level="info")
+    if "problems" in policy:
+        more["plugins"] = {"problems": policy.pop("problems")}
+    return run_plan(make_plan(folder, groups, policy, **more), launcher=LAUNCHER, validate=no_problems)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

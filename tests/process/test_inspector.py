@@ -1,0 +1,117 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from supervisor.core.exits import ExitCode
+
+
+def inspect(subject: str, request: object) -> dict[str, Any]:
+    """Return what the real child process answers in the last line of its stdout."""
+    answer: dict[str, Any] = json.loads(run(subject, json.dumps(request)).stdout.splitlines()[-1])
+    return answer
+
+
+def run(subject: str, stdin: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "supervisor.inspector", subject]
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60, check=False)
+
+
+def group(folder: Path, handler: str, *targets: str, **more: object) -> dict[str, object]:
+    plugins = [{"target": target, "options": {}} for target in targets]
+    return {"plugins": {"plugins": plugins, "search_path": [str(folder)]}, "handler": handler, **more}
+
+
+def test_what_loads_is_listed_by_hook(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text("def process(record): ...")
+
+    answer = inspect(
+        "plugins",
+        {
+            "groups": {"orders": group(tmp_path, "shop:process", "dlq_kafka", sinks=["dlq_kafka", ""])},
+            "notifier": {"plugins": [{"target": "alert_log"}]},
+        },
+    )
+
+    assert answer == {
+        "problems": [],
+        "active": {
+            "orders": {
+                "process": ["handler 'shop:process'"],
+                "send_dead_letter": ["dlq_kafka"],
+                "worker_started": ["dlq_kafka"],
+            },
+            "supervisor.alerts": {"alert": ["alert_log"]},
+        },
+    }
+
+
+def test_every_problem_of_every_group_is_named(tmp_path: Path) -> None:
+    answer = inspect(
+        "plugins",
+        {
+            "groups": {
+                "orders": group(tmp_path, "nowhere:process", permanent=["json:loads"]),
+                "mails": group(tmp_path, "", "dlq_flie"),
+            },
+            "notifier": {"plugins": [{"target": "dlq_file"}]},
+        },
+    )
+
+    assert [(problem["group"], problem["plugin"]) for problem in answer["problems"]] == [
+        ("orders", "handler 'nowhere:process'"),
+        ("orders", "retry.permanent 'json:loads'"),
+        ("mails", "dlq_flie"),
+        ("", "dlq_file"),
+    ]
+    assert all(problem["help"] for problem in answer["problems"] if problem["group"] != "orders")
+
+
+def test_what_user_code_prints_does_not_reach_the_answer(tmp_path: Path) -> None:
+    source = 'import os\nprint("hello")\nos.write(1, b"raw\\n")\nos.system("echo shell")\nassert os.read(0, 1) == b""\n'
+    (tmp_path / "noisy.py").write_text(f"{source}def process(record): ...")
+
+    result = run("plugins", json.dumps({"groups": {"orders": group(tmp_path, "noisy:process")}}))
+
+    assert len(result.stdout.splitlines()) == 1
+    assert json.loads(result.stdout)["problems"] == []
+    assert {"hello", "raw", "shell"} <= set(result.stderr.split())
+
+
+def test_user_code_that_exits_is_a_problem_and_its_threads_do_not_keep_the_process(tmp_path: Path) -> None:
+    thread = "import threading, time\nthreading.Thread(target=time.sleep, args=(3600,)).start()\n"
+    (tmp_path / "leaves.py").write_text(f"{thread}raise SystemExit(3)")
+
+    answer = inspect("plugins", {"groups": {"orders": group(tmp_path, "leaves:process")}})
+
+    assert "importing 'leaves' failed: SystemExit: 3" in answer["problems"][0]["text"]
+
+
+def test_open_is_not_called(tmp_path: Path) -> None:
+    source = "class H:\n  def open(self): open('opened', 'w')\n  def process(self, record): ..."
+    (tmp_path / "opens.py").write_text(source)
+
+    answer = inspect("plugins", {"groups": {"orders": group(tmp_path, "opens:H")}})
+
+    assert answer["problems"] == []
+    assert not Path("opened").exists()
+
+
+def test_installed_plugins_are_described_when_asked_for() -> None:
+    answer = inspect("plugins", {"installed": True})
+
+    sink = answer["installed"]["dlq_file"]
+    assert sink["hooks"] == ["send_dead_letter", "worker_started", "worker_stopping"]
+    assert sink["about"] == "Append each letter and return when the disk has it."
+    assert sink["distribution"] == "kafka-supervisor"
+    assert sink["problem"] == ""
+
+
+def test_a_request_that_is_none_is_wrong_usage() -> None:
+    for stdin in ("", "{", '{"groups": {"orders": {}}}', '{"groups": {"orders": {"plugins": 3}}}'):
+        result = run("plugins", stdin)
+
+        assert result.returncode == ExitCode.USAGE
+        assert result.stderr.startswith("supervisor.inspector: the request is ")
+        assert result.stdout == ""
