@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from supervisor.cli.errors import CommandError
-from supervisor.config import Config, ConfigError, load, paths
+from supervisor.config import Config, ConfigError, control_socket, load
 from supervisor.control.client import ControlClient, ControlError, NotAllowed, NotRunning, Refused
 from supervisor.core.exits import ExitCode
 
@@ -36,7 +36,12 @@ def socket_option(command: F) -> F:
 
 def client(config_path: Path, socket: Path | None) -> ControlClient:
     """Return a client of the supervisor that runs ``config_path``, or that listens on ``socket``."""
-    return ControlClient(socket or paths(load_config(config_path)).socket)
+    if socket is not None:
+        return ControlClient(socket)
+    try:
+        return ControlClient(control_socket(config_path))
+    except ConfigError as error:
+        raise CommandError(str(error), code=ExitCode.CONFIG) from error
 
 
 @contextmanager

@@ -5,7 +5,7 @@ package: pydantic alone would cost them 100 ms on their way back to work.
 """
 
 from supervisor.config.config import Config
-from supervisor.config.loading import load
+from supervisor.config.loading import control_socket, load
 from supervisor.config.paths import Paths, paths
 from supervisor.config.problems import ConfigError, Problem
 from supervisor.config.reference import defaults_table, json_schema
@@ -24,6 +24,7 @@ __all__ = [
     "Paths",
     "Problem",
     "SlotPolicy",
+    "control_socket",
     "defaults_table",
     "group_spec",
     "json_schema",

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from supervisor.config import checks
 from supervisor.config.config import Config
 from supervisor.config.models import Defaults, File, Group, Supervisor, Table
-from supervisor.config.paths import LONGEST_SOCKET, default_runtime_dir, default_state_dir
+from supervisor.config.paths import LONGEST_SOCKET, SOCKET, default_runtime_dir, default_state_dir
 from supervisor.config.problems import ConfigError, KeyPath, Problem
 from supervisor.config.references import Resolver
 from supervisor.config.source import Source
@@ -57,6 +57,25 @@ def load(path: str | Path, *, environ: Mapping[str, str] | None = None, hostname
         warnings=tuple(source.warnings),
         references=source.references,
     )
+
+
+def control_socket(path: str | Path, *, environ: Mapping[str, str] | None = None) -> Path:
+    """Return where the supervisor of the config in ``path`` listens; raise ``ConfigError``.
+
+    Reads nothing but ``[supervisor]``: a running supervisor can be asked and stopped from a shell that does not
+    have its secrets, and while the file is being edited.
+    """
+    path, environ = Path(path), os.environ if environ is None else environ
+    text = _read(path)
+    table = _parse(path, text).get("supervisor", {})
+    real = path.resolve()
+    source = Source(str(path), text, {"supervisor": table})
+    resolver = Resolver(environ, real.parent, source.report, source.references)
+    resolved = resolver.resolve(_table(source, table, ("supervisor",)), ("supervisor",))
+    settings = _place(source, real, _validate(source, Supervisor, resolved, ("supervisor",)), environ, None)
+    if source.problems or settings is None:
+        raise ConfigError(source.file, tuple(source.problems))
+    return Path(settings.runtime_dir) / SOCKET
 
 
 def _read(path: Path) -> str:
@@ -160,7 +179,7 @@ def _place(
     name = settings.name or re.sub(r"[^A-Za-z0-9._-]+", "-", hostname or socket.gethostname()) or "supervisor"
     state = real.parent / (settings.state_dir or default_state_dir(environ))
     runtime = real.parent / (settings.runtime_dir or default_runtime_dir(environ, real, name))
-    length = len(os.fsencode(runtime / "control.sock"))
+    length = len(os.fsencode(runtime / SOCKET))
     if length > LONGEST_SOCKET:
         text = f"the control socket's path would have {length} bytes, a Unix socket takes {LONGEST_SOCKET}"
         source.report(("supervisor", "runtime_dir"), text, 'write a shorter folder: runtime_dir = "/run/orders"')

@@ -12,6 +12,7 @@ from supervisor.config.config import Config
 
 LONGEST_SOCKET = 103 if sys.platform == "darwin" else 107
 """Bytes of a Unix socket's path, without the closing NUL (unix(7): sun_path)."""
+SOCKET = "control.sock"
 _NAME_SHOWN = 32
 
 
@@ -32,7 +33,7 @@ class Paths:
 def paths(config: Config) -> Paths:
     """Return where the supervisor of ``config`` keeps its files."""
     runtime = Path(config.supervisor.runtime_dir)
-    return Paths(Path(config.supervisor.state_dir), runtime, runtime / "control.sock", runtime / "supervisor.lock")
+    return Paths(Path(config.supervisor.state_dir), runtime, runtime / SOCKET, runtime / "supervisor.lock")
 
 
 def default_state_dir(environ: Mapping[str, str]) -> str:

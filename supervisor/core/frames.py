@@ -9,8 +9,9 @@
 | ``ready`` | worker, notifier → parent | handler and plugins are loaded, the poll loop turns |
 | ``assigned`` | worker → parent | ``partitions``: all owned now, ``[[topic, partition], ...]``; first: *joined* |
 | ``stats`` | worker → parent, each second | ``stats``: a ``core.snapshot.WorkerStats`` |
+| ``stats`` | notifier → parent, when changed | ``stats``: counts of each plugin (``notifier.courier``) |
 | ``event`` | worker, notifier → parent | ``name``, ``severity``, ``text``, ``fields`` |
-| ``bye`` | worker → parent, last | ``code``: the exit code that follows; ``reason`` in a line |
+| ``bye`` | worker, notifier → parent, last | ``code``: the exit code that follows; ``reason`` in a line |
 """
 
 import json

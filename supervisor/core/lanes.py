@@ -152,9 +152,11 @@ class Lanes(Generic[T]):
                 kept.append(entry)
         lane.items.extendleft(reversed(kept))
         lane.taken = 1
-        lane.solo = len(kept)
-        lane.attempt = 1
         lane.since = None
+        lane.solo = max(len(kept), lane.solo - sum(settled))
+        if settled[0]:
+            lane.attempt = 1
+            lane.failed_at = None
 
     def give_back(self, lane: Lane[T]) -> None:
         """End a busy lane's turn: to the end of the line when it holds more, away when it is empty."""

@@ -21,6 +21,7 @@ class Policy:
 
     ``backoff`` gives the delays after the first restart, which is immediate. ``stop_timeout`` is for
     draining; the worker has ``close_timeout`` more to commit and close before it is told by signal.
+    ``hung_timeout`` is what a hung worker gets after SIGTERM to let its other records finish.
     ``is_static``: a dead member keeps its partitions (classic groups with static ids), so a slot that stays
     down must leave in a process of its own.
     """
@@ -40,6 +41,7 @@ class Policy:
     leave_timeout: float = 20.0
     dump_timeout: float = 2.0
     term_timeout: float = 5.0
+    hung_timeout: float = 12.0
     abort_timeout: float = 10.0
     kill_timeout: float = 5.0
 
@@ -160,10 +162,14 @@ class Hung:
 
 @dataclass(frozen=True, slots=True)
 class Exited:
-    """The process is gone. ``status`` as ``subprocess`` has it; ``detail`` names its records or last words."""
+    """The process is gone. ``status`` as ``subprocess`` has it; ``detail`` names its records or last words.
+
+    ``left``: whether it left the group, ``None`` when it did not say.
+    """
 
     status: int
     detail: str = ""
+    left: bool | None = None
     fields: dict[str, Scalar] = field(default_factory=dict)
 
 

@@ -18,7 +18,9 @@ from supervisor.core.spec import End, Mode
 def died(policy: Policy, slot: Slot, event: Exited, *, now: float, chance: float) -> Step:
     """Decide what follows from the death of a worker."""
     kind = classify(event.status, was_ready=slot.ready, stop_requested=slot.asked, hung=slot.hung)
-    has_left = slot.ready and slot.asked and slot.end is End.LEAVE and event.status == ExitCode.OK
+    # A worker that was told by signal may have ended with keep: the signal says nothing of leaving.
+    was_told = slot.ready and slot.asked and slot.end is End.LEAVE and slot.rung is Rung.ASK
+    has_left = was_told and event.status == ExitCode.OK and event.left is not False
     empty = replace(
         vacate(slot),
         member=slot.member and not has_left and kind is not ExitClass.FENCED,
@@ -32,7 +34,7 @@ def died(policy: Policy, slot: Slot, event: Exited, *, now: float, chance: float
     elif kind is ExitClass.CONFIG:
         after, effects = _give_up(policy, empty, f"wrong configuration: {event.detail or empty.reason}", now=now)
     elif kind is ExitClass.FENCED:
-        after, effects = _fenced(policy, empty, now=now, chance=chance)
+        after, effects = _fenced(policy, empty, event.detail, now=now, chance=chance)
     elif kind is ExitClass.REQUESTED:
         after, effects = spawn(empty, Mode.WORK)
     elif kind is ExitClass.RECYCLE and slot.ready:
@@ -106,13 +108,13 @@ def back_off(policy: Policy, slot: Slot, reason: str, *, now: float, chance: flo
     return resting, (report, *effects)
 
 
-def _fenced(policy: Policy, slot: Slot, *, now: float, chance: float) -> Step:
+def _fenced(policy: Policy, slot: Slot, detail: str, *, now: float, chance: float) -> Step:
     recent = slot.fencings > 0 and now - slot.fenced_at <= policy.fenced_memory
     fenced = replace(slot, fencings=slot.fencings + 1 if recent else 1, fenced_at=now)
-    text = f"another member uses this slot's id; two supervisors are named {policy.supervisor!r}"
+    text = f"two supervisors are named {policy.supervisor!r} {detail}".strip()
     report = Report("worker.fenced", Severity.CRITICAL, text, {"fencings": fenced.fencings})
     if recent:
-        after, effects = _give_up(policy, fenced, f"two supervisors are named {policy.supervisor!r}", now=now)
+        after, effects = _give_up(policy, fenced, text, now=now)
     else:
         delay = max(policy.fenced_delay, policy.backoff.delay(slot.failures, chance=chance))
         waiting = replace(fenced, last_delay=delay, start_at=now + delay, failures=slot.failures + 1, reason=text)

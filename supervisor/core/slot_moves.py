@@ -65,7 +65,7 @@ def climb(policy: Policy, slot: Slot, rung: Rung, *, now: float, effects: Effect
     """Put the process on ``rung`` of the ladder, with that rung's own deadline."""
     patience = {
         Rung.DUMP: policy.dump_timeout,
-        Rung.TERM: policy.term_timeout,
+        Rung.TERM: policy.hung_timeout if slot.hung else policy.term_timeout,
         Rung.ABORT: policy.abort_timeout,
         Rung.KILL: policy.kill_timeout,
     }

@@ -10,8 +10,8 @@ import time
 
 from supervisor.core.exits import ExitCode
 from supervisor.core.jsonable import from_json
-from supervisor.logs import set_up_logging
 from supervisor.core.spec import NotifierSpec
+from supervisor.logs import set_up_logging
 from supervisor.notifier.loop import Loop
 from supervisor.notifier.parent import ParentLink, die_with_parent
 from supervisor.plugin.errors import PluginError

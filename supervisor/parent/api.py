@@ -67,7 +67,14 @@ class ControlServer:
         application.router.add_post("/v1/start", self._start)
         application.router.add_post("/v1/restart", self._restart)
         application.router.add_post("/v1/hold", self._hold)
-        self._runner = web.AppRunner(application, handle_signals=False, access_log=None, shutdown_timeout=1.0)
+        self._runner = web.AppRunner(
+            application,
+            handle_signals=False,
+            access_log=None,
+            shutdown_timeout=1.0,
+            keepalive_timeout=DEADLINE,
+            lingering_time=1.0,
+        )
 
     async def start(self) -> None:
         """Listen; raises ``OSError`` when the socket cannot be made."""

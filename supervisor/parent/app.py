@@ -30,8 +30,6 @@ def run(config: Config) -> int:
     slot of every group was given up.
     """
     set_up(config.supervisor.log_format, config.supervisor.log_level)
-    for warning in config.warnings:
-        logger.warning("config.warning", extra={"fields": {"text": str(warning)}})
     return run_plan(plan(config))
 
 

@@ -16,6 +16,9 @@ from supervisor.core.spec import Mode, NotifierSpec, WorkerSpec
 SPARE_CELLS = 2
 """Cells of a slot file beyond the handler threads: the main thread may hold the polling baton and work, too."""
 
+HUNG_MARGIN = 2.0
+"""Seconds a hung worker gets beyond its own deadline after SIGTERM, which is the orphan's grace."""
+
 
 @dataclass(frozen=True, slots=True)
 class GroupPlan:
@@ -79,6 +82,7 @@ def _group(config: Config, name: str) -> GroupPlan:
             never_ready_limit=numbers.never_ready_limit,
             start_timeout=numbers.start_timeout,
             stop_timeout=numbers.stop_timeout,
+            hung_timeout=config.supervisor.orphan_grace + HUNG_MARGIN,
             failover_after=numbers.failover_after,
             is_static=numbers.is_static,
             supervisor=config.supervisor.name,

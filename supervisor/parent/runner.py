@@ -44,7 +44,7 @@ from supervisor.parent.plan import GroupPlan
 from supervisor.parent.slotfile import SlotFile
 from supervisor.parent.survivors import LockWait
 from supervisor.parent.telemetry import Telemetry
-from supervisor.parent.told import Told, death_detail, death_fields, tell
+from supervisor.parent.told import Told, death_detail, death_fields, scalars, tell
 
 SIGNALS = {
     Rung.DUMP: signal.SIGUSR1,
@@ -210,8 +210,11 @@ class SlotRunner:
                 assert_never(effect)
 
     def _report(self, report: Report) -> None:
+        fields = report.fields
+        if report.name == "worker.fenced":
+            fields = {**fields, **self._told.fenced_by}
         self._house.events.tell(
-            report.name, report.severity, report.text, group=self.group.name, slot=self.number, fields=report.fields
+            report.name, report.severity, report.text, group=self.group.name, slot=self.number, fields=fields
         )
 
     def _signal(self, rung: Rung) -> None:
@@ -286,10 +289,13 @@ class SlotRunner:
         match kind:
             case "stats" if self._telemetry is not None:
                 self._telemetry.told(self._told.stats(frame), now=self._loop.time())
+            case "event" if frame.get("name") == "worker.fenced":
+                # The exit that follows is the one event of it; only who the other member is comes from here.
+                self._told.fenced_by = scalars(dict(frame.get("fields") or {}))
             case "event":
                 tell(self._house.events, frame, group=self.group.name, slot=self.number)
             case "bye":
-                self._told.last_words = str(frame.get("reason", ""))[:500]
+                self._told.bye(frame)
             case _:
                 pass
 
@@ -307,4 +313,4 @@ class SlotRunner:
             return
         uptime = round(now - seen.since, 3) if seen else 0.0
         fields = death_fields(self._told, in_flight, pid=pid, uptime=uptime)
-        self.feed(Exited(status, death_detail(self._told, in_flight), fields))
+        self.feed(Exited(status, death_detail(self._told, in_flight), left=self._told.left, fields=fields))

@@ -20,6 +20,14 @@ class Told:
 
     def __init__(self) -> None:
         self.last_words = ""
+        self.left: bool | None = None
+        self.fenced_by: dict[str, Scalar] = {}
+
+    def bye(self, frame: Frame) -> None:
+        """Take a worker's last words."""
+        self.last_words = str(frame.get("reason", ""))[:LONGEST]
+        left = frame.get("left")
+        self.left = left if isinstance(left, bool) else None
 
     def stats(self, frame: Frame) -> WorkerStats:
         """Return the statistics of a ``stats`` frame; ``ValueError`` when they are none."""
@@ -38,8 +46,13 @@ def tell(events: EventLog, frame: Frame, *, group: str, slot: int | None) -> Non
         str(frame.get("text", ""))[:LONGEST],
         group=group,
         slot=slot,
-        fields={str(key)[:100]: _scalar(value) for key, value in list(fields.items())[:MOST_FIELDS]},
+        fields=scalars(fields),
     )
+
+
+def scalars(fields: dict[str, object]) -> dict[str, Scalar]:
+    """Return a child's fields with bounds on their number and size."""
+    return {str(key)[:100]: _scalar(value) for key, value in list(fields.items())[:MOST_FIELDS]}
 
 
 def death_detail(told: Told, in_flight: Sequence[InFlight]) -> str:

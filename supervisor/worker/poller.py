@@ -43,6 +43,9 @@ class Poller:
         self._batches = active.process_batch is not None
         self._source: Source | None = None
         self._full = False
+        self._chunk = max(1, min(CHUNK, self._group.max_gap // 2))
+        self._gap_bound = self._group.max_gap - self._chunk
+        """From here on a partition pauses; one chunk may be on its way already (P3)."""
         self._held_back: set[Place] = set()
         self._gap_checked = 0.0
         self._commit_sent: float | None = None
@@ -72,7 +75,7 @@ class Poller:
         if now - self._ends_noted >= ENDS_INTERVAL:
             self._ends_noted = now
             self._note_ends()
-        return self.source.poll(timeout, CHUNK)
+        return self.source.poll(timeout, self._chunk)
 
     def accept(self, messages: list[Message], *, cell: int | None) -> Serial | None:
         """Hand out a chunk: to lanes, or back as serial work for the thread that owns ``cell``."""
@@ -97,6 +100,8 @@ class Poller:
                     begun.append((place, owned.sent))
                 if spread or engine.lanes.held(place):
                     engine.spread(owned, batch)
+                    if owned.offsets.gap >= self._gap_bound:
+                        self._held_back.add(place)
                 else:
                     runs.append(Run(owned, batch))
             serial = engine.serial = Serial(cell, runs) if runs and cell is not None else None
@@ -175,7 +180,7 @@ class Poller:
                 self._full = False
             if now - self._gap_checked >= GAP_CHECK or not lanes.count:
                 self._gap_checked = now
-                self._note_gaps()
+                self._release_gaps()
             wanted = set(engine.owned) if self._full or engine.stopping else self._held_back & set(engine.owned)
             pause = wanted - engine.paused
             resume = [
@@ -195,18 +200,11 @@ class Poller:
         with self._engine.mutex:
             self._engine.ends = ends
 
-    def _note_gaps(self) -> None:
-        """Find the partitions whose oldest record holds too much back; mutex held.
-
-        The bound leaves room for one chunk, which may be on its way already (P3).
-        """
-        bound = max(1, self._group.max_gap - CHUNK)
-        for place, owned in self._engine.owned.items():
-            if not self._engine.lanes.held(place):
-                self._held_back.discard(place)
-            elif owned.offsets.gap >= bound:
-                self._held_back.add(place)
-            elif owned.offsets.gap <= bound // 2:
+    def _release_gaps(self) -> None:
+        """Let go on the partitions whose oldest record does not hold much back any more; mutex held."""
+        for place in list(self._held_back):
+            owned = self._engine.owned.get(place)
+            if owned is None or owned.offsets.gap <= self._gap_bound // 2:
                 self._held_back.discard(place)
 
     # --- what poll brought beside records ---------------------------------------------------------------

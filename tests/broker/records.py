@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from confluent_kafka import (
     Consumer,
-    ConsumerGroupTopicPartitions,
     KafkaException,
     Message,
     Producer,
@@ -134,11 +133,24 @@ def end_offsets(bootstrap: str, topic: str) -> dict[int, int]:
 
 
 def committed(bootstrap: str, group: str, topic: str) -> dict[int, int]:
-    """Return the group's committed offset of each partition of ``topic`` that has one."""
-    admin = AdminClient({"bootstrap.servers": bootstrap})
-    asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])
-    offsets = asked[group].result(_DEADLINE).topic_partitions or []
-    return {at.partition: at.offset for at in offsets if at.topic == topic and at.offset >= 0}
+    """Return the group's committed offset of each partition of ``topic`` that has one.
+
+    Asked by a consumer that never joins: the admin client's call takes the process down (SIGSEGV in
+    librdkafka 2.16.0) when the coordinator answers that it has just moved or started.
+    """
+    asker = Consumer({"bootstrap.servers": bootstrap, "group.id": group, "enable.auto.commit": False, "log_level": 0})
+    deadline = time.monotonic() + _DEADLINE
+    try:
+        while True:
+            try:
+                partitions = asker.list_topics(topic, timeout=5).topics[topic].partitions
+                found = asker.committed([TopicPartition(topic, partition) for partition in partitions], timeout=5)
+                return {at.partition: at.offset for at in found if at.offset >= 0}
+            except KafkaException:
+                if time.monotonic() > deadline:
+                    raise
+    finally:
+        asker.close()
 
 
 def lag(bootstrap: str, group: str, topic: str) -> int:

@@ -22,12 +22,17 @@ class FakeSupervisor:
     snapshots: list[Snapshot]
     accepted: tuple[str, ...] = ()
     refusal: tuple[int, dict[str, str]] | None = None
+    gone_after: int | None = None
     no_action: tuple[int, dict[str, str]] | None = None
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     def status(self) -> tuple[int, Any]:
         if self.refusal:
             return self.refusal
+        if self.gone_after is not None:
+            self.gone_after -= 1
+            if self.gone_after == 0:
+                self.refusal = (403, {"error": "enough"})
         return 200, to_json(self.snapshots.pop(0) if len(self.snapshots) > 1 else self.snapshots[0])
 
     def act(self, path: str, body: dict[str, Any]) -> tuple[int, Any]:

@@ -156,13 +156,49 @@ handler = "handlers:process"
     assert result.exit_code == 0
 
 
-def test_a_wrong_configuration_is_told_with_exit_code_78(tmp_path: Path) -> None:
+def test_a_running_supervisor_is_found_without_its_secrets_and_while_the_file_is_edited(tmp_path: Path) -> None:
+    (tmp_path / "supervisor.toml").write_text(
+        f"""
+[supervisor]
+runtime_dir = "{tmp_path}"
+[kafka]
+"sasl.password" = "${{NOBODY_HAS_THIS}}"
+[groups.orders]
+ordering = "keys"
+"""
+    )
+
+    with fake_supervisor(tmp_path, snapshot(running(0))):
+        result = supervisor("-c", tmp_path / "supervisor.toml", "status")
+
+    assert result.exit_code == 0, result.output
+
+
+def test_run_tells_a_wrong_configuration_with_exit_code_78(tmp_path: Path) -> None:
     (tmp_path / "supervisor.toml").write_text("[groups.orders]\nordering = 'keys'\n")
 
-    for command in ("status", "run", "stop"):
-        result = supervisor("-c", tmp_path / "supervisor.toml", command)
-        assert result.exit_code == 78
-        assert "did you mean" in result.output
+    result = supervisor("-c", tmp_path / "supervisor.toml", "run")
+
+    assert result.exit_code == 78
+    assert "did you mean" in result.output
+
+
+def test_status_tells_a_wrong_place_of_the_socket_with_exit_code_78(tmp_path: Path) -> None:
+    (tmp_path / "supervisor.toml").write_text("[supervisor]\nruntimedir = '/run/x'\n")
+
+    result = supervisor("-c", tmp_path / "supervisor.toml", "status")
+
+    assert result.exit_code == 78
+    assert "runtime_dir" in result.output
+
+
+def test_watch_goes_on_until_the_supervisor_is_gone(tmp_path: Path) -> None:
+    with fake_supervisor(tmp_path, snapshot(running(0)), snapshot(running(0, pid=4712)), gone_after=2) as fake:
+        result = ask(fake, "status", "--watch", "--json")
+
+    pids = [json.loads(line)["groups"][0]["slots"][0]["pid"] for line in result.output.splitlines()[:2]]
+    assert pids == [4711, 4712]
+    assert result.exit_code == 4
 
 
 def test_status_loads_neither_kafka_nor_the_server() -> None:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,13 +19,17 @@ COMMAND = [sys.executable, "-m", "supervisor", "demo"]
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.fixture
+def own_temp(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Give the demo a temporary folder of its own, short enough for a socket: killed, it leaves its files there."""
+    with tempfile.TemporaryDirectory(prefix="demo") as folder:
+        monkeypatch.setenv("TMPDIR", folder)
+        yield Path(folder)
+
+
 @pytest.mark.timeout(100)
 def test_the_demo_proves_that_nothing_is_lost_in_under_a_minute(tmp_path: Path) -> None:
-    environment = os.environ | {"TMPDIR": tempfile.gettempdir()}
-
-    done = subprocess.run(
-        [*COMMAND, "--json"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
+    done = subprocess.run([*COMMAND, "--json"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
 
     assert done.returncode == 0, done.stderr
     proof = json.loads(done.stdout)
@@ -50,7 +55,7 @@ def test_ctrl_c_ends_the_demo_and_everything_it_started(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(100)
-def test_killing_the_demo_leaves_no_process_behind(tmp_path: Path) -> None:
+def test_killing_the_demo_leaves_no_process_behind(tmp_path: Path, own_temp: Path) -> None:
     with subprocess.Popen(COMMAND, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as demo:
         assert demo.stdout is not None
         while "->" not in (line := demo.stdout.readline()):

@@ -98,6 +98,13 @@ def test_every_toml_block_is_a_valid_configuration(document: Path, tmp_path: Pat
         assert load(file).enabled
 
 
+@pytest.mark.parametrize("document", [README, COMMANDS_DOC, EXIT_CODES_DOC], ids=lambda path: path.name)
+def test_every_link_to_a_file_leads_to_one(document: Path) -> None:
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text())
+
+    assert [target for target in targets if not (document.parent / target).exists()] == []
+
+
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("document", [README, COMMANDS_DOC], ids=lambda path: path.name)
 def test_every_command_shown_works(document: Path, tmp_path: Path, broker: RealBroker) -> None:

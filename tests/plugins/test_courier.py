@@ -65,6 +65,10 @@ def offer(courier: Courier, *names: str) -> None:
         courier.offer(event(name))
 
 
+def serving() -> int:
+    return sum(thread.name == "alert slack" for thread in threading.enumerate())
+
+
 def give_up(courier: Courier, clock: Clock, plugin: Plugin, hanging: int) -> None:
     wait_until(lambda: plugin.hanging == hanging)
     clock.now += CALL_TIMEOUT
@@ -116,12 +120,13 @@ def test_stuck_threads_are_limited_and_service_resumes_when_one_comes_back(
     offer(courier, *["hang"] * (MAX_STUCK + 1), "b")
     for hanging in range(1, MAX_STUCK + 1):
         give_up(courier, clock, plugin, hanging)
+    assert serving() == MAX_STUCK
     assert courier.counts().queued == 2
 
     plugin.let_go.set()
 
     wait_until(lambda: "b" in plugin.seen)
-    wait_until(lambda: sum(thread.name == "alert slack" for thread in threading.enumerate()) == 1)
+    wait_until(lambda: serving() == 1)
 
 
 def test_the_oldest_events_are_dropped_and_counted_when_too_many_wait(courier: Courier, plugin: Plugin) -> None:

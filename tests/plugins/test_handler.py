@@ -167,3 +167,12 @@ def test_hooks_around_the_life_of_a_worker_fail_on_their_own(
 
     assert seen == ["good"] * 3
     assert [record.getMessage() for record in caplog.records] == ["plugin.failed"] * 3
+
+
+def test_what_was_never_started_is_not_stopped() -> None:
+    seen: list[str] = []
+    active = Active({"worker_stopping": [("p", lambda: seen.append("stopping"))]})
+
+    active.worker_stopping()
+
+    assert seen == []

@@ -19,6 +19,7 @@ QUICK: dict[str, Any] = {
     "stop_timeout": 1.0,
     "close_timeout": 0.3,
     "term_timeout": 0.3,
+    "hung_timeout": 0.3,
     "abort_timeout": 0.3,
     "kill_timeout": 1.0,
     "dump_timeout": 0.2,

@@ -239,10 +239,10 @@ def test_the_second_fencing_gives_up_and_says_why() -> None:
     life.happen(Exited(ExitCode.FENCED))
     life.wait(45)
 
-    life.happen(Ready(), Exited(ExitCode.FENCED))
+    life.happen(Ready(), Exited(ExitCode.FENCED, "(client x on y)"))
 
     assert life.state() is SlotState.FATAL
-    assert life.slot.reason == "two supervisors are named 'web-1'"
+    assert life.slot.reason == "two supervisors are named 'web-1' (client x on y)"
 
 
 def test_a_fencing_long_ago_is_forgotten() -> None:
@@ -376,6 +376,17 @@ class TestStop:
         life.happen(Exited(0))
         assert life.state() is SlotState.STOPPED
 
+    def test_a_worker_that_was_told_by_signal_or_says_it_did_not_leave_is_followed_by_one_that_leaves(self) -> None:
+        life = running()
+        life.happen(Stop())
+        life.wait(100)
+        assert life.slot.rung is Rung.TERM
+        assert spawns(life.happen(Exited(0))) == [Spawn(2, Mode.LEAVE)]
+
+        life = running()
+        life.happen(Stop())
+        assert spawns(life.happen(Exited(0, left=False))) == [Spawn(2, Mode.LEAVE)]
+
     def test_keep_leaves_nobody(self) -> None:
         life = running()
         life.happen(Stop(End.KEEP))
@@ -508,7 +519,7 @@ class TestHung:
         assert signals(effects) == [Rung.DUMP]
         assert reports(effects) == ["worker.hung"]
         assert signals(life.wait(policy.dump_timeout)) == [Rung.TERM]
-        assert signals(life.wait(policy.term_timeout)) == [Rung.ABORT]
+        assert signals(life.wait(policy.hung_timeout)) == [Rung.ABORT]
         assert signals(life.wait(policy.abort_timeout)) == [Rung.KILL]
         effects = life.happen(Exited(SIGKILL))
         assert spawns(effects) == [Spawn(2, Mode.WORK)]

@@ -9,7 +9,7 @@ from supervisor.cli.main import main
 PR_SET_PDEATHSIG = 1
 
 if __name__ == "__main__":
-    if sys.platform == "never":
+    if sys.platform == "linux":
         # prctl(2): SIGTERM when the thread that started this process ends, however it ends.
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     main()
