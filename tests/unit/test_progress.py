@@ -1,0 +1,67 @@
+from dataclasses import replace
+
+from supervisor.core.board import Board, InFlight, Wait
+from supervisor.core.progress import Limits, Progress, Verdict, coordinates, look
+
+LIMITS = Limits(handler_timeout=30.0, tick_timeout=30.0, idle_timeout=30.0)
+RECORD = InFlight(cell=0, topic="orders", partition=1, offset=812, last_offset=812, sequence=7, attempt=1, thread=99)
+BOARD = Board(pid=1, incarnation=1, tick_ns=0, wait=Wait.NONE, started_ns=0, settled=0, in_flight=())
+
+
+def watch(*boards: Board, every: float = 1.0) -> Verdict:
+    """Look at one board after the other; return the last verdict."""
+    seen: Progress | None = None
+    verdict = Verdict("never looked", healthy=False)
+    for place, board in enumerate(boards):
+        seen, verdict = look(seen, board, LIMITS, now=100 + place * every)
+    return verdict
+
+
+def ticking(board: Board, seconds: int) -> list[Board]:
+    return [replace(board, tick_ns=second) for second in range(seconds + 1)]
+
+
+def test_a_record_within_its_time_is_no_hang() -> None:
+    verdict = watch(*ticking(replace(BOARD, in_flight=(RECORD,)), 30))
+
+    assert verdict == Verdict("", healthy=True, oldest=30.0)
+
+
+def test_a_record_beyond_its_time_is_a_hang_and_is_named() -> None:
+    verdict = watch(*ticking(replace(BOARD, in_flight=(RECORD,)), 31))
+
+    assert verdict.hung == "orders/1@812 is in its handler for 31s, allowed are 30s"
+    assert not verdict.healthy
+
+
+def test_another_record_or_attempt_in_the_same_thread_begins_anew() -> None:
+    for other in (replace(RECORD, offset=813), replace(RECORD, sequence=8), replace(RECORD, attempt=2)):
+        boards = ticking(replace(BOARD, in_flight=(RECORD,)), 25) + ticking(replace(BOARD, in_flight=(other,)), 25)
+
+        assert watch(*boards).oldest == 25.0
+
+
+def test_a_tick_that_stands_still_is_a_hang() -> None:
+    assert watch(*[BOARD] * 31).hung == ""
+    assert watch(*[BOARD] * 32).hung == "the poll loop stands still for 31s"
+
+
+def test_a_watcher_that_stood_still_blames_nobody() -> None:
+    board = replace(BOARD, in_flight=(RECORD,))
+
+    assert watch(board, board, every=3600.0).hung == ""
+
+
+def test_a_worker_that_has_work_and_settles_nothing_is_not_healthy_but_no_hang() -> None:
+    verdict = watch(*ticking(BOARD, 31))
+
+    assert verdict == Verdict("", healthy=False)
+
+
+def test_a_stated_reason_or_progress_is_healthy() -> None:
+    assert watch(*ticking(replace(BOARD, wait=Wait.BROKER), 500)).healthy
+    assert watch(*(replace(BOARD, tick_ns=second, settled=second // 20) for second in range(500))).healthy
+
+
+def test_a_batch_is_named_by_its_first_and_last_offset() -> None:
+    assert coordinates(replace(RECORD, last_offset=900)) == "orders/1@812-900"

@@ -1,0 +1,135 @@
+"""Slots and their places in the group, on a real broker: restart, leave, fencing, late results (P1, P4)."""
+
+import pytest
+
+from supervisor.core.spec import Mode, Ordering
+from tests.broker.real import RealBroker
+from tests.broker.records import committed, create_topic, produce
+from tests.worker.conftest import Ledger, Start
+from tests.worker.direct import DirectWorker, group_spec
+
+# The session timeout stays Kafka's default of 45 s: nothing here may wait for it.
+
+
+def _pair(broker: RealBroker, name: str, start: Start, **changes: object) -> tuple[DirectWorker, DirectWorker]:
+    """Return two members that own two partitions each."""
+    create_topic(broker.bootstrap, name, partitions=4)
+    produce(broker.bootstrap, name, ["good"] * 40, partition=lambda at: at % 4)
+    group = group_spec(broker.bootstrap, name, (name,), "handlers:ok", **changes)
+    first = start(group, slot=0)
+    first.wait(lambda: len(first.owned) == 4)
+    second = start(group, slot=1)
+    second.wait(lambda: len(second.owned) == 2 and len(first.owned) == 2, timeout=30)
+    return first, second
+
+
+@pytest.mark.parametrize("how", ["kill", "keep"])
+def test_a_restarted_slot_takes_its_partitions_back_and_nobody_else_hears_of_it(
+    broker: RealBroker, name: str, start: Start, how: str
+) -> None:
+    first, second = _pair(broker, name, start)
+    mine, heard = sorted(first.owned), len(second.of_type("assigned"))
+
+    if how == "kill":
+        first.kill()
+    else:
+        assert first.stop("keep") == 0
+    again = start(first.spec.group, slot=0, incarnation=2)
+
+    again.wait(lambda: sorted(again.owned) == mine)
+    assert len(second.of_type("assigned")) == heard, "no callback in the other member"
+
+
+def test_stop_with_leave_hands_the_partitions_over_at_once(broker: RealBroker, name: str, start: Start) -> None:
+    first, second = _pair(broker, name, start)
+
+    assert first.stop("leave") == 0
+
+    second.wait(lambda: len(second.owned) == 4, timeout=10)
+
+
+def test_a_dead_slot_leaves_through_an_incarnation_that_only_leaves(
+    broker: RealBroker, name: str, start: Start, ledger: Ledger
+) -> None:
+    first, second = _pair(broker, name, start)
+    second.wait(lambda: len(ledger.places()) == 40)
+    first.kill()
+    produce(broker.bootstrap, name, ["more"] * 8, partition=lambda at: at % 4)
+
+    leaver = start(first.spec.group, slot=0, incarnation=2, mode=Mode.LEAVE)
+
+    leaver.wait(lambda: leaver.process.poll() == 0)
+    second.wait(lambda: len(second.owned) == 4, timeout=10)
+    second.wait(lambda: len(ledger.places()) == 48)
+
+
+def test_p4_an_older_process_of_the_same_name_is_fenced_and_says_by_whom(
+    broker: RealBroker, name: str, start: Start, ledger: Ledger
+) -> None:
+    create_topic(broker.bootstrap, name, partitions=2)
+    group = group_spec(broker.bootstrap, name, (name,), "handlers:ok")
+    older = start(group, host="a")
+    older.wait(lambda: len(older.owned) == 2)
+
+    newer = start(group, host="b")
+
+    older.wait(lambda: older.process.poll() is not None)
+    assert older.process.returncode == 76
+    (event,) = older.events("worker.fenced")
+    assert event["fields"] == {"host": "/127.0.0.1", "client_id": f"t-{name}-0"}
+    newer.wait(lambda: len(newer.owned) == 2)
+    produce(broker.bootstrap, name, ["good"] * 4, partition=lambda at: at % 2)
+    newer.wait(lambda: len(ledger.places()) == 4)
+
+
+def test_p4_a_second_process_of_a_slot_on_this_host_does_not_get_its_lock(
+    broker: RealBroker, name: str, start: Start
+) -> None:
+    create_topic(broker.bootstrap, name)
+    group = group_spec(broker.bootstrap, name, (name,), "handlers:ok")
+    first = start(group)
+    first.wait(lambda: first.of_type("hello"))
+
+    second = start(group, incarnation=2)
+
+    second.wait(lambda: second.process.poll() is not None)
+    assert second.process.returncode == 75
+    assert not second.of_type("hello")
+    assert first.process.poll() is None
+
+
+@pytest.mark.parametrize("ordering", [Ordering.PARTITION, Ordering.KEY])
+def test_p1_p2_a_result_that_comes_after_the_revoke_is_not_committed(
+    broker: RealBroker, name: str, start: Start, ledger: Ledger, ordering: Ordering
+) -> None:
+    create_topic(broker.bootstrap, name, partitions=2)
+    produce(broker.bootstrap, name, ["sleep:6", "good"], partition=lambda _: 1, key=lambda at: b"%d" % at)
+    group = group_spec(
+        broker.bootstrap, name, (name,), "handlers:by_value", concurrency=2, revoke_timeout=0.5, ordering=ordering
+    )
+    first = start(group)
+    first.wait(lambda: ledger.of("start"))
+    second = start(group, slot=1)
+    second.wait(lambda: len(second.owned) == 1 and len(first.owned) == 1, timeout=30)
+    slow = next(worker for worker in (first, second) if (name, 1) in worker.owned)
+
+    # Whoever owns the slow record's partition works it to its end; the other one's result counts for nothing.
+    slow.wait(lambda: committed(broker.bootstrap, name, name).get(1) == 2, timeout=30)
+    commits_of_the_slow = [line for line in ledger.of() if (line[2], line[3]) == (1, 0)]
+    assert commits_of_the_slow
+    assert first.process.poll() is None
+
+
+def test_kip_848_members_are_dynamic_and_work_the_same_way(
+    broker: RealBroker, name: str, start: Start, ledger: Ledger
+) -> None:
+    first, second = _pair(broker, name, start, protocol="consumer")
+    heard = len(second.of_type("assigned"))
+    second.wait(lambda: len(ledger.places()) == 40)
+
+    assert first.stop("leave") == 0
+
+    second.wait(lambda: len(second.owned) == 4, timeout=20)
+    assert len(second.of_type("assigned")) > heard
+    assert ledger.places() == {(partition, offset) for partition in range(4) for offset in range(10)}
+    assert len(ledger.of()) == 40, "each record once"
