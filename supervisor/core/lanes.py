@@ -27,7 +27,7 @@ class LaneState(Enum):
 
 
 class Lane(Generic[T]):
-    """One lane. ``attempt``, ``failed_at`` and ``letter`` are of its head record; ``due`` counts only while ``WAITING``.
+    """One lane. ``attempt``, ``failed_at`` and ``letter`` are of its head record; ``due`` counts while ``WAITING``.
 
     ``taken`` is how many records its thread has in hand: one, or a batch. ``solo`` is how many at its front
     failed in a batch and are to be worked one by one. ``since`` is when the head came (for the age of a batch).
@@ -98,7 +98,7 @@ class Lanes(Generic[T]):
         return lane
 
     def adopt(self, name: Hashable, place: Place, item: T, *, size: int) -> Lane[T]:
-        """Make a lane whose head a thread is working already; the lane must be empty (serial work that was cut short)."""
+        """Make a lane whose head a thread is working already (serial work cut short); none of that name may exist."""
         lane = self.add(name, place, item, size=size)
         if lane.state is not LaneState.READY or len(lane.items) != 1:
             message = f"lane {name!r} was in use while serial work ran on it"

@@ -79,6 +79,6 @@ def _stack(error: BaseException) -> str:
 
 
 def where(error: BaseException) -> str:
-    """Return ``file.py:12`` of the innermost frame, for logs: a place, and nothing a record could have written (P10)."""
+    """Return ``file.py:12`` of the innermost frame: a place, and nothing a record could have written (P10)."""
     frames = traceback.extract_tb(error.__traceback__, limit=-1)
     return f"{frames[-1].filename.rsplit('/', 1)[-1]}:{frames[-1].lineno}" if frames else "?"

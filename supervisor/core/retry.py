@@ -18,7 +18,7 @@ def class_names(error: BaseException) -> list[str]:
 
 
 def is_permanent(error: BaseException, permanent: Collection[str]) -> bool:
-    """Tell whether ``permanent`` names the exception, a base of it, or its cause; builtins may go without ``builtins:``."""
+    """Tell whether ``permanent`` names the exception, a base of it, or its cause; builtins need no module."""
     if not permanent:
         return False
     wanted = {name if ":" in name else f"builtins:{name}" for name in permanent}

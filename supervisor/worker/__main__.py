@@ -14,8 +14,8 @@ from supervisor import __version__
 from supervisor.core.exits import ExitCode
 from supervisor.core.frames import Frame
 from supervisor.core.jsonable import from_json
-from supervisor.logs import set_up_logging
 from supervisor.core.spec import Mode, WorkerSpec
+from supervisor.logs import set_up_logging
 from supervisor.worker.leaving import leave
 from supervisor.worker.link import Link
 from supervisor.worker.orders import Orders, die_with_parent

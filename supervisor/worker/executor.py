@@ -8,7 +8,6 @@ lanes at once. When every thread is busy the main thread stands in (``stand_in``
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
 from itertools import islice
 from operator import length_hint
 
@@ -24,10 +23,12 @@ from supervisor.core.board import (
     cell_base,
 )
 from supervisor.core.lanes import Lane
-from supervisor.plugin.active import Active, Process, ProcessBatch
+from supervisor.plugin.active import Active
 from supervisor.plugin.types import Message, Record
+from supervisor.worker.calling import batch_outcomes, work_in_order
+from supervisor.worker.committer import Committer
 from supervisor.worker.engine import MAIN, SLOW, Engine, Item, Owned, Run, Serial
-from supervisor.worker.outcomes import Outcomes, WrongReturnError
+from supervisor.worker.outcomes import Outcomes
 from supervisor.worker.poller import Poller
 
 IDLE_WAIT = 1.0
@@ -41,9 +42,12 @@ SLICE = 0.005
 class Executor:
     """The handler threads of one worker; they are started as they are needed, up to ``limit``."""
 
-    def __init__(self, engine: Engine, active: Active, poller: Poller, outcomes: Outcomes) -> None:
+    def __init__(
+        self, engine: Engine, active: Active, *, poller: Poller, committer: Committer, outcomes: Outcomes
+    ) -> None:
         self._engine = engine
         self._poller = poller
+        self._committer = committer
         self._outcomes = outcomes
         self._process = active.process
         self._batch = active.process_batch
@@ -88,7 +92,7 @@ class Executor:
                 return
             engine.poller = MAIN
         self._poller.accept(self._poller.poll(STAND_IN_POLL), cell=None)
-        self._poller.commit_if_due()
+        self._committer.if_due()
         with engine.mutex:
             engine.release_baton()
         self.wake()
@@ -193,7 +197,7 @@ class Executor:
                 self.wake()
             if serial is not None and not self._work_serial(serial):
                 return
-            self._poller.commit_if_due()
+            self._committer.if_due()
             with engine.mutex:
                 due = engine.lanes.next_due()
                 if engine.lanes.ready or engine.stopping or (due is not None and due <= time.monotonic()):
@@ -220,7 +224,7 @@ class Executor:
                 run = serial.current = serial.runs.pop()
                 self._enter(base, run.owned, attempt=1)
             started = time.perf_counter()
-            failed = _work_in_order(run.rest, process, words, base + C_OFFSET)
+            failed = work_in_order(run.rest, process, words, base + C_OFFSET)
             elapsed = time.perf_counter() - started
             words[base + C_OFFSET] = IDLE
             self._end_run(serial, run, failed, elapsed)
@@ -261,7 +265,7 @@ class Executor:
                 return
             owned, message = lane.head
             self._enter(base, owned, attempt=lane.attempt)
-            failed = _work_in_order(iter((message,)), process, words, base + C_OFFSET, attempt=lane.attempt)
+            failed = work_in_order(iter((message,)), process, words, base + C_OFFSET, attempt=lane.attempt)
             words[base + C_OFFSET] = IDLE
             records += 1
             elapsed = time.perf_counter() - started
@@ -294,7 +298,7 @@ class Executor:
         self._enter(base, items[0][0], attempt=lane.attempt)
         words[base + C_LAST_OFFSET] = items[-1][1].offset() or 0
         words[base + C_OFFSET] = items[0][1].offset() or 0
-        outcomes = _batch_outcomes(batch, [Record(message, lane.attempt) for _, message in items])
+        outcomes = batch_outcomes(batch, [Record(message, lane.attempt) for _, message in items])
         words[base + C_OFFSET] = IDLE
         self._outcomes.batch(lane, outcomes)
         self.wake()
@@ -313,41 +317,3 @@ class Executor:
 def _start(threads: list[threading.Thread]) -> None:
     for thread in threads:
         thread.start()
-
-
-def _batch_outcomes(batch: ProcessBatch, records: list[Record]) -> list[BaseException | None]:
-    """Call a batch handler; return each record's failure, or ``None`` where it is settled."""
-    try:
-        answers = batch(records)
-    except BaseException as error:  # noqa: BLE001 - the record border, for a batch
-        return [error] * len(records)
-    if answers is None:
-        return [None] * len(records)
-    if (
-        not isinstance(answers, Sequence)
-        or len(answers) != len(records)
-        or not all(answer is None or isinstance(answer, BaseException) for answer in answers)
-    ):
-        return [WrongReturnError()] * len(records)
-    return list(answers)
-
-
-def _work_in_order(
-    messages: Iterator[Message], process: Process, words: "memoryview[int]", at: int, attempt: int = 1
-) -> tuple[Message, BaseException] | None:
-    """Call the handler for each message until one fails; return that one. The hottest loop there is.
-
-    Any exception is the record's failure, ``SystemExit`` and ``KeyboardInterrupt`` included: a handler does
-    not decide over the process.
-    """
-    message: Message | None = None
-    new = Record
-    try:
-        for message in messages:
-            words[at] = message.offset()  # type: ignore[assignment]
-            if process(new(message, attempt)) is not None:
-                return message, WrongReturnError()
-    except BaseException as error:  # noqa: BLE001 - the record border: whatever a handler raises is its record's failure
-        assert message is not None  # noqa: S101 - iterating a list does not raise
-        return message, error
-    return None

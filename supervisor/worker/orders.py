@@ -7,6 +7,7 @@ import selectors
 import signal
 import socket
 import sys
+import time
 from dataclasses import dataclass
 
 from supervisor.core.spec import End
@@ -17,10 +18,16 @@ PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """End: how, and within how many seconds."""
+    """End: how, and within how many seconds; ``deadline`` is of the monotonic clock."""
 
     end: End
     timeout: float
+    deadline: float
+
+
+def stop(end: End, timeout: float) -> Stop:
+    """Return the order to end from now on."""
+    return Stop(end, timeout, time.monotonic() + timeout)
 
 
 class Orders:
@@ -55,17 +62,17 @@ class Orders:
             else:
                 for frame in self._link.receive():
                     if frame["type"] == "stop":
-                        return Stop(End(frame["end"]), float(frame["timeout"]))
+                        return stop(End(frame["end"]), float(frame["timeout"]))
         if self._terminated:
             self._terminated = False
-            return Stop(End.KEEP, self._stop_timeout)
+            return stop(End.KEEP, self._stop_timeout)
         if self._link.lost and not self._orphaned:
             self._orphaned = True
             self._selector.unregister(self._link.fileno())
             # The kernel's own deadline: it holds even when a handler keeps the interpreter lock for good.
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.alarm(math.ceil(self._orphan_grace) + 1)
-            return Stop(End.KEEP, self._orphan_grace)
+            return stop(End.KEEP, self._orphan_grace)
         return None
 
     def _on_term(self, _signal: int, _frame: object) -> None:

@@ -20,17 +20,11 @@ from supervisor.core.letters import Origin, audit_id, dead_letter_headers, where
 from supervisor.core.retry import is_permanent, retry_after
 from supervisor.plugin.active import Active, Sink
 from supervisor.plugin.types import DeadLetter, Decision, Disposition, Drop, Failure, Letter, Record, Retry
+from supervisor.worker.calling import WrongReturnError
 from supervisor.worker.engine import Engine, Item
 
 logger = logging.getLogger(__name__)
 SINK_BACKOFF = Backoff(initial=0.5, factor=2.0, max=30.0, jitter=0.5)
-
-
-class WrongReturnError(TypeError):
-    """A handler returned something other than what its hook promises."""
-
-    def __init__(self) -> None:
-        super().__init__("the handler must return None (process_batch: None, or one outcome per record)")
 
 
 class PendingLetter:

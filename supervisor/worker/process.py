@@ -3,9 +3,11 @@
 import logging
 import os
 import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from supervisor.core.board import H_WAIT, BoardWriter, Wait
+from supervisor.core.board import BoardWriter
 from supervisor.core.events import Severity
 from supervisor.core.exits import ExitCode
 from supervisor.core.jsonable import to_json
@@ -17,17 +19,20 @@ from supervisor.kafka.settings import consumer_settings, producer_settings
 from supervisor.plugin.errors import PluginError, StartError
 from supervisor.plugin.loader import load
 from supervisor.plugin.types import WorkerContext
+from supervisor.worker.committer import Committer
 from supervisor.worker.engine import MAIN, Engine
 from supervisor.worker.executor import Executor
 from supervisor.worker.link import Link
 from supervisor.worker.orders import Orders, Stop
 from supervisor.worker.outcomes import Outcomes
+from supervisor.worker.ownership import Ownership
 from supervisor.worker.poller import Poller
 from supervisor.worker.report import note_on_board, worker_stats
 
 logger = logging.getLogger(__name__)
 
 TICK = 0.02
+IDLE_TICK = 0.1
 STATS_INTERVAL = 1.0
 COMMIT_RESERVE = 2.0
 """Seconds of the stop's deadline that are kept for the last commit and for closing."""
@@ -53,16 +58,23 @@ def work(spec: WorkerSpec, board: BoardWriter, link: Link, orders: Orders) -> tu
     except StartError as error:
         return ExitCode.FAILURE, str(error)
     engine = Engine(spec, board, link)
-    poller = Poller(engine, active)
+    committer = Committer(engine)
+    ownership = Ownership(engine, active, committer)
+    poller = Poller(engine, ownership, committer, in_batches=active.process_batch is not None)
     outcomes = Outcomes(engine, active)
-    executor = Executor(engine, active, poller, outcomes)
+    executor = Executor(engine, active, poller=poller, committer=committer, outcomes=outcomes)
     poller.open(Source(consumer_settings(spec), group.topics, poller))
     executor.start()
     link.send("ready")
     logger.info("worker.ready", extra={"fields": {"topics": " ".join(group.topics)}})
     stop = _watch(engine, outcomes, executor, orders)
     if stop is not None:
-        _stop(engine, poller, executor, orders, stop)
+        stop = _drain(engine, executor, orders, stop)
+    if engine.end is None and stop is not None:
+        committer.rest(stop.deadline, partial(_poll, poller))
+        ownership.closing = True
+        _close(engine, poller, stop)
+        executor.join(time.monotonic())
     if engine.end is not None:
         return _failed(engine, *engine.end)
     producer.close(1.0)
@@ -74,7 +86,7 @@ def _watch(engine: Engine, outcomes: Outcomes, executor: Executor, orders: Order
     """Look after the threads until an order comes or the engine says the end has come."""
     stats_at = time.monotonic()
     while engine.end is None:
-        stop = orders.wait(TICK)
+        stop = orders.wait(TICK if engine.serial or engine.lanes.count else IDLE_TICK)
         if stop is not None:
             return stop
         executor.watch()
@@ -88,11 +100,9 @@ def _watch(engine: Engine, outcomes: Outcomes, executor: Executor, orders: Order
     return None
 
 
-def _stop(engine: Engine, poller: Poller, executor: Executor, orders: Orders, stop: Stop) -> None:
-    """Drain, commit and close within the deadline; ``keep`` or ``leave`` as told, by the last order heard."""
+def _drain(engine: Engine, executor: Executor, orders: Orders, stop: Stop) -> Stop:
+    """Finish what is in its handler, give back what is not, and take the baton; return the last order heard."""
     logger.info("worker.stopping", extra={"fields": {"end": stop.end.value, "timeout": stop.timeout}})
-    deadline = time.monotonic() + stop.timeout
-    engine.board.words[H_WAIT] = Wait.DRAINING
     with engine.mutex:
         engine.stopping = True
         engine.work.notify_all()
@@ -100,22 +110,30 @@ def _stop(engine: Engine, poller: Poller, executor: Executor, orders: Orders, st
     with engine.mutex:
         engine.lanes.purge(set(engine.owned))
         engine.work.notify_all()
-    while time.monotonic() < deadline - COMMIT_RESERVE and engine.end is None:
+    while time.monotonic() < stop.deadline - COMMIT_RESERVE and engine.end is None:
         if _is_drained(engine):
             break
+        note_on_board(engine)
         again = orders.wait(TICK)
         if again is not None:
-            stop, deadline = again, min(deadline, time.monotonic() + again.timeout)
+            stop = again if again.deadline < stop.deadline else replace(stop, end=again.end)
         executor.stand_in()
-    _take_baton(engine, deadline)
+    _take_baton(engine, stop.deadline)
+    return stop
+
+
+def _poll(poller: Poller) -> None:
+    poller.accept(poller.poll(0.02), cell=None)
+
+
+def _close(engine: Engine, poller: Poller, stop: Stop) -> None:
     if engine.end is not None:
         return
-    poller.commit_rest(deadline)
-    poller.closing = True
-    if engine.end is None:
-        engine.link.send("stats", stats=to_json(worker_stats(engine)))
-        (poller.source.leave if stop.end is End.LEAVE else poller.source.close)()
-    executor.join(time.monotonic())
+    engine.link.send("stats", stats=to_json(worker_stats(engine)))
+    if stop.end is End.LEAVE:
+        poller.source.leave()
+    else:
+        poller.source.close()
 
 
 def _is_drained(engine: Engine) -> bool:

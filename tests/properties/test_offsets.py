@@ -1,5 +1,7 @@
 """P1: whatever order records settle in, the committable offset never passes an unsettled one."""
 
+from random import Random
+
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
@@ -11,7 +13,7 @@ steps = st.lists(st.integers(1, 5), min_size=1, max_size=40)
 
 
 @given(steps, st.randoms(use_true_random=False), st.integers(1, 7))
-def test_the_committable_offset_never_passes_an_unsettled_record(holes: list[int], chance, chunk: int) -> None:  # type: ignore[no-untyped-def]
+def test_the_committable_offset_never_passes_an_unsettled_record(holes: list[int], chance: Random, chunk: int) -> None:
     offsets = [sum(holes[: at + 1]) for at in range(len(holes))]
     tracker = PartitionOffsets()
     unsettled: list[int] = []

@@ -1,18 +1,23 @@
 from supervisor.core.letters import MAX_STACK, Origin, dead_letter_headers, where
 
 
-class Secretive(Exception):
+class SecretiveError(Exception):
     def __str__(self) -> str:
         raise RuntimeError("no text")
 
 
 def _error(depth: int = 0) -> BaseException:
     try:
-        if depth:
-            raise _error(depth - 1)
-        raise ValueError("x" * 5000)
+        fail(depth)
     except ValueError as error:
         return error
+    raise AssertionError
+
+
+def fail(depth: int) -> None:
+    if depth:
+        fail(depth - 1)
+    raise ValueError("x" * 5000)
 
 
 def _origin(error: BaseException | None) -> Origin:
@@ -50,11 +55,9 @@ def test_message_and_stack_are_bounded_and_the_stack_keeps_its_end() -> None:
 
 
 def test_an_exception_whose_text_raises_still_makes_a_letter() -> None:
-    headers = dict(dead_letter_headers((), _origin(Secretive())))
+    headers = dict(dead_letter_headers((), _origin(SecretiveError())))
 
-    assert headers["supervisor.dlq.exception-type"] == b"tests.unit.test_letters.Secretive".replace(
-        b"tests.unit.test_letters", Secretive.__module__.encode()
-    )
+    assert headers["supervisor.dlq.exception-type"] == f"{SecretiveError.__module__}.SecretiveError".encode()
     assert headers["supervisor.dlq.exception-message"] == b"(its text could not be had)"
 
 

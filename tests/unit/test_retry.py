@@ -5,7 +5,7 @@ from supervisor.core.spec import RetrySpec
 RETRY = RetrySpec(attempts=4, backoff=Backoff(initial=0.2, factor=2, max=0.5, jitter=1.0))
 
 
-class Invalid(ValueError):
+class InvalidError(ValueError):
     pass
 
 
@@ -25,13 +25,13 @@ def test_a_permanent_error_is_given_up_at_once() -> None:
 
 def test_permanent_names_a_class_its_base_or_a_cause() -> None:
     wrapped = RuntimeError("outer")
-    wrapped.__cause__ = Invalid("inner")
+    wrapped.__cause__ = InvalidError("inner")
 
-    assert is_permanent(Invalid(), [f"{__name__}:Invalid"])
-    assert is_permanent(Invalid(), ["ValueError"])
+    assert is_permanent(InvalidError(), [f"{__name__}:InvalidError"])
+    assert is_permanent(InvalidError(), ["ValueError"])
     assert is_permanent(wrapped, ["builtins:ValueError"])
     assert not is_permanent(KeyError(), ["ValueError"])
-    assert not is_permanent(Invalid(), [])
+    assert not is_permanent(InvalidError(), [])
 
 
 def test_causes_in_a_circle_end() -> None:

@@ -451,6 +451,16 @@ class TestStop:
 
         assert spawns(life.happen(Exited(0))) == [Spawn(2, Mode.WORK)]
 
+    def test_a_start_before_the_leaving_process_came_takes_its_place(self) -> None:
+        life = running()
+        policy = life.policy
+        slot, _ = step(policy, life.slot, Exited(ExitCode.CONFIG), now=0, chance=0)
+        assert (slot.mode, slot.process) == (Mode.LEAVE, Process.ASKED)
+
+        slot, effects = step(policy, slot, Start(), now=0, chance=0)
+
+        assert effects == (CancelSpawn(), Spawn(3, Mode.WORK))
+
     def test_a_start_while_it_leaves_starts_it_after(self) -> None:
         life = running()
         life.happen(Exited(ExitCode.CONFIG), Start())

@@ -28,7 +28,7 @@ def _topics(broker: RealBroker, name: str, partitions: int = 1) -> None:
         ("return", 1, Disposition.PLUGIN_ERROR),
     ],
 )
-def test_p1_p2_a_bad_record_becomes_a_dead_letter_and_its_partition_waits_for_it(  # noqa: PLR0913
+def test_p1_p2_a_bad_record_becomes_a_dead_letter_and_its_partition_waits_for_it(
     broker: RealBroker, name: str, start: Start, ledger: Ledger, word: str, attempts: int, disposition: Disposition
 ) -> None:
     _topics(broker, name)

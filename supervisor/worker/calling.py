@@ -1,0 +1,51 @@
+"""The border to the user's handler: call it, and turn whatever happens into an outcome."""
+
+from collections.abc import Iterator, Sequence
+
+from supervisor.plugin.active import Process, ProcessBatch
+from supervisor.plugin.types import Message, Record
+
+
+class WrongReturnError(TypeError):
+    """A handler returned something other than what its hook promises."""
+
+    def __init__(self) -> None:
+        super().__init__("the handler must return None (process_batch: None, or one outcome per record)")
+
+
+def batch_outcomes(batch: ProcessBatch, records: list[Record]) -> list[BaseException | None]:
+    """Call a batch handler; return each record's failure, or ``None`` where it is settled."""
+    try:
+        answers = batch(records)
+    except BaseException as error:  # noqa: BLE001 - the record border, for a batch
+        return [error] * len(records)
+    if answers is None:
+        return [None] * len(records)
+    if (
+        not isinstance(answers, Sequence)
+        or len(answers) != len(records)
+        or not all(answer is None or isinstance(answer, BaseException) for answer in answers)
+    ):
+        return [WrongReturnError()] * len(records)
+    return list(answers)
+
+
+def work_in_order(
+    messages: Iterator[Message], process: Process, words: "memoryview[int]", at: int, attempt: int = 1
+) -> tuple[Message, BaseException] | None:
+    """Call the handler for each message until one fails; return that one. The hottest loop there is.
+
+    Any exception is the record's failure, ``SystemExit`` and ``KeyboardInterrupt`` included: a handler does
+    not decide over the process.
+    """
+    message: Message | None = None
+    new = Record
+    try:
+        for message in messages:
+            words[at] = message.offset()  # type: ignore[assignment]
+            if process(new(message, attempt)) is not None:
+                return message, WrongReturnError()
+    except BaseException as error:  # noqa: BLE001 - the record border: whatever a handler raises is its record's failure
+        assert message is not None  # noqa: S101 - iterating a list does not raise
+        return message, error
+    return None

@@ -1,0 +1,159 @@
+"""Commits: which offsets, when, and what follows from each answer (P1).
+
+All of it belongs to the holder of the baton. Steady state is asynchronous: one synchronous commit in the poll
+loop would silence the whole group for a heartbeat of every cooperative rebalance.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from supervisor.core.commits import Answer, answer
+from supervisor.core.exits import ExitCode
+from supervisor.kafka.consumer import Source
+from supervisor.worker.engine import Engine, Owned, Place
+
+logger = logging.getLogger(__name__)
+
+STORE_INTERVAL = 0.1
+PATIENCE = 30.0
+"""Seconds after which a commit without an answer is taken for lost, and the next one may go."""
+REVOKE_TRIES = 3
+
+Results = Sequence[tuple[Place, int, str | None]]
+
+
+class Committer:
+    """Commits of one worker, by its own count and age, or (``automatic``) through librdkafka's timer."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._commit = engine.spec.group.commit
+        self._is_automatic = self._commit.mode == "automatic"
+        self._source: Source | None = None
+        self._sent_at: float | None = None
+        """When the commit went that has no answer yet."""
+        self._committed_at = time.monotonic()
+        self._settled_then = 0
+
+    def open(self, source: Source) -> None:
+        """Take the consumer; before any thread polls."""
+        self._source = source
+
+    def begin(self, offsets: Sequence[tuple[Place, int]]) -> None:
+        """Pin where ownerships began: their first records' offsets.
+
+        With ``auto.offset.reset = latest`` a crash before the first commit would otherwise skip what was
+        delivered and not settled.
+        """
+        self._send(offsets, time.monotonic())
+
+    def if_due(self) -> None:
+        """Send a commit in the background when enough was settled, or long enough ago; never waits for it."""
+        now = time.monotonic()
+        engine = self._engine
+        with engine.mutex:
+            if not engine.dirty or (self._sent_at is not None and now - self._sent_at < PATIENCE):
+                return
+            interval = STORE_INTERVAL if self._is_automatic else self._commit.interval
+            enough = not self._is_automatic and engine.counters.settled - self._settled_then >= self._commit.count
+            if now - self._committed_at < interval and not enough:
+                return
+            offsets = self._take(engine.dirty)
+            engine.dirty.clear()
+            self._committed_at = now
+            self._settled_then = engine.counters.settled
+        self._send(offsets, now)
+
+    def rest(self, deadline: float, poll: Callable[[], None]) -> None:
+        """Commit all that is committable and ``poll`` until the answer is there or ``deadline`` passed; at shutdown."""
+        engine = self._engine
+
+        def answered() -> None:
+            while self._sent_at is not None and time.monotonic() < deadline and engine.end is None:
+                poll()
+
+        answered()
+        with engine.mutex:
+            offsets = self._take(engine.owned.values())
+            engine.dirty.clear()
+        self._send(offsets, time.monotonic())
+        answered()
+
+    def before_revoke(self, partitions: Sequence[Owned]) -> None:
+        """Commit what is committable of partitions that go, and wait; blocks up to 45 s while no broker answers."""
+        with self._engine.mutex:
+            offsets = self._take(partitions)
+        if not offsets:
+            return
+        if self._is_automatic:
+            # librdkafka commits what is stored before it gives the partitions up.
+            self._client.store(offsets)
+            return
+        for _ in range(REVOKE_TRIES):
+            results = self._client.commit_now(offsets)
+            self.committed(results)
+            offsets = [(place, offset) for place, offset, code in results if code and answer(code) is Answer.RETRY]
+            if not offsets:
+                return
+
+    def committed(self, results: Results) -> None:
+        """Take a commit's outcome, partition by partition."""
+        engine = self._engine
+        self._sent_at = None
+        with engine.mutex:
+            engine.counters.commits += 1
+            engine.broker_trouble = ""
+            for place, offset, code in results:
+                owned = engine.owned.get(place)
+                if code is None:
+                    if owned is not None and offset >= 0:
+                        owned.committed = offset
+                elif code != "_NO_OFFSET":
+                    engine.commit_errors[code] = engine.commit_errors.get(code, 0) + 1
+                    self._answer(code, place, owned)
+
+    @property
+    def _client(self) -> Source:
+        assert self._source is not None  # noqa: S101 - open() comes first
+        return self._source
+
+    def _take(self, partitions: Iterable[Owned]) -> list[tuple[Place, int]]:
+        """Return the offsets that moved, noting them as sent; mutex held."""
+        offsets = []
+        for owned in partitions:
+            offset = owned.offsets.committable()
+            if offset is not None and not owned.revoked and offset != owned.sent and offset > owned.committed:
+                owned.sent = offset
+                offsets.append((owned.place, offset))
+        return offsets
+
+    def _send(self, offsets: Sequence[tuple[Place, int]], now: float) -> None:
+        if not offsets:
+            return
+        if self._is_automatic:
+            self._client.store(offsets)
+        else:
+            self._sent_at = now
+            self._client.commit(offsets)
+
+    def _answer(self, code: str, place: Place, owned: Owned | None) -> None:
+        """Do what a failed commit calls for; mutex held."""
+        what = answer(code)
+        fields = {"partition": f"{place[0]}/{place[1]}", "code": code, "then": what.name.lower()}
+        logger.warning("commit.failed", extra={"fields": fields})
+        match what:
+            case Answer.KEEP | Answer.RETRY:
+                if owned is not None:
+                    owned.sent = None
+                    self._engine.dirty.add(owned)
+            case Answer.DROP:
+                # on_lost follows; if it does not, the partition is still ours and its next commit says so.
+                if owned is not None:
+                    owned.sent = None
+            case Answer.FENCED:
+                self._engine.fail(ExitCode.FENCED, f"commit: {code}")
+            case Answer.FATAL:
+                self._engine.fail(ExitCode.KAFKA_FATAL, f"commit: {code}")
+            case Answer.CONFIG:
+                self._engine.fail(ExitCode.CONFIG, f"commit: {code}: not allowed for this group or topic")

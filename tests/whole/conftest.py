@@ -1,0 +1,48 @@
+"""What the tests of the whole supervisor share: a ledger, and supervisors that end with the test."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.broker.real import RealBroker
+from tests.whole.ledger import Ledger
+from tests.whole.program import CONFIG, Program
+
+Supervise = Callable[..., Program]
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    """Give the ledger that all handlers of this test write to."""
+    return Ledger(tmp_path / "ledger")
+
+
+@pytest.fixture
+def supervise(tmp_path: Path, ledger: Ledger, name: str) -> Iterator[Supervise]:
+    """Start supervisors: ``supervise(broker, 'workers = 2')``; group and topic are called as the test's ``name``."""
+    with ExitStack() as stack:
+
+        def starter(
+            broker: RealBroker,
+            options: str = "",
+            *,
+            supervisor: str = "",
+            folder: str = "a",
+            called: str = "a",
+            more: str = "",
+        ) -> Program:
+            text = CONFIG.format(
+                name=called,
+                supervisor=supervisor,
+                bootstrap=broker.bootstrap,
+                group=name,
+                topic=name,
+                options=options,
+            )
+            program = Program(tmp_path / folder, text + more, ledger)
+            stack.callback(program.close)
+            return program.start()
+
+        yield starter

@@ -1,0 +1,73 @@
+"""The handlers of the whole-supervisor tests, copied beside each test's config; what they do is in a ledger.
+
+A ledger is one file per process in the folder ``LEDGER``. A line is written with one ``write``: after SIGKILL it
+is there or it is not.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+from supervisor.plugin import Record, WorkerContext
+
+FOLDER = Path(os.environ.get("LEDGER", "."))
+
+
+class InvalidError(Exception):
+    """Never to be tried again."""
+
+
+class Work:
+    """Notes ``start`` and ``done`` of every record and does between them what the record's value says."""
+
+    def open(self, context: WorkerContext) -> None:
+        self._who = [context.supervisor, context.slot, context.incarnation, os.getpid()]
+        name = f"{context.supervisor}.{context.slot}.{os.getpid()}.ledger"
+        self._file = os.open(FOLDER / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+    def process(self, record: Record) -> None:
+        self._note("start", record)
+        do((record.value or b"").decode(errors="replace"))
+        self._note("done", record)
+
+    def _note(self, word: str, record: Record) -> None:
+        key = (record.key or b"").decode()
+        where = [record.topic, record.partition, record.offset, key, record.attempt]
+        os.write(self._file, (json.dumps([word, *where, time.monotonic(), *self._who]) + "\n").encode())
+
+
+class Deaf(Work):
+    """Takes no SIGTERM: the worker's own handler for it is gone."""
+
+    def open(self, context: WorkerContext) -> None:
+        super().open(context)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def do(value: str) -> None:
+    """Do what a record asks for; what is not known is simply good."""
+    verb, _, argument = value.partition(":")
+    match verb:
+        case "raise":
+            raise ValueError("as told")
+        case "invalid":
+            raise InvalidError("as told")
+        case "sleep":
+            time.sleep(float(argument))
+        case "gate":
+            while not (FOLDER / argument).exists():
+                time.sleep(0.01)
+        case "gil":
+            ctypes.PyDLL(None).sleep(int(argument))  # a PyDLL call keeps the interpreter lock
+        case "ignore":
+            until = time.monotonic() + float(argument)
+            while time.monotonic() < until:
+                try:
+                    time.sleep(1.0)
+                except BaseException:  # noqa: BLE001, S110 - the worst handler there is
+                    pass
+        case _:
+            pass
