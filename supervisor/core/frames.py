@@ -11,7 +11,7 @@
 | ``stats`` | worker → parent, each second | ``stats``: a ``core.snapshot.WorkerStats`` |
 | ``stats`` | notifier → parent, when changed | ``stats``: counts of each plugin (``notifier.courier``) |
 | ``event`` | worker, notifier → parent | ``name``, ``severity``, ``text``, ``fields`` |
-| ``bye`` | worker, notifier → parent, last | ``code``: the exit code that follows; ``reason`` in a line |
+| ``bye`` | worker, notifier → parent, last | ``code`` that follows, ``reason``; ``left`` (optional): did it leave |
 """
 
 import json

@@ -49,7 +49,7 @@ class PartitionOffsets:
         self._done.add(offset)
 
     def committable(self) -> int | None:
-        """Return the offset to commit: the first unsettled record, or the position; ``None`` before the first record."""
+        """Return the offset to commit: the first unsettled record, or the position; ``None`` before the first."""
         opened, done = self._open, self._done
         while opened and opened[0] in done:
             done.discard(opened.popleft())

@@ -51,6 +51,9 @@ def main() -> int:
     except SlotTakenError as error:
         link.send("bye", code=int(ExitCode.RECYCLE), reason=str(error))
         return ExitCode.RECYCLE
+    except OSError as error:
+        link.send("bye", code=int(ExitCode.FAILURE), reason=f"slot file: {error}")
+        return ExitCode.FAILURE
     link.send("hello", pid=os.getpid(), version=__version__)
     try:
         code, reason = leave(spec, orders) if spec.mode is Mode.LEAVE else work(spec, board, link, orders)

@@ -35,7 +35,14 @@ def take_slot(path: Path, *, cells: int, incarnation: int) -> BoardWriter:
                 raise SlotTakenError(message) from error
             time.sleep(LOCK_POLL)
     length = size(cells)
-    if os.fstat(descriptor).st_size < length:
-        os.ftruncate(descriptor, length)
+    _reserve(descriptor, length)
     memory = mmap.mmap(descriptor, length)
     return BoardWriter(memory, cells=cells, pid=os.getpid(), incarnation=incarnation, now_ns=time.monotonic_ns())
+
+
+def _reserve(descriptor: int, length: int) -> None:
+    """Give the file its blocks now: on a full disk a store into a hole would be a SIGBUS, here it is an ``OSError``."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, length)
+    elif os.fstat(descriptor).st_size < length:
+        os.ftruncate(descriptor, length)

@@ -1,0 +1,37 @@
+"""``python -m bench``: list the benchmarks; ``python -m bench NAME``: run one."""
+
+import argparse
+import importlib
+import sys
+
+from bench.stage import BenchError, report, stage
+
+BENCHMARKS = {
+    "failover": "kill -9 of one of three workers: seconds until its partitions move again, and what the others notice",
+    "throughput": "no-op handlers in a worker against a raw consume(500) loop: records per second, as a ratio",
+}
+
+
+def main() -> int:
+    """Run what was asked for; 1 when a run did not do what is measured, with no figures."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("name", nargs="?", choices=BENCHMARKS, help="the benchmark; without it they are listed")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds: under 50 seconds")
+    parser.add_argument("--json", action="store_true", help="nothing on stdout but the last line, the JSON object")
+    arguments = parser.parse_args()
+    if arguments.name is None:
+        for name, text in BENCHMARKS.items():
+            print(f"{name:12} {text}")
+        return 0
+    try:
+        with stage(quick=arguments.quick) as here:
+            figures = importlib.import_module(f"bench.{arguments.name}").run(here)
+    except BenchError as error:
+        print(f"bench {arguments.name}: {error}", file=sys.stderr)
+        return 1
+    report(arguments.name, {"quick": arguments.quick, **figures}, only_json=arguments.json)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

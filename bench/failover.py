@@ -1,0 +1,138 @@
+"""How long a killed worker's partitions stand still, and whether the other workers notice.
+
+One of three workers gets SIGKILL; its slot is started again by the supervisor. Beside it, in turns, one of three
+static members without a supervisor is killed and started again by the benchmark: no new process can be quicker.
+"""
+
+import itertools
+import random
+import statistics
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from confluent_kafka import Producer
+
+from bench.groups import SLOTS, ByHand, Group, Supervised, settle
+from bench.stage import Figures, Stage, progress, wait_for
+from tests.broker.records import create_topic
+
+PARTITIONS = 6
+RATE = 20
+"""Records per second and partition."""
+WATCHED = 1.5
+"""Seconds after a recovery in which the others' callbacks count: a rebalance reaches them with a heartbeat (1 s)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """One kill: seconds until the slot delivered one of its partitions, and until it delivered all of them."""
+
+    first: float
+    last: float
+
+
+@dataclass(slots=True)
+class Side:
+    """All kills of one side. ``disturbed`` counts callbacks in slots that were not killed."""
+
+    recoveries: list[Recovery] = field(default_factory=list)
+    disturbed: int = 0
+    steps: dict[str, list[float]] = field(default_factory=dict)
+
+
+def run(stage: Stage) -> Figures:
+    """Measure both sides in turns. Every slot is killed once per cycle: a second death in a row waits by design."""
+    cycles = 2 if stage.quick else 6
+    chance = random.Random(1)
+    topic = create_topic(stage.bootstrap, "failover", partitions=PARTITIONS)
+    ours, raw = Side(), Side()
+    with _producing(stage.bootstrap, topic):
+        for cycle in range(cycles):
+            with (
+                Supervised(stage, f"failover-{cycle}", topic) as supervised,
+                ByHand(stage, supervised, f"failover-raw-{cycle}", topic) as by_hand,
+            ):
+                settle(supervised)
+                settle(by_hand)
+                for slot in range(SLOTS):
+                    time.sleep(chance.random() * 0.5)  # not in step with heartbeats and commits
+                    _ours(supervised, slot, ours)
+                    _kill(by_hand, slot, raw)
+                    last, by = ours.recoveries[-1], raw.recoveries[-1]
+                    progress(f"cycle {cycle + 1}/{cycles}, slot {slot}: {last.first:.3f} s, by hand {by.first:.3f} s")
+    return _figures(ours, raw)
+
+
+def _ours(group: Supervised, slot: int, side: Side) -> None:
+    """Kill a worker, and note when the steps of its way back were."""
+    number = group.newest(slot).number
+    wall = time.time()
+    _kill(group, slot, side)
+    steps = {step: at - wall for step, at in group.steps(slot, number + 1).items()}
+    for step, seconds in sorted(steps.items(), key=lambda item: item[1]):
+        side.steps.setdefault(step, []).append(seconds)
+
+
+def _kill(group: Group, slot: int, side: Side) -> None:
+    """Kill one slot's process and watch its way back, and the others."""
+    others = [other for other in range(SLOTS) if other != slot]
+    processes = [group.newest(other).pid for other in others]
+    before = sum(map(group.callbacks, others))
+    old = group.newest(slot)
+    at = group.kill(slot)
+
+    def is_back() -> bool:
+        new = group.newest(slot)
+        return new.number > old.number and new.delivered.keys() >= old.delivered.keys()
+
+    wait_for(is_back, "the killed slot does not deliver its partitions again", timeout=60)
+    times = group.newest(slot).delivered.values()
+    side.recoveries.append(Recovery(min(times) - at, max(times) - at))
+    time.sleep(WATCHED)
+    restarted = sum(group.newest(other).pid != pid for other, pid in zip(others, processes, strict=True))
+    side.disturbed += sum(map(group.callbacks, others)) - before + restarted
+
+
+def _figures(ours: Side, raw: Side) -> Figures:
+    median = statistics.median(recovery.first for recovery in ours.recoveries)
+    raw_median = statistics.median(recovery.first for recovery in raw.recoveries)
+    return {
+        "median_s": round(median, 3),
+        "max_s": round(max(recovery.first for recovery in ours.recoveries), 3),
+        "all_partitions_median_s": round(statistics.median(recovery.last for recovery in ours.recoveries), 3),
+        "others_disturbed": ours.disturbed,
+        "runs": len(ours.recoveries),
+        "raw_median_s": round(raw_median, 3),
+        "raw_max_s": round(max(recovery.first for recovery in raw.recoveries), 3),
+        "raw_all_partitions_median_s": round(statistics.median(recovery.last for recovery in raw.recoveries), 3),
+        "raw_others_disturbed": raw.disturbed,
+        "ratio": round(median / raw_median, 2),
+        "steps_median_s": {step: round(statistics.median(times), 3) for step, times in ours.steps.items()},
+    }
+
+
+@contextmanager
+def _producing(bootstrap: str, topic: str) -> Iterator[None]:
+    """Write to every partition, ``RATE`` records per second each, until the block ends."""
+    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 0, "log_level": 3})
+    ended = threading.Event()
+
+    def produce() -> None:
+        for number in itertools.count():
+            for partition in range(PARTITIONS):
+                producer.produce(topic, str(number), partition=partition)
+            producer.poll(0)
+            if ended.wait(1 / RATE):
+                return
+
+    thread = threading.Thread(target=produce, name="producer", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(5)
+        producer.flush(5)

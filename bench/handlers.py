@@ -1,0 +1,32 @@
+"""The handlers of the benchmarks; they run in workers, named by the benchmarks' configuration."""
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from supervisor.plugin import Record, WorkerContext
+
+LEDGER = "BENCH_LEDGER"
+"""The variable that names the folder of ``Noted``."""
+
+
+class Noted:
+    """Note each record with the monotonic time, in a file of this incarnation; one write each survives SIGKILL."""
+
+    def open(self, context: WorkerContext) -> None:
+        """Open ``SLOT-INCARNATION-PID``."""
+        name = f"{context.slot}-{context.incarnation}-{os.getpid()}"
+        self._file = os.open(Path(os.environ[LEDGER]) / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+    def process(self, record: Record) -> None:
+        """Write one line."""
+        os.write(self._file, f"record {record.partition} {time.monotonic()}\n".encode())
+
+
+def process(record: Record) -> None:
+    """Do nothing."""
+
+
+def process_batch(records: Sequence[Record]) -> None:
+    """Do nothing."""
