@@ -86,10 +86,10 @@ def _kill(group: Group, slot: int, side: Side) -> None:
 
     def is_back() -> bool:
         new = group.newest(slot)
-        return new.number > old.number and new.delivered.keys() >= old.delivered.keys()
+        return new.number > old.number and new.first.keys() >= old.owned
 
     wait_for(is_back, "the killed slot does not deliver its partitions again", timeout=60)
-    times = group.newest(slot).delivered.values()
+    times = group.newest(slot).first.values()
     side.recoveries.append(Recovery(min(times) - at, max(times) - at))
     time.sleep(WATCHED)
     restarted = sum(group.newest(other).pid != pid for other, pid in zip(others, processes, strict=True))

@@ -22,6 +22,8 @@ from supervisor.core.spec import Mode
 from supervisor.kafka.settings import consumer_settings
 
 SLOTS = 3
+MOVES = 1.0
+"""Seconds without a record after which a partition is not this process's any more."""
 _CONFIG = """
 [supervisor]
 name = "bench"
@@ -45,11 +47,17 @@ RAW_MEMBER = Path(__file__).parent / "raw_member.py"
 
 @dataclass(frozen=True, slots=True)
 class Incarnation:
-    """One process of a slot. ``delivered`` has the time (monotonic) of each partition's first record."""
+    """One process of a slot: when (monotonic) it noted the first and the newest record of each partition."""
 
     number: int
     pid: int
-    delivered: Mapping[int, float]
+    first: Mapping[int, float]
+    newest: Mapping[int, float]
+
+    @property
+    def owned(self) -> set[int]:
+        """The partitions that move: those of before a rebalance do not."""
+        return {partition for partition, at in self.newest.items() if at > max(self.newest.values()) - MOVES}
 
 
 class Group(Protocol):
@@ -72,18 +80,14 @@ def newest(folder: Path, slot: int) -> Incarnation:
     """Read the ledger of a slot's newest process."""
     found = [tuple(int(part) for part in file.name.split("-")) for file in folder.glob(f"{slot}-*")]
     if not found:
-        return Incarnation(0, 0, {})
+        return Incarnation(0, 0, {}, {})
     _, number, pid = max(found)
-    return Incarnation(number, pid, _first_records((folder / f"{slot}-{number}-{pid}").read_text()))
-
-
-def _first_records(text: str) -> dict[int, float]:
-    delivered: dict[int, float] = {}
-    for line in text.splitlines():
+    records = []
+    for line in (folder / f"{slot}-{number}-{pid}").read_text().splitlines():
         match line.split():
             case ["record", partition, at]:
-                delivered.setdefault(int(partition), float(at))
-    return delivered
+                records.append((int(partition), float(at)))
+    return Incarnation(number, pid, dict(reversed(records)), dict(records))
 
 
 class Supervised:
@@ -208,7 +212,7 @@ class ByHand:
 
 def settle(group: Group) -> None:
     """Wait until every slot has delivered a record, and no callback came for 1.5 s: two heartbeats."""
-    wait_for(lambda: all(group.newest(slot).delivered for slot in range(SLOTS)), "not every slot delivers")
+    wait_for(lambda: all(group.newest(slot).first for slot in range(SLOTS)), "not every slot delivers")
     seen: list[int] = []
     since = time.monotonic()
 

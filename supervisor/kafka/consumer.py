@@ -11,6 +11,7 @@ from typing import Any, Protocol, cast
 import confluent_kafka
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from supervisor.kafka.logs import client_logger
 from supervisor.kafka.settings import Settings
 from supervisor.plugin.types import Message
 
@@ -40,7 +41,7 @@ class Source:
         self._listener = listener
         self._consumer = Consumer(
             {**settings, "on_commit": self._on_commit, "error_cb": self._on_error},
-            logger=logging.getLogger("librdkafka"),
+            logger=client_logger(),
         )
         self._consumer.subscribe(
             list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost

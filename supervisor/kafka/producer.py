@@ -7,6 +7,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from supervisor.kafka.logs import client_logger
 from supervisor.kafka.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -88,7 +89,7 @@ class LazyProducer:
     def _client(self) -> Producer:
         with self._lock:
             if self._producer is None:
-                self._producer = Producer(dict(self._settings), logger=logging.getLogger("librdkafka"))
+                self._producer = Producer(dict(self._settings), logger=client_logger())
             if self._thread is None:
                 self._thread = threading.Thread(target=self._serve, name="deliveries", daemon=True)
                 self._thread.start()

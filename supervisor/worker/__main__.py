@@ -19,7 +19,7 @@ from supervisor.logs import set_up_logging
 from supervisor.worker.leaving import leave
 from supervisor.worker.link import Link
 from supervisor.worker.orders import Orders, die_with_parent
-from supervisor.worker.process import is_clean, leave_by_force, work
+from supervisor.worker.process import Ending, leave_by_force, work
 from supervisor.worker.slotfile import SlotTakenError, take_slot
 
 logger = logging.getLogger("supervisor.worker")
@@ -56,17 +56,16 @@ def main() -> int:
         return ExitCode.FAILURE
     link.send("hello", pid=os.getpid(), version=__version__)
     try:
-        code, reason = leave(spec, orders) if spec.mode is Mode.LEAVE else work(spec, board, link, orders)
+        end = leave(spec, orders) if spec.mode is Mode.LEAVE else work(spec, board, link, orders)
     except BaseException as error:
         logger.critical("engine.crashed", exc_info=error)
-        code, reason = ExitCode.ENGINE, f"{type(error).__name__} in the engine"
-    logger.log(
-        logging.INFO if code is ExitCode.OK else logging.ERROR, "worker.ending", extra={"fields": {"why": reason}}
-    )
-    link.send("bye", code=int(code), reason=reason)
-    if not is_clean(code) or spec.mode is Mode.WORK:
-        leave_by_force(code)
-    return code
+        end = Ending(ExitCode.ENGINE, f"{type(error).__name__} in the engine", is_tidy=False)
+    level = logging.INFO if end.code is ExitCode.OK else logging.ERROR
+    logger.log(level, "worker.ending", extra={"fields": {"why": end.reason}})
+    link.send("bye", code=int(end.code), reason=end.reason, left=end.left)
+    if not end.is_tidy:
+        leave_by_force(end.code)
+    return end.code
 
 
 def _read_spec(link: Link) -> WorkerSpec | None:

@@ -12,6 +12,7 @@ from supervisor.core.spec import WorkerSpec
 from supervisor.kafka.consumer import Place, Source
 from supervisor.kafka.settings import consumer_settings
 from supervisor.worker.orders import Orders
+from supervisor.worker.process import Ending
 
 logger = logging.getLogger(__name__)
 JOIN_TIMEOUT = 15.0
@@ -38,7 +39,7 @@ class _Watcher:
         self.trouble = type(error).__name__
 
 
-def leave(spec: WorkerSpec, orders: Orders) -> tuple[ExitCode, str]:
+def leave(spec: WorkerSpec, orders: Orders) -> Ending:
     """Join under the slot's static id and leave; ``FAILURE`` when the group could not be reached in time."""
     watcher = _Watcher()
     source = Source(consumer_settings(spec), spec.group.topics, watcher)
@@ -48,7 +49,8 @@ def leave(spec: WorkerSpec, orders: Orders) -> tuple[ExitCode, str]:
             break
         source.poll(0.05, 1)
     if not watcher.joined:
-        return ExitCode.FAILURE, f"could not leave group {spec.group.name}: {watcher.trouble or 'no assignment came'}"
+        why = watcher.trouble or "no assignment came"
+        return Ending(ExitCode.FAILURE, f"could not leave group {spec.group.name}: {why}", is_tidy=False)
     source.leave()
     logger.info("slot.left")
-    return ExitCode.OK, "left"
+    return Ending(ExitCode.OK, "left", left=True)

@@ -166,7 +166,7 @@ class Outcomes:
             self._let_go(lane)
         engine.event(
             "record.dead_lettered",
-            Severity.WARNING,
+            Severity.INFO,
             f"{fields['record']} went to {sink} ({letter.disposition})",
             sink=sink,
             disposition=letter.disposition.value,

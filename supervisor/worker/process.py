@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -34,29 +34,39 @@ logger = logging.getLogger(__name__)
 TICK = 0.02
 IDLE_TICK = 0.1
 STATS_INTERVAL = 1.0
+JOIN_TIMEOUT = 0.2
 COMMIT_RESERVE = 2.0
 """Seconds of the stop's deadline that are kept for the last commit and for closing."""
 
 
-def work(spec: WorkerSpec, board: BoardWriter, link: Link, orders: Orders) -> tuple[ExitCode, str]:
-    """Run the slot until it is told to stop or must end; return the exit code and why.
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How an incarnation ended. ``left``: the group was left for good; ``is_tidy``: no thread of ours runs on."""
 
-    The codes ``ENGINE``, ``FENCED`` and ``KAFKA_FATAL`` mean that the client was not closed: the caller
-    leaves by ``os._exit``.
+    code: ExitCode
+    reason: str
+    left: bool = False
+    is_tidy: bool = True
+
+
+def work(spec: WorkerSpec, board: BoardWriter, link: Link, orders: Orders) -> Ending:
+    """Run the slot until it is told to stop or must end.
+
+    After a fatal end the client was not closed (its close may hang): the caller leaves by ``os._exit``.
     """
     group = spec.group
     names = tuple(name for name in (group.dead_letters.sink, group.dead_letters.fallback) if name)
     try:
         active = load(group.plugins, group.handler, group=group.name, sinks=names)
     except PluginError as error:
-        return ExitCode.CONFIG, str(error)
+        return Ending(ExitCode.CONFIG, str(error))
     Path(spec.state_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
     producer = LazyProducer(producer_settings(spec))
     context = WorkerContext(spec.supervisor, group.name, spec.slot, spec.incarnation, spec.state_dir, producer)
     try:
         active.worker_started(context)
     except StartError as error:
-        return ExitCode.FAILURE, str(error)
+        return Ending(ExitCode.FAILURE, str(error))
     engine = Engine(spec, board, link)
     committer = Committer(engine)
     ownership = Ownership(engine, active, committer)
@@ -74,12 +84,12 @@ def work(spec: WorkerSpec, board: BoardWriter, link: Link, orders: Orders) -> tu
         committer.rest(stop.deadline, partial(_poll, poller))
         ownership.closing = True
         _close(engine, poller, stop)
-        executor.join(time.monotonic())
     if engine.end is not None:
         return _failed(engine, *engine.end)
     producer.close(1.0)
     active.worker_stopping()
-    return ExitCode.OK, "stopped"
+    left = stop is not None and stop.end is End.LEAVE
+    return Ending(ExitCode.OK, "stopped", left=left, is_tidy=executor.join(time.monotonic() + JOIN_TIMEOUT))
 
 
 def _watch(engine: Engine, outcomes: Outcomes, executor: Executor, orders: Orders) -> Stop | None:
@@ -152,7 +162,7 @@ def _take_baton(engine: Engine, deadline: float) -> None:
             engine.fail(ExitCode.ENGINE, "the polling thread did not give way in time")
 
 
-def _failed(engine: Engine, code: ExitCode, reason: str) -> tuple[ExitCode, str]:
+def _failed(engine: Engine, code: ExitCode, reason: str) -> Ending:
     """Say who fenced us, as far as the broker knows; the one thing a person needs to find the other supervisor."""
     spec = engine.spec
     if code is ExitCode.FENCED:
@@ -160,15 +170,10 @@ def _failed(engine: Engine, code: ExitCode, reason: str) -> tuple[ExitCode, str]
         text = f"another member runs as {spec.instance_id}: client {client} on {host}"
         engine.event("worker.fenced", Severity.CRITICAL, text, host=host, client_id=client)
         reason = text
-    return code, reason
+    return Ending(code, reason, is_tidy=False)
 
 
 def leave_by_force(code: ExitCode) -> None:
     """End without the interpreter's tidying: handler threads may be stuck, and a fatal client hangs in close."""
     logging.shutdown()
     os._exit(code)
-
-
-def is_clean(code: ExitCode) -> bool:
-    """Tell whether the client was closed, so that the interpreter may end in its own way."""
-    return code in (ExitCode.OK, ExitCode.FAILURE)

@@ -189,8 +189,8 @@ class Program:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             assert time.monotonic() < deadline, f"unkillable: {pids}"
-            if self.process is not None:
-                self.process.poll()
+        if self.process is not None:
+            self.process.wait(10)
 
     def signal(self, number: signal.Signals) -> None:
         """Send the parent a signal."""
@@ -213,5 +213,3 @@ class Program:
     def close(self) -> None:
         """Kill whatever is left."""
         self.kill_all(random.Random(0))
-        if self.process is not None:
-            self.process.wait(10)

@@ -9,7 +9,7 @@ from tests.worker.conftest import Start
 from tests.worker.direct import group_spec
 
 VALUE = "4929-1234-5678"
-PASSWORD = "correct-horse"  # noqa: S105 - the point of the test
+PASSWORD = "correct-horse"
 
 
 def test_p10_values_and_secrets_are_in_no_log_frame_board_or_command_line(
