@@ -62,7 +62,9 @@ def run(stage: Stage) -> Figures:
                     _ours(supervised, slot, ours)
                     _kill(by_hand, slot, raw)
                     last, by = ours.recoveries[-1], raw.recoveries[-1]
-                    progress(f"cycle {cycle + 1}/{cycles}, slot {slot}: {last.first:.3f} s, by hand {by.first:.3f} s")
+                    steps = ", ".join(f"{step} {times[-1]:.3f}" for step, times in ours.steps.items())
+                    text = f"{last.first:.3f} s ({steps}), by hand {by.first:.3f} s"
+                    progress(f"cycle {cycle + 1}/{cycles}, slot {slot}: {text}")
     return _figures(ours, raw)
 
 

@@ -79,7 +79,7 @@ def machine() -> Figures:
         "cores": os.cpu_count(),
         "load_1m": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),
-        "confluent_kafka": confluent_kafka.version()[0],
+        "confluent_kafka": confluent_kafka.__version__,
         "librdkafka": confluent_kafka.libversion()[0],
         "commit": _commit(),
     }

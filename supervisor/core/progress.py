@@ -18,10 +18,15 @@ Work = tuple[str, int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When a worker counts as hung (seconds)."""
+    """When a worker counts as hung (seconds).
+
+    ``revoke_timeout`` is added to ``tick_timeout`` while the board says that partitions are being given up: their
+    last commit blocks the poll loop, for 45 s where no broker answers.
+    """
 
     handler_timeout: float
     tick_timeout: float = 30.0
+    revoke_timeout: float = 60.0
     idle_timeout: float = 30.0
 
 
@@ -92,7 +97,8 @@ def _judge(progress: Progress, board: Board, limits: Limits, *, now: float) -> V
             return Verdict(
                 f"{text}, allowed are {format_duration(limits.handler_timeout)}", healthy=False, oldest=oldest
             )
-    if now - progress.tick_since > limits.tick_timeout:
+    patience = limits.tick_timeout + (limits.revoke_timeout if board.wait is Wait.REVOKING else 0.0)
+    if now - progress.tick_since > patience:
         text = f"the poll loop stands still for {format_duration(now - progress.tick_since)}"
         return Verdict(text, healthy=False, oldest=oldest)
     is_idle = board.wait is Wait.NONE and not board.in_flight

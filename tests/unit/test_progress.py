@@ -46,6 +46,13 @@ def test_a_tick_that_stands_still_is_a_hang() -> None:
     assert watch(*[BOARD] * 32).hung == "the poll loop stands still for 31s"
 
 
+def test_a_poll_loop_that_gives_partitions_up_may_stand_still_longer_but_not_for_ever() -> None:
+    revoking = replace(BOARD, wait=Wait.REVOKING)
+
+    assert watch(*[revoking] * 91).hung == ""
+    assert watch(*[revoking] * 92).hung == "the poll loop stands still for 1m31s"
+
+
 def test_a_watcher_that_stood_still_blames_nobody() -> None:
     board = replace(BOARD, in_flight=(RECORD,))
 
