@@ -14,7 +14,7 @@ LIBS := $(CURDIR)/.cache/kafka-libs
 export VIRTUAL_ENV := $(VENV)
 export UV_SYSTEM_CERTS := true
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-unexport PYTHONPATH PYTHONHOME
+unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 
 # uv is quick; pip is the one that knows a machine's own pip settings
 INSTALL = install() { $(BIN)/uv pip install -q "$$@" || $(BIN)/pip install -q "$$@"; }; install

@@ -9,7 +9,7 @@ import random
 import statistics
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -44,8 +44,12 @@ class Side:
 
 
 def run(stage: Stage) -> Figures:
-    """Measure both sides in turns. Every slot is killed once per cycle: a second death in a row waits by design."""
-    cycles = 2 if stage.quick else 6
+    """Kill each of the three slots once per cycle: a second death in a row waits by design."""
+    return measure(stage, cycles=2 if stage.quick else 6, slots=range(SLOTS))
+
+
+def measure(stage: Stage, *, cycles: int, slots: Sequence[int]) -> Figures:
+    """Kill members of both sides in turns; each cycle has groups of its own."""
     chance = random.Random(1)
     topic = create_topic(stage.bootstrap, "failover", partitions=PARTITIONS)
     ours, raw = Side(), Side()
@@ -57,7 +61,7 @@ def run(stage: Stage) -> Figures:
             ):
                 settle(supervised)
                 settle(by_hand)
-                for slot in range(SLOTS):
+                for slot in slots:
                     time.sleep(chance.random() * 0.5)  # not in step with heartbeats and commits
                     _ours(supervised, slot, ours)
                     _kill(by_hand, slot, raw)
@@ -71,15 +75,13 @@ def run(stage: Stage) -> Figures:
 def _ours(group: Supervised, slot: int, side: Side) -> None:
     """Kill a worker, and note when the steps of its way back were."""
     number = group.newest(slot).number
-    wall = time.time()
-    _kill(group, slot, side)
-    steps = {step: at - wall for step, at in group.steps(slot, number + 1).items()}
-    for step, seconds in sorted(steps.items(), key=lambda item: item[1]):
-        side.steps.setdefault(step, []).append(seconds)
+    at = _kill(group, slot, side) + time.time() - time.monotonic()
+    for step, logged in group.steps(slot, number + 1).items():
+        side.steps.setdefault(step, []).append(logged - at)
 
 
-def _kill(group: Group, slot: int, side: Side) -> None:
-    """Kill one slot's process and watch its way back, and the others."""
+def _kill(group: Group, slot: int, side: Side) -> float:
+    """Kill one slot's process, watch its way back, and the others; return when it was killed."""
     others = [other for other in range(SLOTS) if other != slot]
     processes = [group.newest(other).pid for other in others]
     before = sum(map(group.callbacks, others))
@@ -96,6 +98,7 @@ def _kill(group: Group, slot: int, side: Side) -> None:
     time.sleep(WATCHED)
     restarted = sum(group.newest(other).pid != pid for other, pid in zip(others, processes, strict=True))
     side.disturbed += sum(map(group.callbacks, others)) - before + restarted
+    return at
 
 
 def _figures(ours: Side, raw: Side) -> Figures:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from bench.handlers import LEDGER
 from bench.stage import BenchError, Stage, wait_for
@@ -99,9 +99,7 @@ class Supervised:
         self._ledger = self._folder / "ledger"
         self._ledger.mkdir(parents=True)
         self.config = self._folder / "supervisor.toml"
-        text = _CONFIG.format(
-            folder=self._folder, bootstrap=stage.bootstrap, name=name, topic=topic, workers=SLOTS
-        )
+        text = _CONFIG.format(folder=self._folder, bootstrap=stage.bootstrap, name=name, topic=topic, workers=SLOTS)
         self.config.write_text(text)
         self.log = self._folder / "log"
         command = [sys.executable, "-m", "supervisor", "--config", str(self.config), "run"]
@@ -152,7 +150,7 @@ class Supervised:
                 found.setdefault(step, float(line["at"]))
         return found
 
-    def _lines(self) -> list[dict[str, object]]:
+    def _lines(self) -> list[dict[str, Any]]:
         lines = []
         for line in self.log.read_text(errors="replace").splitlines():
             with contextlib.suppress(ValueError):  # half written, or not the logger's
@@ -211,14 +209,19 @@ class ByHand:
 
 
 def settle(group: Group) -> None:
-    """Wait until every slot has delivered a record, and no callback came for 1.5 s: two heartbeats."""
-    wait_for(lambda: all(group.newest(slot).first for slot in range(SLOTS)), "not every slot delivers")
+    """Wait until every slot has delivered a record, and no callback came for 1.5 s: longer than a heartbeat.
+
+    Every slot has seen a callback by then, its first assignment: where none was noted, none could be counted.
+    """
+    everyone = range(SLOTS)
+    wait_for(lambda: all(group.newest(slot).newest for slot in everyone), "not every slot delivers")
+    wait_for(lambda: all(group.callbacks(slot) for slot in everyone), "an assignment was not noted")
     seen: list[int] = []
     since = time.monotonic()
 
     def is_quiet() -> bool:
         nonlocal seen, since
-        now = [group.callbacks(slot) for slot in range(SLOTS)]
+        now = [group.callbacks(slot) for slot in everyone]
         if now != seen:
             seen, since = now, time.monotonic()
         return time.monotonic() - since > 1.5

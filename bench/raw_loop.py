@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from confluent_kafka import Consumer, KafkaException
+from confluent_kafka import Consumer
 
 from supervisor.core.board import C_OFFSET, C_SEQUENCE, H_SETTLED, IDLE, BoardWriter, cell_base, size
 
@@ -52,10 +52,6 @@ def main() -> None:
     consumer = Consumer(settings)
     consumer.subscribe([topic])
     consume(consumer, board.words, total)
-    try:
-        consumer.commit(asynchronous=False)
-    except KafkaException:
-        pass
     time.sleep(60)
 
 

@@ -23,6 +23,12 @@ class ExitCode(IntEnum):
     CONFIG = 78
 
 
+_OURS = frozenset(
+    {ExitCode.OK, ExitCode.ENGINE, ExitCode.KAFKA_FATAL, ExitCode.RECYCLE, ExitCode.FENCED, ExitCode.CONFIG}
+)
+"""Codes that only our own worker ends with; a handler's ``os._exit(3)`` means whatever its author meant."""
+
+
 class ExitClass(StrEnum):
     """What the death of a worker was; the restart policy and every event speak of these."""
 
@@ -69,7 +75,6 @@ def describe(status: int) -> str:
             return Signals(-status).name
         except ValueError:
             return f"signal {-status}"
-    try:
+    if status in _OURS:
         return f"exit code {status} ({ExitCode(status).name.lower().replace('_', ' ')})"
-    except ValueError:
-        return f"exit code {status}"
+    return f"exit code {status}"

@@ -103,7 +103,7 @@ class Lanes(Generic[T]):
         if lane.state is not LaneState.READY or len(lane.items) != 1:
             message = f"lane {name!r} was in use while serial work ran on it"
             raise RuntimeError(message)
-        self._ready.remove(lane)
+        self._ready.pop()
         lane.state = LaneState.BUSY
         self.busy += 1
         return lane
@@ -155,7 +155,8 @@ class Lanes(Generic[T]):
         lane.since = None
         lane.solo = max(len(kept), lane.solo - sum(settled))
         if settled[0]:
-            lane.attempt = 1
+            # What is next failed in this very batch (its first attempt), or in an earlier one.
+            lane.attempt = 2 if lane.solo and not kept else 1
             lane.failed_at = None
 
     def give_back(self, lane: Lane[T]) -> None:
@@ -204,19 +205,15 @@ class Lanes(Generic[T]):
                 self._forget(lane.place, size)
                 gone += 1
             if not lane.items:
-                if lane.state is LaneState.READY:
-                    self._ready.remove(lane)
                 del self._lanes[lane.name]
+        if gone:
+            self._ready = deque(lane for lane in self._ready if lane.items)
         return gone
 
     def working(self, places: Collection[Place]) -> int:
         """Return how many lanes of these partitions are busy or blocked."""
         busy = (LaneState.BUSY, LaneState.BLOCKED)
         return sum(1 for lane in self._lanes.values() if lane.place in places and lane.state in busy)
-
-    def waiting(self) -> int:
-        """Return how many lanes wait for a retry."""
-        return sum(1 for timer in self._timers if _timer_holds(timer))
 
     def _requeue(self, lane: Lane[T]) -> None:
         if lane.items:

@@ -62,10 +62,16 @@ def dead_letter_headers(own: Headers, origin: Origin) -> Headers:
     return kept + tuple((PREFIX + name, value.encode(errors="replace")) for name, value in fields.items())
 
 
+def without_story(headers: Headers) -> Headers:
+    """Return a letter's headers without the long ones of ours, for a topic that refuses it as too large."""
+    long = {PREFIX + "exception-message", PREFIX + "exception-stack"}
+    return tuple((name, value) for name, value in headers if name not in long)
+
+
 def _text(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # noqa: BLE001 - a user's __str__ may raise anything; the letter must be written all the same
+    except BaseException:  # noqa: BLE001 - a user's __str__ may raise anything; the letter must be written all the same
         return "(its text could not be had)"
 
 
@@ -73,7 +79,7 @@ def _stack(error: BaseException) -> str:
     """Return the newest frames: the end of a stack is where it happened."""
     try:
         text = "".join(traceback.format_exception(error, limit=-32))
-    except Exception:  # noqa: BLE001 - formatting calls the user's __str__
+    except BaseException:  # noqa: BLE001 - formatting calls the user's __str__
         text = "".join(traceback.format_tb(error.__traceback__, limit=-32))
     return text[-MAX_STACK:]
 

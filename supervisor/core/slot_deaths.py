@@ -24,7 +24,7 @@ def died(policy: Policy, slot: Slot, event: Exited, *, now: float, chance: float
     empty = replace(
         vacate(slot),
         member=slot.member and not has_left and kind is not ExitClass.FENCED,
-        reason=f"{describe(event.status)} {event.detail}".strip(),
+        reason=_cause(slot, event),
     )
     if not slot.wanted or slot.held:
         reason = f"held; {empty.reason}" if slot.held else ""
@@ -59,6 +59,13 @@ def left(policy: Policy, slot: Slot, event: Exited, *, now: float, chance: float
     return after, (obituary, *left, *effects)
 
 
+def _cause(slot: Slot, event: Exited) -> str:
+    """Return what people should read: of a hung worker what it hung in, however its end came about."""
+    if slot.hung:
+        return f"hung: {slot.reason.removeprefix('hung: ')}"
+    return f"{describe(event.status)} {event.detail}".strip()
+
+
 def _obituary(slot: Slot, event: Exited, after: Slot, *, kind: ExitClass, now: float) -> Report:
     """Return the one event of this death, with what is done next."""
     quiet = kind is ExitClass.RECYCLE or (kind is ExitClass.REQUESTED and slot.rung <= Rung.TERM)
@@ -75,7 +82,7 @@ def _obituary(slot: Slot, event: Exited, after: Slot, *, kind: ExitClass, now: f
     return Report(
         "worker.exited",
         Severity.INFO if quiet else Severity.WARNING,
-        f"{describe(event.status)} {event.detail}".strip() + f"; {what_next}",
+        f"{_cause(slot, event)}; {what_next}",
         {
             **event.fields,
             "class": kind.value,

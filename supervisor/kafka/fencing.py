@@ -4,7 +4,6 @@ import logging
 from collections.abc import Mapping
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
 
 from supervisor.kafka.settings import Value, client_settings
 
@@ -15,6 +14,8 @@ UNKNOWN = ("?", "?")
 
 def other_member(kafka: Mapping[str, Value], group: str, instance_id: str) -> tuple[str, str]:
     """Return (host, client id) of the member that holds a static id; ``UNKNOWN`` when it cannot be found. Blocks."""
+    from confluent_kafka.admin import AdminClient  # noqa: PLC0415 - 6 ms that a worker's start need not pay
+
     # Kept referenced until the answer is there: a dropped client never completes its futures.
     client = AdminClient(client_settings(kafka, client_id=f"{instance_id}-fenced"))
     try:

@@ -79,6 +79,11 @@ def public_names(found: object) -> list[str]:
     return names
 
 
+def top_modules() -> set[str]:
+    """Return the modules and packages that can be imported by one name, Python's own left out."""
+    return {info.name for info in pkgutil.iter_modules()} - sys.stdlib_module_names
+
+
 def failure(error: BaseException) -> str:
     """Return an exception of user code as one line with the place it came from."""
     if isinstance(error, SyntaxError):
@@ -103,9 +108,11 @@ def _not_found(plugin: str, name: str, missing: str) -> Problem:
         ]
         last = missing.rpartition(".")[2]
         hint = did_you_mean(last, siblings) + _listing(f"modules of {parent!r}", siblings)
+        if last == "py":
+            hint = f"write the module's name, not its file's: {parent!r}"
     else:
-        tops = {info.name for info in pkgutil.iter_modules()} - sys.stdlib_module_names
-        hint = f"{did_you_mean(missing, tops)}install it, or put it beside the config file or in its plugins/ folder"
+        guess = did_you_mean(missing, top_modules())
+        hint = f"{guess}install it, or put it beside the config file or in its plugins/ folder"
     whole = "" if missing == name else f" (of {name!r})"
     return Problem(plugin, f"there is no module {missing!r}{whole}", hint)
 

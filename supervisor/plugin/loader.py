@@ -4,8 +4,7 @@ import importlib.util
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
@@ -15,11 +14,24 @@ from supervisor.plugin import hookspecs
 from supervisor.plugin.active import Active, Named
 from supervisor.plugin.errors import PluginError, Problem
 from supervisor.plugin.handler import Handler, load_handler
-from supervisor.plugin.importing import extend_path, failure, import_object
+from supervisor.plugin.importing import extend_path, failure, import_object, top_modules
 from supervisor.plugin.options import build_options, table_help
 from supervisor.plugin.signatures import HOOKS, adapted, unusable, wrong_arguments
 
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+# importlib.metadata is imported where it is needed: with all that it pulls in it delays every start of a worker.
+
 ENTRY_POINTS = "supervisor"
+_OURS = {
+    "retry_exponential": "supervisor_plugins.retry_exponential:RetryExponential",
+    "dlq_kafka": "supervisor_plugins.dlq_kafka:KafkaSink",
+    "dlq_file": "supervisor_plugins.dlq_file:FileSink",
+    "alert_log": "supervisor_plugins.alert_log:LogAlert",
+    "alert_webhook": "supervisor_plugins.alert_webhook:WebhookAlert",
+}
+"""Our own entry points, so that a worker with these alone does not search every installed distribution."""
 _PROCESSING = ("process", "process_batch")
 
 
@@ -100,8 +112,10 @@ def make(spec: PluginSpec) -> object:
     return made
 
 
-def installed() -> dict[str, EntryPoint]:
+def installed() -> "dict[str, EntryPoint]":
     """Return the plugins that installed distributions offer, by name; reads their metadata, imports nothing."""
+    from importlib.metadata import entry_points  # noqa: PLC0415 - see above
+
     return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
 
 
@@ -114,6 +128,10 @@ def implemented(plugin: object) -> tuple[str, ...]:
 def _find(target: str) -> Any:  # noqa: ANN401 - user objects have no type here
     if ":" in target:
         return import_object(target, target)
+    if target in _OURS:
+        return import_object(target, _OURS[target])
+    from importlib.metadata import entry_points  # noqa: PLC0415 - see above
+
     points = tuple(entry_points(group=ENTRY_POINTS, name=target))
     if len({point.value for point in points}) > 1:
         owners = ", ".join(f"{point.value} ({point.dist.name if point.dist else '?'})" for point in points)
@@ -124,7 +142,8 @@ def _find(target: str) -> Any:  # noqa: ANN401 - user objects have no type here
     if "." in target or (target.isidentifier() and importlib.util.find_spec(target) is not None):
         return import_object(target, target)
     names = sorted(installed())
-    help_ = did_you_mean(target, names) + f"installed: {', '.join(names)}; or write 'module:attribute'"
+    guess = did_you_mean(target, names) or did_you_mean(target, top_modules())
+    help_ = f"{guess}installed: {', '.join(names)}; or write the name of a file in plugins/, or 'module:attribute'"
     raise PluginError(Problem(target, "is not an installed plugin, nor a module", help_))
 
 

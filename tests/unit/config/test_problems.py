@@ -48,6 +48,40 @@ def test_every_problem_of_every_table_is_reported_at_once(problems: Checker) -> 
     }
 
 
+def test_what_a_group_lacks_is_told_beside_what_is_wrong_in_it(problems: Checker) -> None:
+    lacking = problems('[groups.a]\nordering = "keys"\nworkers = 0\n')
+    unfit = problems('[groups.a]\ntopics = 3\nhandler = "a"\nretry.initial = "1m"\nbatch.size = 50000\n')
+
+    assert set(lacking) == {
+        'kafka."bootstrap.servers"',
+        "groups.a",
+        "groups.a.topics",
+        "groups.a.ordering",
+        "groups.a.workers",
+    }
+    assert set(unfit) == {
+        'kafka."bootstrap.servers"',
+        "groups.a.topics",
+        "groups.a.handler",
+        "groups.a.retry",
+        "groups.a.batch.size",
+    }
+
+
+def test_values_of_the_defaults_that_do_not_fit_each_other_are_told_once(problems: Checker) -> None:
+    two = GROUP + GROUP.replace("groups.orders", "groups.more")
+
+    found = problems(KAFKA + '[defaults]\nretry.initial = "1m"\nbatch.size = 50000\n' + two)
+
+    assert list(found) == ["defaults.retry", "defaults.batch.size"]
+
+
+def test_nothing_is_concluded_from_a_protocol_that_is_wrong_itself(problems: Checker) -> None:
+    text = MINIMAL + 'protocol = "consume"\n[groups.orders.kafka]\n"group.remote.assignor" = "uniform"\n'
+
+    assert list(problems(text)) == ["groups.orders.protocol"]
+
+
 @pytest.mark.parametrize(
     ("line", "key", "words"),
     [
@@ -83,7 +117,8 @@ def test_every_problem_of_every_table_is_reported_at_once(problems: Checker) -> 
         ('dead_letters.topic = "{group}.dlq"', "dead_letters.topic", "the only placeholder"),
         ('dead_letters.topic = "a b"', "dead_letters.topic", "not a name Kafka takes"),
         ('commit.mode = "auto"', "commit.mode", 'did you mean "automatic"?'),
-        ("batch.size = 50000", "", "batch.size is above queue_records"),
+        ("batch.size = 50000", "batch.size", "batch.size (50000) is above queue_records (10000)"),
+        ("queue_records = 10", "queue_records", "batch.size (500) is above queue_records (10)"),
         ("attempts = 3", "attempts", "retry.attempts"),
         ("worker = 3", "worker", "workers"),
         ("retry.attemps = 3", "retry.attemps", "attempts"),
