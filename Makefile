@@ -58,6 +58,7 @@ clean:  ## remove everything made here
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMPS)/build: requirements/build.txt
+	@echo "installing into .venv: the first time this takes a while" >&2
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; say which: make PYTHON=python3.11")'
 	@$(PYTHON) -m venv $(VENV) || { echo "python3 cannot make virtual environments; on Debian: apt-get install python3-venv" >&2; exit 1; }
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/build.txt

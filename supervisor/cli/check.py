@@ -39,7 +39,8 @@ def check(config_path: Path, *, offline: bool, as_json: bool) -> None:
 
     \b
     1. The configuration: every problem at once.
-    2. Handlers and plugins: loaded as a worker loads them, in a process of their own.
+    2. Handlers and plugins: loaded as a worker loads them, in a process of their own; librdkafka's keys:
+       does it know them and take their values?
     3. The broker: is it reached, do the topics and dead-letter topics exist, may we read and write them,
        does a live group of that name speak another protocol (and how to migrate it)?
     Nothing is changed and no group is joined.

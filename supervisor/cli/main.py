@@ -10,6 +10,7 @@ import click
 from supervisor import __version__
 from supervisor.cli.guard import rival_distributions, rival_message
 from supervisor.core.exits import ExitCode
+from supervisor.core.suggest import did_you_mean
 
 COMMANDS = {
     "run": "supervisor.cli.run",
@@ -39,6 +40,15 @@ class LazyGroup(click.Group):
         if module is None:
             return None
         return cast("click.Command", getattr(importlib.import_module(module), cmd_name))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; for one that is not there say which was perhaps meant."""
+        guess = did_you_mean(args[0], COMMANDS) if args and args[0] not in COMMANDS else ""
+        if guess and not ctx.resilient_parsing:
+            ctx.fail(f"No such command {args[0]!r}. {guess[0].upper()}{guess[1:].strip()}")
+        return super().resolve_command(ctx, args)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -50,7 +50,8 @@ def control_errors() -> Iterator[None]:
     try:
         yield
     except NotRunning as error:
-        raise CommandError(str(error), code=ExitCode.NOT_RUNNING) from error
+        message = f"{error}; one run by systemd or by another user has its own: --socket PATH"
+        raise CommandError(message, code=ExitCode.NOT_RUNNING) from error
     except NotAllowed as error:
         raise CommandError(str(error), code=ExitCode.NOT_ALLOWED) from error
     except Refused as error:

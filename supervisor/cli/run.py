@@ -15,9 +15,9 @@ def run(config_path: Path) -> None:
     """Run all groups in the foreground until SIGTERM or Ctrl-C.
 
     \b
-    This is what systemd starts. It first loads every plugin in a throwaway process and refuses to start
-    when one is wrong. SIGTERM drains the workers, commits and leaves the Kafka groups; a second Ctrl-C
-    does not wait for handlers.
+    This is what systemd starts. It first loads every plugin and handler and tries librdkafka's settings in
+    a throwaway process, and refuses to start when something is wrong. SIGTERM drains the workers, commits
+    and leaves the Kafka groups; a second Ctrl-C does not wait for handlers.
 
     \b
     Example:

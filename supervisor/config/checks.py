@@ -1,12 +1,12 @@
 """Rules that no single key can tell: librdkafka's keys, dead letters that would be read again, plugins nobody lists."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from supervisor.config import kafka_keys
 from supervisor.config.kafka_keys import KafkaValue, milliseconds
-from supervisor.config.models import Group
+from supervisor.config.models import Defaults, Group
 from supervisor.config.problems import KeyPath
 from supervisor.config.references import is_secret_key
 from supervisor.config.source import Source
@@ -27,11 +27,37 @@ def check_kafka_table(source: Source, table: Mapping[str, Any], path: KeyPath) -
             source.report(where, "librdkafka takes a string, a number, true or false", 'write it in quotes: "..."')
 
 
+def check_values(source: Source, values: Defaults, where: Callable[..., KeyPath]) -> None:
+    """Report keys that do not fit each other; ``where`` says in which table a key stands."""
+    for name, table in (("retry", values.retry), ("restart", values.restart)):
+        if table.initial > table.max:
+            source.report(where(name), "initial is longer than max", "raise max, or lower initial")
+    if values.batch.size > values.queue_records:
+        size, queue = where("batch", "size"), where("queue_records")
+        text = f"batch.size ({values.batch.size}) is above queue_records ({values.queue_records})"
+        source.report(size if source.has(size) else queue, text, "raise queue_records, or lower batch.size")
+
+
+def check_group_values(source: Source, name: str, group: Group) -> None:
+    """Report keys of a group that do not fit each other, where they stand: its own table, or ``[defaults]``."""
+    check_values(source, group, lambda *key: _setting(source, name, *key))
+
+
+def check_handler(source: Source, name: str, table: Mapping[str, Any]) -> None:
+    """Report a group whose table, as written, names nothing that works its records."""
+    if not table.get("handler") and not table.get("plugins"):
+        text = "neither a handler nor plugins: nothing would work the records"
+        instead = 'write handler = "module:function", or list a plugin with a process hook'
+        source.report(("groups", name), text, instead)
+
+
 def check_group_kafka(source: Source, name: str, group: Group, kafka: Mapping[str, KafkaValue]) -> None:
     """Report what is wrong with the keys one group ends up with, over all tables they come from."""
     if not str(kafka.get("bootstrap.servers", "")).strip():
         text = "nobody says where Kafka is"
         source.report(("kafka", "bootstrap.servers"), text, '"bootstrap.servers" = "host:9092" under [kafka]')
+    if source.is_reported(_setting(source, name, "protocol")):
+        return
     if group.protocol == "consumer":
         for key in kafka_keys.NOT_WITH_CONSUMER.keys() & kafka.keys():
             text = f'not with protocol = "consumer" of [groups.{name}]'

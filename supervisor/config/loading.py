@@ -152,10 +152,13 @@ def _validate(source: Source, model: type[T], value: Tree, path: KeyPath) -> T |
         shared = ("defaults", *error["loc"])
         if path[0] != "groups" or source.has(where) or not source.has(shared):
             source.report(where, *explain(error, model))
+    right = _without(value, [error["loc"] for error in details])
+    is_short = model is Group and "topics" not in right
     try:
-        return model.model_validate(_without(value, [error["loc"] for error in details]))
+        kept = model.model_validate({**right, "topics": ["-"]} if is_short else right)
     except ValidationError:
         return None
+    return kept.model_copy(update={"topics": ()}) if is_short else kept
 
 
 def _without(tree: Tree, paths: list[KeyPath]) -> Tree:
@@ -196,12 +199,17 @@ def _groups(source: Source, tree: Tree) -> dict[str, Group]:
             ("groups",), "no group is configured", 'add [groups.orders] with topics = ["orders"] and a handler'
         )
     shared = {key: value for key, value in tree["defaults"].items() if key not in {"topics", "handler"}}
-    _validate(source, Defaults, shared, ("defaults",))
+    defaults = _validate(source, Defaults, shared, ("defaults",))
+    if defaults is not None:
+        checks.check_values(source, defaults, lambda *key: ("defaults", *key))
     groups = {}
     for name, own in tree["groups"].items():
-        group = _validate(source, Group, _merged(shared, own), ("groups", name))
+        merged = _merged(shared, own)
+        group = _validate(source, Group, merged, ("groups", name))
         if group is not None:
             groups[name] = group
+            checks.check_group_values(source, name, group)
+        checks.check_handler(source, name, merged)
     return groups
 
 

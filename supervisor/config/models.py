@@ -2,12 +2,13 @@
 
 These are the one place that says so: the JSON schema, ``docs/configuration.md`` and the table of
 defaults are made from them. Nothing is converted behind a person's back (``strict``), nothing unknown
-is let through, and a model never changes once it is made.
+is let through, and a model never changes once it is made. Rules over several keys are in ``checks``: pydantic
+would run them only once every single key is right, and a person would meet them one edit later.
 """
 
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from supervisor.config.values import (
     Duration,
@@ -25,7 +26,6 @@ from supervisor.config.values import (
     Topics,
     TopicTemplate,
     Workers,
-    refuse,
 )
 
 # Untyped on purpose: a default stands as a person would write it ("5m") and is validated like the rest.
@@ -36,11 +36,6 @@ class Table(BaseModel):
     """What all tables have in common."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, validate_default=True)
-
-
-def _refuse_initial_above_max(initial: float, ceiling: float) -> None:
-    if initial > ceiling:
-        refuse("initial is longer than max", "raise max, or lower initial")
 
 
 class Supervisor(Table):
@@ -77,11 +72,6 @@ class Retry(Table):
     max: Duration = _key("30s", description="The longest wait between two attempts.")
     jitter: Share = _key(1.0, description="The share of a wait that chance may take away: 0 none, 1 all.")
     permanent: Exceptions = _key((), description="Exception classes (`module:Class`) that are never tried again.")
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        _refuse_initial_above_max(self.initial, self.max)
-        return self
 
 
 class DeadLetters(Table):
@@ -124,11 +114,6 @@ class Restart(Table):
         5, ge=1, le=1000, description="Exits in a row before a worker was ready once, after which its slot is FATAL."
     )
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        _refuse_initial_above_max(self.initial, self.max)
-        return self
-
 
 class Defaults(Table):
     """What every group has that does not say otherwise."""
@@ -167,27 +152,12 @@ class Defaults(Table):
         description="librdkafka's own keys for these clients, over those of `[kafka]`.",
     )
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.batch.size > self.queue_records:
-            refuse("batch.size is above queue_records", "raise queue_records, or lower batch.size")
-        return self
-
 
 class Group(Defaults):
     """One Kafka consumer group and the workers that serve it on this host."""
 
     topics: Topics = _key(description="The topics to read: a list of names, or a pattern that begins with `^`.")
     handler: Handler = _key("", description="The function or class that works a record, as `module:attribute`.")
-
-    @model_validator(mode="after")
-    def _check_handler(self) -> Self:
-        if not self.handler and not self.plugins:
-            refuse(
-                "neither a handler nor plugins: nothing would work the records",
-                'write handler = "module:function", or list a plugin with a process hook',
-            )
-        return self
 
 
 class File(Table):

@@ -35,6 +35,10 @@ class Source:
         """Add something that deserves a look and stops nothing."""
         self.warnings.append(self._problem(path, text, instead))
 
+    def is_reported(self, path: KeyPath) -> bool:
+        """Tell whether a key is known to be wrong: what follows from its value is not worth telling."""
+        return path in self._reported
+
     def has(self, path: KeyPath) -> bool:
         """Tell whether the file itself has this key."""
         return self._found(path)[0]
@@ -53,7 +57,7 @@ class Source:
         there, value = self._found(path)
         if not there and isinstance(path[-1], int):
             return self._problem(path[:-1], text, instead)  # one string stood for the list
-        is_table = len(path) < SHALLOWEST_VALUE or path[-1] in TABLES
+        is_table = len(path) < SHALLOWEST_VALUE or path[-1] in TABLES or path[:-1] == ("groups",)
         shown = "" if not there or (is_table and isinstance(value, dict)) else self._shown(value, path)
         return Problem(self.file, self.line(path), key_text(path), shown, text, instead)
 

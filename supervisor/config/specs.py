@@ -110,7 +110,10 @@ def notifier_spec(config: Config, parent_pid: int) -> NotifierSpec:
 
 
 def plugins_request(config: Config) -> dict[str, Any]:
-    """Return as JSON values which plugins and handlers a throwaway child is to check. Holds secrets: never in argv."""
+    """Return as JSON values what a throwaway child is to check: plugins, handlers, librdkafka's settings.
+
+    Holds secrets: never in argv.
+    """
     specs = {name: group_spec(config, name) for name in config.enabled}
     return {
         "groups": {
@@ -119,6 +122,8 @@ def plugins_request(config: Config) -> dict[str, Any]:
                 "handler": spec.handler,
                 "sinks": [spec.dead_letters.sink, spec.dead_letters.fallback],
                 "permanent": list(spec.retry.permanent),
+                "kafka": dict(spec.kafka),
+                "protocol": spec.protocol,
             }
             for name, spec in specs.items()
         },

@@ -39,7 +39,12 @@ def _answer(subject: str, request: Any) -> dict[str, Any]:  # noqa: ANN401 - JSO
     if subject == "plugins":
         from supervisor.inspector.plugins import inspect_plugins  # noqa: PLC0415
 
-        return inspect_plugins(request)
+        answer = inspect_plugins(request)
+        if any(group.get("kafka") for group in request.get("groups", {}).values()):
+            from supervisor.inspector.settings import check_settings  # noqa: PLC0415
+
+            answer["problems"] += check_settings(request)
+        return answer
     from supervisor.inspector.broker import inspect_broker  # noqa: PLC0415
 
     return inspect_broker(request)

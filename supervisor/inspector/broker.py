@@ -6,6 +6,7 @@ from typing import Any
 
 from supervisor.core.jsonable import from_json, to_json
 from supervisor.core.spec import GroupSpec
+from supervisor.core.suggest import did_you_mean
 from supervisor.inspector.findings import (
     Finding,
     Level,
@@ -15,6 +16,7 @@ from supervisor.inspector.findings import (
     check_workers,
     dead_letter_topics,
     read_topics,
+    unseen_group,
 )
 from supervisor.kafka.admin import Admin, AdminError, TopicState
 
@@ -74,12 +76,14 @@ def _group(spec: GroupSpec, workers: int, cluster: _Cluster, admin: Admin) -> li
     states: dict[str, TopicState] = admin.topics(list(names), TIMEOUT)
     # A pattern must not match what was only looked up as a dead-letter topic.
     read = {name: state for name, state in states.items() if name in topics}
-    findings += check_topics(spec, read, cluster.partitions)
-    findings += check_dead_letters(spec, states, creates=cluster.creates)
+    wanted = max(1, workers)
+    findings += check_topics(spec, read, cluster.partitions, partitions=wanted)
+    misspelt = {name for name, state in read.items() if not state.exists and did_you_mean(name, cluster.partitions)}
+    known = {name: state for name, state in states.items() if name not in misspelt}
+    findings += check_dead_letters(spec, known, creates=cluster.creates, partitions=wanted)
     findings += check_workers(spec, read, workers)
     try:
         findings += check_group(spec, admin.group(spec.name, TIMEOUT))
     except AdminError as error:
-        help_ = f"give this user READ and DESCRIBE on group {spec.name!r}"
-        findings.append(Finding(Level.ERROR, spec.name, f"the consumer group cannot be looked at: {error}", help_))
+        findings.append(unseen_group(spec, str(error), code=error.code))
     return findings

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from supervisor.core.spec import GroupSpec
 from supervisor.core.suggest import did_you_mean
+from supervisor.inspector.remedies import add_partitions, allow, create_topic
 from supervisor.kafka.admin import GroupState, TopicState
 
 KAFKA_SINK = "dlq_kafka"
@@ -49,21 +50,22 @@ def dead_letter_topics(spec: GroupSpec, topics: Iterable[str]) -> dict[str, str]
     return {topic: spec.dead_letters.topic.replace("{topic}", topic) for topic in topics}
 
 
-def check_topics(spec: GroupSpec, states: Mapping[str, TopicState], seen: Iterable[str]) -> list[Finding]:
-    """Say which topics are missing or may not be read."""
+def check_topics(
+    spec: GroupSpec, states: Mapping[str, TopicState], seen: Iterable[str], *, partitions: int = 1
+) -> list[Finding]:
+    """Say which topics are missing or may not be read; ``partitions`` is what a missing one would need."""
     found, good = [], []
     for topic in read_topics(spec, states):
         state = states[topic]
         if state.error:
-            help_ = (
-                f"give this user READ and DESCRIBE on the topic: kafka-acls --add --operation Read --topic {topic} ..."
-            )
+            help_ = f"where it exists, allow it: {allow(spec, 'Read', topic=topic)}"
             found.append(Finding(Level.ERROR, spec.name, f"topic {topic!r} cannot be looked at: {state.error}", help_))
         elif not state.exists:
-            help_ = did_you_mean(topic, seen) + "create it, or correct groups." + spec.name + ".topics"
+            create = create_topic(spec, topic, partitions)
+            help_ = f"{did_you_mean(topic, seen)}correct groups.{spec.name}.topics, or create it: {create}"
             found.append(Finding(Level.ERROR, spec.name, f"topic {topic!r} does not exist", help_))
         elif state.operations is not None and "READ" not in state.operations:
-            help_ = f"kafka-acls --add --allow-principal ... --operation Read --topic {topic}"
+            help_ = allow(spec, "Read", topic=topic)
             found.append(Finding(Level.ERROR, spec.name, f"no right to READ topic {topic!r}", help_))
         else:
             good.append(f"{topic} ({_count(state.partitions, 'partition')})")
@@ -71,42 +73,44 @@ def check_topics(spec: GroupSpec, states: Mapping[str, TopicState], seen: Iterab
         found.append(Finding(Level.OK, spec.name, f"reads {_some(good)}"))
     for pattern in spec.topics:
         if pattern.startswith("^") and not any(re.match(pattern, topic) for topic in states):
-            help_ = "topics that match later are found within topic.metadata.refresh.interval.ms"
+            help_ = "topics that come later are found by themselves; those this user may not DESCRIBE are not seen"
             found.append(Finding(Level.WARNING, spec.name, f"no topic matches {pattern!r} now", help_))
     return found
 
 
-def check_dead_letters(spec: GroupSpec, states: Mapping[str, TopicState], *, creates: bool | None) -> list[Finding]:
+def check_dead_letters(
+    spec: GroupSpec, states: Mapping[str, TopicState], *, creates: bool | None, partitions: int = 1
+) -> list[Finding]:
     """Say which dead-letter topics are missing, too small or may not be written.
 
-    ``creates`` is the broker's ``auto.create.topics.enable``, ``None`` when it is not known.
+    ``creates`` is the broker's ``auto.create.topics.enable``, ``None`` when it is not known; ``partitions`` what a
+    missing one needs whose source is missing, too.
     """
     found, good = [], []
     read = read_topics(spec, states)
     for topic, target in dead_letter_topics(spec, read).items():
         source, state = states.get(topic), states.get(target)
-        if source is None or state is None or not source.exists:
+        if source is None or state is None:
             continue
+        wanted = source.partitions or partitions
         if target in read:
             text = f"the group reads {target!r}, the dead-letter topic of {topic!r}: its letters would be worked again"
             help_ = f'narrow groups.{spec.name}.topics, or write topic = "dlq.{{topic}}" in its dead_letters'
             found.append(Finding(Level.ERROR, spec.name, text, help_))
             continue
-        create = f"kafka-topics --create --topic {target} --partitions {source.partitions}"
         if state.error:
-            help_ = f"kafka-acls --add --operation Write --operation Describe --topic {target} ..."
+            help_ = f"where it exists, allow it: {allow(spec, 'Write', topic=target)}"
             text = f"dead-letter topic {target!r} cannot be looked at: {state.error}"
             found.append(Finding(Level.ERROR, spec.name, text, help_))
         elif not state.exists:
-            found.append(_missing_dead_letters(spec, target, create, creates=creates))
+            found.append(_missing_dead_letters(spec, target, create_topic(spec, target, wanted), creates=creates))
         elif state.operations is not None and "WRITE" not in state.operations:
-            help_ = f"kafka-acls --add --allow-principal ... --operation Write --topic {target}"
+            help_ = allow(spec, "Write", topic=target)
             text = f"no right to WRITE dead-letter topic {target!r}: a record that fails for good would block its lane"
             found.append(Finding(Level.ERROR, spec.name, text, help_))
         elif state.partitions < source.partitions:
             text = f"dead-letter topic {target!r} has {state.partitions} partitions, {topic!r} has {source.partitions}"
-            help_ = f"letters keep their partition only where it exists: kafka-topics --alter --topic {target} "
-            help_ += f"--partitions {source.partitions}"
+            help_ = f"letters keep their partition only where it exists: {add_partitions(spec, target, wanted)}"
             found.append(Finding(Level.WARNING, spec.name, text, help_))
         else:
             good.append(target)
@@ -137,8 +141,8 @@ def check_workers(spec: GroupSpec, states: Mapping[str, TopicState], workers: in
 def check_group(spec: GroupSpec, state: GroupState) -> list[Finding]:
     """Say when the group cannot be joined: no right to, or live members that speak another protocol or assignor."""
     if state.operations is not None and "READ" not in state.operations:
-        help_ = f"kafka-acls --add --allow-principal ... --operation Read --group {spec.name}"
-        return [Finding(Level.ERROR, spec.name, f"no right to READ consumer group {spec.name!r}", help_)]
+        text = f"no right to READ consumer group {spec.name!r}"
+        return [Finding(Level.ERROR, spec.name, text, allow(spec, "Read", group=spec.name))]
     if not state.members:
         return [Finding(Level.OK, spec.name, f"consumer group {spec.name!r} has no members now")]
     who = f"{_count(len(state.members), 'member')}: {_some(state.members)}"
@@ -151,6 +155,15 @@ def check_group(spec: GroupSpec, state: GroupState) -> list[Finding]:
         keep = f'"partition.assignment.strategy" = "{state.assignor}" in [groups.{spec.name}.kafka]'
         return [Finding(Level.ERROR, spec.name, text, _migration(keep))]
     return [Finding(Level.OK, spec.name, f"consumer group {spec.name!r} is live with {who}")]
+
+
+def unseen_group(spec: GroupSpec, error: str, *, code: str) -> Finding:
+    """Say why the group could not be looked at: a right that is missing, or a cluster that is not well."""
+    help_ = "the cluster is busy or starting: check again in a moment"
+    if code.endswith("AUTHORIZATION_FAILED"):
+        help_ = allow(spec, "Read", group=spec.name)
+    text = f"consumer group {spec.name!r} cannot be looked at: {error}"
+    return Finding(Level.ERROR, spec.name, text, help_)
 
 
 def _assignors(spec: GroupSpec) -> list[str]:

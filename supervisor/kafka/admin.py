@@ -19,12 +19,18 @@ from supervisor.kafka.settings import Value, client_settings
 
 T = TypeVar("T")
 _MISSING = {"UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC", "UNKNOWN_TOPIC_OR_PARTITION"}
+_PASSING = {"COORDINATOR_LOAD_IN_PROGRESS", "COORDINATOR_NOT_AVAILABLE", "NOT_COORDINATOR", "_WAIT_COORD"}
+_RETRY_EVERY = 0.2
 _MAX_REASONS = 3
 _STATE = re.compile(r" \(after \d+ms in state .*\)$")
 
 
 class AdminError(Exception):
-    """The cluster did not answer, or refused; the text says why."""
+    """The cluster did not answer, or refused; the text says why, ``code`` is Kafka's name for it when there is one."""
+
+    def __init__(self, text: str, code: str = "") -> None:
+        super().__init__(text)
+        self.code = code
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +86,13 @@ class Admin:
         return {name: _topic(name, future, deadline) for name, future in asked.items()}
 
     def group(self, name: str, timeout: float) -> GroupState:
-        """Return the state of a group; one that never was has no members."""
+        """Return the state of a group; one that never was has no members.
+
+        The first look at a group of a new cluster makes it create ``__consumer_offsets``: asks again until it has.
+        """
         deadline = time.monotonic() + timeout
-        asked = self._client.describe_consumer_groups(
-            [name], include_authorized_operations=True, request_timeout=timeout
-        )
-        found = _result(asked[name], deadline)
+        while (found := self._described(name, deadline)) is None:
+            time.sleep(_RETRY_EVERY)
         if found.state in (ConsumerGroupState.DEAD, ConsumerGroupState.EMPTY):
             return GroupState(name, (), "", "", _operations(found.authorized_operations))
         return GroupState(
@@ -109,6 +116,17 @@ class Admin:
         entry = found.get("auto.create.topics.enable")
         return None if entry is None else entry.value == "true"
 
+    def _described(self, group: str, deadline: float) -> Any:  # noqa: ANN401 - the client's own type
+        """Return what the coordinator says of a group; ``None`` while it cannot say yet and there is time."""
+        left = max(1.0, deadline - time.monotonic())
+        asked = self._client.describe_consumer_groups([group], include_authorized_operations=True, request_timeout=left)
+        try:
+            return _result(asked[group], deadline)
+        except AdminError as error:
+            if error.code not in _PASSING or time.monotonic() + _RETRY_EVERY > deadline:
+                raise
+            return None
+
     def _note(self, error: KafkaError) -> None:
         if error.name() != "_ALL_BROKERS_DOWN":
             self._reasons[_STATE.sub("", error.str())] = None
@@ -130,7 +148,7 @@ def _result(future: "Future[T]", deadline: float) -> T:
     try:
         return future.result(max(0.0, deadline - time.monotonic()))
     except KafkaException as error:
-        raise AdminError(_words(error)) from error
+        raise AdminError(_words(error), _code(error)) from error
     except TimeoutError as error:
         message = "no answer in time"
         raise AdminError(message) from error
@@ -138,6 +156,11 @@ def _result(future: "Future[T]", deadline: float) -> T:
 
 def _operations(found: Sequence[AclOperation] | None) -> frozenset[str] | None:
     return None if not found else frozenset(operation.name for operation in found)
+
+
+def _code(error: KafkaException) -> str:
+    reason = error.args[0]
+    return str(reason.name()) if isinstance(reason, KafkaError) else ""
 
 
 def _words(error: KafkaException) -> str:

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 from click.testing import CliRunner, Result
@@ -58,6 +60,20 @@ def test_a_permanent_exception_that_is_not_there_is_found(tmp_path: Path) -> Non
 
     assert result.exit_code == 78
     assert "Invalid" in result.output
+
+
+def test_a_key_that_librdkafka_does_not_know_is_refused_by_check_and_by_run(tmp_path: Path) -> None:
+    config = project(tmp_path)
+    config.write_text(config.read_text().replace("[kafka]", '[kafka]\n"fetch.mn.bytes" = 1'))
+    command = [sys.executable, "-m", "supervisor", "-c", str(config), "run"]
+
+    checked = supervisor(config, "check", "--offline")
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    assert (checked.exit_code, run.returncode) == (78, 78)
+    for said in (checked.output, run.stderr):
+        assert 'librdkafka refuses the settings: No such configuration property: "fetch.mn.bytes"' in said
+        assert "help: correct it in [kafka] or [groups.g.kafka]" in said
 
 
 def test_a_sound_project_is_ok_without_a_broker_when_offline(tmp_path: Path) -> None:

@@ -48,6 +48,7 @@ def test_status_with_nothing_running_is_one_line_and_exit_code_3(tmp_path: Path)
     assert result.exit_code == 3
     assert len(result.output.splitlines()) == 1
     assert "no supervisor is running" in result.output
+    assert "--socket PATH" in result.output
 
 
 def test_not_being_allowed_is_one_line_and_exit_code_4(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ import click
 import pytest
 
 from supervisor.cli.main import COMMANDS, cli
-from supervisor.config import load
 from supervisor.core.exits import ExitCode
 from tests.broker.real import RealBroker
 from tests.broker.records import create_topic
@@ -88,14 +87,6 @@ def test_no_exit_code_is_documented_that_is_not_there() -> None:
     listed = re.findall(r"^\| (\d+) \| `(\w+)` \|", EXIT_CODES_DOC.read_text(), re.MULTILINE)
 
     assert [(int(number), name) for number, name in listed] == [(int(code), code.name) for code in ExitCode]
-
-
-@pytest.mark.parametrize("document", [README, COMMANDS_DOC], ids=lambda path: path.name)
-def test_every_toml_block_is_a_valid_configuration(document: Path, tmp_path: Path) -> None:
-    for number, text in enumerate(blocks(document, "toml")):
-        file = tmp_path / f"block-{number}.toml"
-        file.write_text(text)
-        assert load(file).enabled
 
 
 @pytest.mark.parametrize("document", [README, COMMANDS_DOC, EXIT_CODES_DOC], ids=lambda path: path.name)

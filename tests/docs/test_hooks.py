@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tomli
 
 from supervisor.plugin import hookspecs
 from supervisor.plugin.loader import implemented, installed
@@ -70,8 +69,3 @@ def test_every_python_block_runs_and_its_plugins_are_in_order(block: str) -> Non
 def options_of(plugin: type) -> tuple[object, ...]:
     options = getattr(plugin, "Options", None)
     return (build_options("documented", options, {}),) if options else ()
-
-
-@pytest.mark.parametrize("block", blocks("toml"))
-def test_every_toml_block_is_valid(block: str) -> None:
-    assert tomli.loads(block)

@@ -3,12 +3,18 @@
 import json
 import subprocess
 import sys
-from typing import Any
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any, cast
 
-from confluent_kafka import Consumer
+import pytest
+from confluent_kafka import Consumer, ConsumerGroupState, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from supervisor.core.jsonable import to_json
+from supervisor.kafka.admin import Admin, AdminError
 from tests.broker.real import RealBroker
 from tests.plugins.test_findings import SPEC
 from tests.waiting import wait_until
@@ -54,29 +60,113 @@ def test_what_is_missing_is_found(broker: RealBroker, name: str) -> None:
     ]
 
 
-def test_a_live_group_of_another_kind_is_found(broker: RealBroker, name: str) -> None:
+@contextmanager
+def member(broker: RealBroker, name: str, **settings: str) -> Iterator[None]:
+    """Be a live member of the group ``name``, as somebody else's program would be."""
+    consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": name, "client.id": "old-app"} | settings)
+    try:
+        consumer.subscribe([name])
+        wait_until(lambda: consumer.poll(0.1) or consumer.assignment(), 20)
+        yield
+    finally:
+        consumer.close()
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "text", "keep"),
+    [
+        (
+            {"partition.assignment.strategy": "range"},
+            "classic",
+            "the live group assigns by 'range', the config by 'cooperative-sticky'",
+            '"partition.assignment.strategy" = "range" in [groups.{name}.kafka]',
+        ),
+        (
+            {"partition.assignment.strategy": "range"},
+            "consumer",
+            "the live group speaks protocol 'classic', the config says 'consumer'",
+            'protocol = "classic"',
+        ),
+        (
+            {"group.protocol": "consumer"},
+            "classic",
+            "the live group speaks protocol 'consumer', the config says 'classic'",
+            'protocol = "consumer"',
+        ),
+    ],
+    ids=["another assignor", "classic, not consumer", "consumer, not classic"],
+)
+def test_a_live_group_of_another_kind_is_found_with_the_way_to_migrate(
+    broker: RealBroker, name: str, theirs: dict[str, str], ours: str, text: str, keep: str
+) -> None:
     create(broker, **{name: 1, f"{name}.dlq": 1})
-    consumer = Consumer(
-        {
-            "bootstrap.servers": broker.bootstrap,
-            "group.id": name,
-            "client.id": "old-app",
-            "partition.assignment.strategy": "range",
-        }
-    )
-    consumer.subscribe([name])
-    wait_until(lambda: consumer.poll(0.1) or consumer.assignment(), 20)
 
-    assignor, protocol = (
-        [finding for finding in findings(group(broker.bootstrap, name, name, protocol=kind)) if finding["help"]]
-        for kind in ("classic", "consumer")
-    )
-    consumer.close()
+    with member(broker, name, **theirs):
+        found = findings(group(broker.bootstrap, name, name, protocol=ours))
 
-    assert [finding["level"] for finding in (*assignor, *protocol)] == ["error", "error"]
-    assert "assigns by 'range'" in assignor[0]["text"]
-    assert "old-app @ 127.0.0.1" in assignor[0]["text"]
-    assert "speaks protocol 'classic'" in protocol[0]["text"]
+    (wrong,) = [finding for finding in found if finding["level"] != "ok"]
+    assert wrong["level"] == "error"
+    assert wrong["text"] == f"{text} (1 member: old-app @ 127.0.0.1)"
+    assert wrong["help"].startswith("to migrate: 1. stop all members of the group, on every host")
+    assert wrong["help"].endswith(keep.format(name=name))
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ({"partition.assignment.strategy": "cooperative-sticky"}, "classic"),
+        ({"group.protocol": "consumer"}, "consumer"),
+    ],
+    ids=["classic", "consumer"],
+)
+def test_a_live_group_of_our_kind_is_fine(broker: RealBroker, name: str, theirs: dict[str, str], ours: str) -> None:
+    create(broker, **{name: 1, f"{name}.dlq": 1})
+
+    with member(broker, name, **theirs):
+        found = findings(group(broker.bootstrap, name, name, protocol=ours))
+
+    assert {finding["level"] for finding in found} == {"ok"}
+    assert found[-1]["text"] == f"consumer group {name!r} is live with 1 member: old-app @ 127.0.0.1"
+
+
+class NewCluster:
+    """A client of a cluster that cannot speak of groups before it is asked a third time."""
+
+    def __init__(self, code: int) -> None:
+        self.asked = 0
+        self._code = code
+
+    def describe_consumer_groups(self, names: list[str], **_: Any) -> "dict[str, Future[Any]]":
+        self.asked += 1
+        answer: Future[Any] = Future()
+        if self.asked < 3:
+            answer.set_exception(KafkaException(KafkaError(self._code)))
+        else:
+            answer.set_result(SimpleNamespace(state=ConsumerGroupState.EMPTY, authorized_operations=None))
+        return {names[0]: answer}
+
+
+def test_a_group_of_a_cluster_that_is_only_starting_is_asked_for_again() -> None:
+    loading, refusing = (
+        NewCluster(KafkaError.COORDINATOR_LOAD_IN_PROGRESS),
+        NewCluster(KafkaError.GROUP_AUTHORIZATION_FAILED),
+    )
+    admin = Admin({}, client_id="t")
+
+    admin._client = cast("AdminClient", loading)
+    assert admin.group("g", 10).members == ()
+    assert loading.asked == 3
+
+    admin._client = cast("AdminClient", loading := NewCluster(KafkaError.COORDINATOR_LOAD_IN_PROGRESS))
+    with pytest.raises(AdminError, match="COORDINATOR_LOAD_IN_PROGRESS"):
+        admin.group("g", 0.1)
+    assert loading.asked == 1
+
+    admin._client = cast("AdminClient", refusing)
+    with pytest.raises(AdminError) as caught:
+        admin.group("g", 10)
+    assert caught.value.code == "GROUP_AUTHORIZATION_FAILED"
+    assert refusing.asked == 1
 
 
 def test_a_broker_that_is_not_there_is_one_error_per_group_and_one_wait() -> None:

@@ -21,6 +21,7 @@ from supervisor.inspector.findings import (
     check_workers,
     dead_letter_topics,
     read_topics,
+    unseen_group,
 )
 from supervisor.kafka.admin import GroupState, TopicState
 
@@ -41,7 +42,7 @@ SPEC = GroupSpec(
     dead_letters=DeadLetterSpec("dlq_kafka", "", topic="{topic}.dlq", timeout=1.0),
     commit=CommitSpec("manual", 1, interval=1.0),
     batch=BatchSpec(1, 1.0),
-    kafka={},
+    kafka={"bootstrap.servers": "k:9092"},
 )
 ALL = frozenset({"READ", "WRITE", "DESCRIBE"})
 
@@ -79,10 +80,36 @@ def test_topics_that_are_there_are_fine() -> None:
 
 
 def test_a_missing_topic_says_which_was_perhaps_meant() -> None:
-    (found,) = check_topics(SPEC, states(orders=0), ["order", "mails"])
+    (found,) = check_topics(SPEC, states(orders=0), ["order", "mails"], partitions=3)
 
     assert shown([found]) == ["error: topic 'orders' does not exist"]
-    assert found.help == "did you mean 'order'? create it, or correct groups.orders.topics"
+    assert found.help == (
+        "did you mean 'order'? correct groups.orders.topics, or create it: "
+        "kafka-topics --bootstrap-server k:9092 --create --topic orders --partitions 3"
+    )
+
+
+def test_the_dead_letter_topic_of_a_missing_topic_is_missed_in_the_same_breath() -> None:
+    (found,) = check_dead_letters(SPEC, states(orders=0, orders_dlq=0), creates=False, partitions=3)
+
+    assert found.help == "kafka-topics --bootstrap-server k:9092 --create --topic orders.dlq --partitions 3"
+
+
+def test_commands_for_a_secured_cluster_leave_room_for_its_credentials() -> None:
+    secured = replace(SPEC, kafka={**SPEC.kafka, "security.protocol": "SASL_SSL"})
+
+    (found,) = check_topics(secured, states(orders=0), [])
+
+    assert "--bootstrap-server k:9092 --command-config FILE --create" in found.help
+
+
+def test_a_group_that_cannot_be_looked_at_says_whether_a_right_or_patience_is_missing() -> None:
+    right = unseen_group(SPEC, "no", code="GROUP_AUTHORIZATION_FAILED")
+    patience = unseen_group(SPEC, "no answer in time", code="")
+
+    acls = "kafka-acls --bootstrap-server k:9092 --add --allow-principal User:NAME"
+    assert right.help == f"{acls} --operation Read --group orders"
+    assert patience.help == "the cluster is busy or starting: check again in a moment"
 
 
 def test_rights_that_are_missing_are_named() -> None:
@@ -117,7 +144,7 @@ def test_a_missing_dead_letter_topic_matters_as_much_as_nobody_creates_it(*, cre
     (found,) = check_dead_letters(SPEC, states(orders=6, orders_dlq=0), creates=creates)
 
     assert found.level == level
-    assert "kafka-topics --create --topic orders.dlq --partitions 6" in found.help
+    assert "kafka-topics --bootstrap-server k:9092 --create --topic orders.dlq --partitions 6" in found.help
 
 
 def test_a_dead_letter_topic_with_fewer_partitions_is_a_warning_and_with_more_is_fine() -> None:

@@ -181,6 +181,14 @@ def test_an_unknown_name_says_what_is_installed(loaded: Loaded) -> None:
     assert found.help.startswith("did you mean 'dlq_file'? installed: alert_log, ")
 
 
+def test_an_unknown_name_close_to_a_file_of_the_plugins_folder_says_which_was_perhaps_meant(
+    loaded: Loaded, folder: Path
+) -> None:
+    (folder / "patient_policy_x.py").write_text("")
+
+    assert problem(loaded, "patient_polcy_x").help.startswith("did you mean 'patient_policy_x'? installed: ")
+
+
 def test_an_unknown_hook_names_the_hooks_there_are(loaded: Loaded, write: Write) -> None:
     name = write("""
         class P:
@@ -253,6 +261,12 @@ def test_a_missing_submodule_names_its_neighbours(loaded: Loaded, folder: Path) 
 
     assert found.text == "there is no module 'shop_x.ordes'"
     assert found.help == "did you mean 'orders'? modules of 'shop_x': orders"
+
+
+def test_a_file_name_in_the_place_of_a_module_is_told_what_to_write(loaded: Loaded, write: Write) -> None:
+    name = write("def process(record): ...")
+
+    assert problem(loaded, handler=f"{name}.py:process").help == f"write the module's name, not its file's: {name!r}"
 
 
 def test_a_missing_attribute_names_its_neighbours(loaded: Loaded, write: Write) -> None:

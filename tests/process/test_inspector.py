@@ -68,6 +68,33 @@ def test_every_problem_of_every_group_is_named(tmp_path: Path) -> None:
     assert all(problem["help"] for problem in answer["problems"] if problem["group"] != "orders")
 
 
+def test_every_setting_that_librdkafka_refuses_is_a_problem_of_its_group(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text("def process(record): ...")
+    typos = {"bootstrap.servers": "127.0.0.1:1", "fetch.mn.bytes": 1, "sesion.timeout.ms": 1, "sasl.password": "s3cret"}
+    wrong = {"bootstrap.servers": "127.0.0.1:1", "isolation.level": "read_all"}
+    right = {"bootstrap.servers": "127.0.0.1:1", "fetch.min.bytes": 1, "session.timeout.ms": 45000}
+
+    answer = inspect(
+        "plugins",
+        {
+            "groups": {
+                "typos": group(tmp_path, "shop:process", kafka=typos, protocol="classic"),
+                "wrong": group(tmp_path, "shop:process", kafka=wrong, protocol="consumer"),
+                "right": group(tmp_path, "shop:process", kafka=right, protocol="classic"),
+            }
+        },
+    )
+
+    found = [(problem["group"], problem["text"]) for problem in answer["problems"]]
+    assert [name for name, _ in found] == ["typos", "typos", "wrong"]
+    assert {text.rpartition(" ")[2] for name, text in found if name == "typos"} == {
+        '"fetch.mn.bytes"',
+        '"sesion.timeout.ms"',
+    }
+    assert 'Invalid value "read_all" for configuration property "isolation.level"' in found[2][1]
+    assert "s3cret" not in str(answer)
+
+
 def test_what_user_code_prints_does_not_reach_the_answer(tmp_path: Path) -> None:
     source = 'import os\nprint("hello")\nos.write(1, b"raw\\n")\nos.system("echo shell")\nassert os.read(0, 1) == b""\n'
     (tmp_path / "noisy.py").write_text(f"{source}def process(record): ...")

@@ -217,7 +217,7 @@ def test_problems_of_plugins_refuse_the_start_with_all_of_them(tmp_path: Path) -
 
     assert parent.exit_code() == 78
     errors = parent.errors.read_text()
-    assert "2 problems with plugins and handlers" in errors
+    assert "2 problems with plugins, handlers or Kafka settings" in errors
     assert "no module named 'shop'" in errors
     assert "no such plugin" in errors
     assert not parent.log()

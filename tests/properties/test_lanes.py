@@ -110,12 +110,12 @@ class LaneLife(RuleBasedStateMachine):
         for lane in self.in_hand + self.blocked:
             self.lanes.give_back(lane)
         self.now += 1000
-        while (lane := self.lanes.take(now=self.now)) is not None:
-            assert lane.state is LaneState.BUSY
-            while lane.items:
-                assert lane.head == self.pending[self._key(lane)].pop(0)
-                self.lanes.settle_head(lane)
-            self.lanes.give_back(lane)
+        while (taken := self.lanes.take(now=self.now)) is not None:
+            assert taken.state is LaneState.BUSY
+            while taken.items:
+                assert taken.head == self.pending[self._key(taken)].pop(0)
+                self.lanes.settle_head(taken)
+            self.lanes.give_back(taken)
         assert self.lanes.count == 0
         assert not any(self.pending.values())
 

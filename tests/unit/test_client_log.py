@@ -2,7 +2,6 @@ import logging
 
 import pytest
 
-from supervisor.kafka import logs
 from supervisor.kafka.logs import BURST, WINDOW, Quieter
 
 
@@ -12,7 +11,7 @@ def _line(text: str) -> logging.LogRecord:
 
 def test_a_flood_of_one_kind_is_cut_and_counted_and_other_kinds_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
-    monkeypatch.setattr(logs.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr("supervisor.kafka.logs.time.monotonic", lambda: clock[0])
     quieter = Quieter()
 
     through = [quieter.filter(_line(f"FAIL [thrd:{at}] refused")) for at in range(20)]

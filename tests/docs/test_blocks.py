@@ -1,0 +1,107 @@
+"""Every TOML block of README and docs works: it is checked as a user would, with the code the docs show beside it."""
+
+import json
+import re
+from pathlib import Path
+
+import click
+import pytest
+import tomli
+from click.testing import CliRunner, Result
+
+from supervisor.cli.main import cli
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PLUGINS = ROOT / "docs" / "plugins.md"
+SHELL = {"README.md", "commands.md"}
+"""The documents whose commands ``test_commands`` types."""
+KAFKA = '[kafka]\n"bootstrap.servers" = "127.0.0.1:9092"\n'
+ENTRY_POINTS = "[project.entry-points.supervisor]"
+
+
+def blocks(document: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", document.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def shown(word: str) -> str:
+    """Return the one Python block of docs/plugins.md that has ``word``."""
+    (block,) = [block for block in blocks(PLUGINS, "python") if word in block]
+    return block
+
+
+def toml_blocks() -> list[object]:
+    return [
+        pytest.param(block, id=f"{document.name}-{number}")
+        for document in DOCUMENTS
+        for number, block in enumerate(blocks(document, "toml"))
+        if ENTRY_POINTS not in block
+    ]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Give a project with the handlers and plugins that the docs talk of."""
+    assert CliRunner().invoke(cli, ["init", str(tmp_path / "shop-project")]).exit_code == 0
+    folder = tmp_path / "shop-project"
+    (folder / "shop").mkdir()
+    (folder / "shop" / "orders.py").write_text(shown("# shop/orders.py"))
+    (folder / "shop" / "payments.py").write_text(shown("# shop/orders.py"))
+    (folder / "shop" / "policies.py").write_text(shown("class Patient"))
+    (folder / "kafka-password").write_text("x")
+    return folder
+
+
+def checked(folder: Path, text: str, **environ: str) -> Result:
+    file = folder / "supervisor.toml"
+    file.write_text(text if "bootstrap.servers" in text else KAFKA + text)
+    file.chmod(0o600)
+    return CliRunner().invoke(cli, ["-c", str(file), "check", "--offline", "--json"], env=environ)
+
+
+@pytest.mark.parametrize("block", toml_blocks())
+def test_every_toml_block_is_a_configuration_that_passes_the_check(project: Path, block: str) -> None:
+    result = checked(project, block, CREDENTIALS_DIRECTORY=str(project))
+
+    assert result.exit_code == 0, result.output
+    assert {finding["level"] for finding in json.loads(result.output)["findings"]} == {"ok"}, result.output
+
+
+def test_the_entry_point_that_the_docs_show_makes_a_plugin_of_an_installed_distribution(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (block,) = [block for block in blocks(PLUGINS, "toml") if ENTRY_POINTS in block]
+    ((name, target),) = tomli.loads(block)["project"]["entry-points"]["supervisor"].items()
+    installed = project / "site" / "shop-1.0.dist-info"
+    installed.mkdir(parents=True)
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: shop\nVersion: 1.0\n")
+    (installed / "entry_points.txt").write_text(f"[supervisor]\n{name} = {target}\n")
+    monkeypatch.setenv("PYTHONPATH", str(installed.parent))
+
+    result = checked(project, f'[groups.a]\ntopics = ["a"]\nhandler = "handlers:process"\nplugins = ["{name}"]\n')
+
+    assert result.exit_code == 0, result.output
+    assert f"retry_decision: {name}" in result.output
+
+
+def test_no_document_has_commands_that_nobody_types() -> None:
+    assert {document.name for document in DOCUMENTS if blocks(document, "shell")} == SHELL
+    assert [document.name for document in DOCUMENTS if blocks(document, "(?:sh|bash|console)")] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_command_named_in_a_sentence_is_one(document: Path) -> None:
+    prose = re.sub(r"^```.*?^```$", "", document.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+    for line in re.findall(r"`supervisor ([^`]+)`", prose):
+        parsed(cli, line.replace("|", " ").split())
+
+
+def parsed(command: click.Command, words: list[str]) -> None:
+    """Parse a command line without running it; raises ``click.UsageError`` for a word that is none."""
+    context = command.make_context("supervisor", words)
+    if isinstance(command, click.Group):
+        rest = [*context._protected_args, *context.args]
+        _, inner, arguments = command.resolve_command(context, rest)
+        assert inner is not None
+        parsed(inner, arguments)
