@@ -204,6 +204,7 @@ class Lanes(Generic[T]):
                 _, size = lane.items.pop()
                 self._forget(lane.place, size)
                 gone += 1
+            lane.solo = min(lane.solo, len(lane.items))
             if not lane.items:
                 del self._lanes[lane.name]
         if gone:

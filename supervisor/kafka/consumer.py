@@ -39,6 +39,8 @@ class Source:
 
     def __init__(self, settings: Settings, topics: Sequence[str], listener: Listener) -> None:
         self._listener = listener
+        self._gone: set[Place] = set()
+        """Partitions given up during the current ``poll``."""
         self._consumer = Consumer(
             {**settings, "on_commit": self._on_commit, "error_cb": self._on_error},
             logger=client_logger(),
@@ -50,20 +52,27 @@ class Source:
     def poll(self, timeout: float, limit: int) -> list[Message]:
         """Return up to ``limit`` messages, errors among them; wait ``timeout`` seconds for the first only.
 
-        ``consume(n, t)`` alone would wait its whole ``t`` unless ``n`` are there.
+        ``consume(n, t)`` alone would wait its whole ``t`` unless ``n`` are there. It may run a rebalance after
+        the first message was taken: that one is not ours any more then, even when its partition came back.
         """
         first = self._consumer.poll(timeout)
         if first is None:
             return []
         if limit <= 1:
             return [first]
+        self._gone.clear()
         rest = self._consumer.consume(limit - 1, 0)
-        rest.insert(0, first)
+        if not self._gone or (first.topic(), first.partition()) not in self._gone:
+            rest.insert(0, first)
         return cast("list[Message]", rest)
 
     def commit(self, offsets: Sequence[tuple[Place, int]]) -> None:
         """Commit in the background; ``Listener.committed`` tells the outcome from a later ``poll``."""
-        self._consumer.commit(offsets=_positions(offsets), asynchronous=True)
+        try:
+            self._consumer.commit(offsets=_positions(offsets), asynchronous=True)
+        except KafkaException as error:
+            code = error.args[0].name()
+            self._listener.committed([(place, offset, code) for place, offset in offsets])
 
     def commit_now(self, offsets: Sequence[tuple[Place, int]]) -> list[tuple[Place, int, str | None]]:
         """Commit and wait; for rebalance callbacks only. Blocks up to 45 s while no broker answers.
@@ -134,10 +143,14 @@ class Source:
         self._guarded(self._listener.assigned, _places(partitions))
 
     def _on_revoke(self, _consumer: object, partitions: list[TopicPartition]) -> None:
-        self._guarded(self._listener.revoked, _places(partitions))
+        places = _places(partitions)
+        self._gone.update(places)
+        self._guarded(self._listener.revoked, places)
 
     def _on_lost(self, _consumer: object, partitions: list[TopicPartition]) -> None:
-        self._guarded(self._listener.lost, _places(partitions))
+        places = _places(partitions)
+        self._gone.update(places)
+        self._guarded(self._listener.lost, places)
 
     def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
         outcomes = _outcomes(partitions)

@@ -54,14 +54,19 @@ class LazyProducer:
         """
         producer = self._client()
         future: Future[None] = Future()
+        future.set_running_or_notify_cancel()  # so that nobody can cancel it: its answer will come
 
         def delivered(error: KafkaError | None, _message: object) -> None:
-            if error is None:
-                future.set_result(None)
-                return
-            if error.fatal():
+            if error is not None and _is_fatal(error):
                 self._forget(producer)
-            future.set_exception(ProduceError(error.name(), error.str()))
+            try:
+                if error is None:
+                    future.set_result(None)
+                else:
+                    future.set_exception(ProduceError(error.name(), error.str()))
+            except BaseException as crash:  # noqa: BLE001 - user code hangs on the future; raised on, it would end this thread
+                fields = {"error": type(crash).__qualname__}
+                logger.error("producer.callback_failed", extra={"fields": fields})  # noqa: TRY400 - its text is the user's
 
         extra: dict[str, Any] = {}
         if partition is not None and partition < self._partition_count(producer, topic):
@@ -72,7 +77,9 @@ class LazyProducer:
             producer.produce(topic, value, key, headers=list(headers), on_delivery=delivered, **extra)
         except KafkaException as error:
             reason = error.args[0]
-            self._forget(producer)
+            self._partitions.pop(topic, None)  # it may have been made anew, with fewer partitions
+            if _is_fatal(reason):
+                self._forget(producer)
             raise ProduceError(reason.name(), reason.str()) from error
         return future
 
@@ -81,7 +88,10 @@ class LazyProducer:
         with self._lock:
             producer = self._producer
         if producer is not None:
-            producer.flush(timeout)
+            try:
+                producer.flush(timeout)
+            except (KafkaException, SystemError):
+                logger.warning("producer.failed", exc_info=True)
         self._closed.set()
         if self._thread is not None:
             self._thread.join(POLL_INTERVAL * 3)
@@ -101,9 +111,13 @@ class LazyProducer:
                 self._producer = None
 
     def _serve(self) -> None:
+        served: Producer | None = None
         while not self._closed.is_set():
             with self._lock:
                 producer = self._producer
+            if served is not None and served is not producer:
+                _bury(served)
+            served = producer
             if producer is None:
                 self._closed.wait(POLL_INTERVAL)
                 continue
@@ -127,3 +141,17 @@ class LazyProducer:
                 raise ProduceError(metadata.error.name(), f"topic {topic!r}: {metadata.error.str()}")
             count = self._partitions[topic] = len(metadata.partitions)
         return count
+
+
+def _is_fatal(error: KafkaError) -> bool:
+    """Tell whether the client is dead; code ``_FATAL`` itself does not say so of itself."""
+    return bool(error.fatal()) or error.code() == KafkaError._FATAL  # noqa: SLF001 - librdkafka's public name for it
+
+
+def _bury(producer: Producer) -> None:
+    """End the futures of a client that is given up; its records were refused or never sent."""
+    try:
+        producer.purge()
+        producer.flush(1.0)
+    except (KafkaException, SystemError):
+        logger.warning("producer.failed", exc_info=True)

@@ -21,6 +21,7 @@ CLASSIC_DEFAULTS: Mapping[str, Value] = {
     # Real rebalances finish in heartbeats.
     "heartbeat.interval.ms": 1000,
 }
+MAX_BYTES = 100_000_000
 LOGGING: Mapping[str, Value] = {"log_level": 6, "log.connection.close": False}
 
 _CONSUMER_ONLY = (
@@ -74,8 +75,13 @@ def consumer_settings(spec: WorkerSpec) -> Settings:
 
 def producer_settings(spec: WorkerSpec) -> Settings:
     """Return the settings of a worker's producer: idempotent, and done with a record within the sink's deadline."""
-    return client_settings(spec.group.kafka, client_id=spec.instance_id) | {
-        "enable.idempotence": True,
-        "message.timeout.ms": max(1000, round(spec.group.dead_letters.timeout * 1000)),
-        "linger.ms": 5,
-    }
+    # The client's own limit is below the broker's: a record that could be read could not be written.
+    return (
+        {"message.max.bytes": MAX_BYTES}
+        | client_settings(spec.group.kafka, client_id=spec.instance_id)
+        | {
+            "enable.idempotence": True,
+            "message.timeout.ms": max(1000, round(spec.group.dead_letters.timeout * 1000)),
+            "linger.ms": 5,
+        }
+    )

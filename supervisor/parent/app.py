@@ -84,7 +84,9 @@ async def _supervise(plan: Plan, launcher: Launcher, validate: Validate) -> int:
             return ExitCode.OK
         if problems:
             count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-            return _refuse(ExitCode.CONFIG, f"{count} with plugins and handlers\n  " + "\n  ".join(problems))
+            return _refuse(
+                ExitCode.CONFIG, f"{count} with plugins, handlers or Kafka settings\n  " + "\n  ".join(problems)
+            )
         return await _run_slots(plan, launcher, exits, wishes=wishes)
     except OSError as error:
         return _refuse(ExitCode.FAILURE, f"cannot make a slot file or the control socket: {error}")

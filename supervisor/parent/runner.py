@@ -224,6 +224,8 @@ class SlotRunner:
         fields = {"group": self.group.name, "slot": self.number, "pid": self.child.pid, "signal": number.name}
         logger.info("worker.signalled", extra={"fields": fields})
         send_signal(self.child, number, whole_group=rung is Rung.KILL)
+        if rung is Rung.TERM:  # a suspended process could not obey; systemd does the same (systemd.kill(5))
+            send_signal(self.child, signal.SIGCONT)
 
     # From "a process is asked for" to "it exists".
 

@@ -17,17 +17,14 @@ def batch_outcomes(batch: ProcessBatch, records: list[Record]) -> list[BaseExcep
     """Call a batch handler; return each record's failure, or ``None`` where it is settled."""
     try:
         answers = batch(records)
-    except BaseException as error:  # noqa: BLE001 - the record border, for a batch
+        if answers is None:
+            return [None] * len(records)
+        outcomes = list(answers) if isinstance(answers, Sequence) else []
+    except BaseException as error:  # noqa: BLE001 - the record border, for a batch; its answer is user code, too
         return [error] * len(records)
-    if answers is None:
-        return [None] * len(records)
-    if (
-        not isinstance(answers, Sequence)
-        or len(answers) != len(records)
-        or not all(answer is None or isinstance(answer, BaseException) for answer in answers)
-    ):
+    if len(outcomes) != len(records) or not all(one is None or isinstance(one, BaseException) for one in outcomes):
         return [WrongReturnError()] * len(records)
-    return list(answers)
+    return outcomes
 
 
 def work_in_order(

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 STORE_INTERVAL = 0.1
 PATIENCE = 30.0
 """Seconds after which a commit without an answer is taken for lost, and the next one may go."""
-REVOKE_TRIES = 3
+REVOKE_TRIES = REST_TRIES = 3
 
 Results = Sequence[tuple[Place, int, str | None]]
 
@@ -66,7 +66,7 @@ class Committer:
         self._send(offsets, now)
 
     def rest(self, deadline: float, poll: Callable[[], None]) -> None:
-        """Commit all that is committable and ``poll`` until the answer is there or ``deadline`` passed; at shutdown."""
+        """Commit all that is committable, ``poll`` until it was taken or ``deadline`` passed; at shutdown."""
         engine = self._engine
 
         def answered() -> None:
@@ -74,16 +74,26 @@ class Committer:
                 poll()
 
         answered()
-        with engine.mutex:
-            offsets = self._take(engine.owned.values())
-            engine.dirty.clear()
-        self._send(offsets, time.monotonic())
-        answered()
+        for _ in range(REST_TRIES):
+            with engine.mutex:
+                offsets = self._take(engine.owned.values())
+                engine.dirty.clear()
+            if not offsets:
+                return
+            self._send(offsets, time.monotonic())
+            answered()
 
-    def before_revoke(self, partitions: Sequence[Owned]) -> None:
-        """Commit what is committable of partitions that go, and wait; blocks up to 45 s while no broker answers."""
-        with self._engine.mutex:
-            offsets = self._take(partitions)
+    def last_of(self, partitions: Iterable[Owned]) -> list[tuple[Place, int]]:
+        """Return what must be committed of partitions that go, sent before or not; mutex held.
+
+        An answer that is still out may be a refusal, and nobody would be there to send the offset again.
+        """
+        for owned in partitions:
+            owned.sent = None
+        return self._take(partitions)
+
+    def before_revoke(self, offsets: list[tuple[Place, int]]) -> None:
+        """Commit the last of partitions that go, and wait; blocks up to 45 s while no broker answers."""
         if not offsets:
             return
         if self._is_automatic:
@@ -103,7 +113,8 @@ class Committer:
         self._sent_at = None
         with engine.mutex:
             engine.counters.commits += 1
-            engine.broker_trouble = ""
+            if any(code is None for _, _, code in results):
+                engine.broker_trouble = ""
             for place, offset, code in results:
                 owned = engine.owned.get(place)
                 if code is None:
@@ -143,14 +154,12 @@ class Committer:
         fields = {"partition": f"{place[0]}/{place[1]}", "code": code, "then": what.name.lower()}
         logger.warning("commit.failed", extra={"fields": fields})
         match what:
-            case Answer.KEEP | Answer.RETRY:
+            case Answer.KEEP | Answer.RETRY | Answer.DROP:
+                # DROP too: on_lost follows and forgets it; where it does not (a cooperative rebalance that left us
+                # the partition) it is still ours to commit, and perhaps nothing more settles that would.
                 if owned is not None:
                     owned.sent = None
                     self._engine.dirty.add(owned)
-            case Answer.DROP:
-                # on_lost follows; if it does not, the partition is still ours and its next commit says so.
-                if owned is not None:
-                    owned.sent = None
             case Answer.FENCED:
                 self._engine.fail(ExitCode.FENCED, f"commit: {code}")
             case Answer.FATAL:

@@ -1,6 +1,7 @@
 """The shared state of a worker: what it owns, what is in its lanes, who polls. One mutex guards it all."""
 
 import logging
+import math
 import os
 import threading
 import time
@@ -23,8 +24,6 @@ Item = tuple["Owned", Message]
 
 SLOW = 100e-6
 """Seconds per record from which lanes pay for themselves."""
-FAST = 50e-6
-"""Seconds per record below which one thread is quicker without them."""
 MAIN = -1
 """The baton's holder when no handler thread has it."""
 
@@ -32,14 +31,16 @@ MAIN = -1
 class Owned:
     """A partition during one ownership; a later ownership of the same partition is another object (the fence).
 
-    ``revoked`` turns true once and for all: results that come later are dropped.
+    ``revoked`` turns true once and for all: results that come later are dropped. ``topic_index`` stands for
+    the topic on the board.
     """
 
-    __slots__ = ("committed", "offsets", "partition", "place", "revoked", "sent", "topic")
+    __slots__ = ("committed", "offsets", "partition", "place", "revoked", "sent", "topic_index")
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, topic_index: int) -> None:
         self.place = place
-        self.topic, self.partition = place
+        self.partition = place[1]
+        self.topic_index = topic_index
         self.offsets = PartitionOffsets()
         self.revoked = False
         self.sent: int | None = None
@@ -62,14 +63,16 @@ class Run:
     """Records of one partition that one thread works in delivery order, without lanes.
 
     The thread pulls from ``rest``; whoever empties ``rest`` first has the remainder. Both are one bytecode on
-    a list iterator, so the interpreter lock makes each take whole.
+    a list iterator, so the interpreter lock makes each take whole. ``end`` is the partition's end when it came
+    with these records: it counts only after them.
     """
 
-    __slots__ = ("lane", "messages", "owned", "rest", "stolen")
+    __slots__ = ("end", "lane", "messages", "owned", "rest", "stolen")
 
-    def __init__(self, owned: Owned, messages: list[Message]) -> None:
+    def __init__(self, owned: Owned, messages: list[Message], end: int | None) -> None:
         self.owned = owned
         self.messages = messages
+        self.end = end
         self.rest = iter(messages)
         self.stolen = False
         self.lane: Lane[Item] | None = None
@@ -112,6 +115,8 @@ class Engine:
         self.mean = 0.0
         """Running mean of seconds per record in the handler."""
         self.stopping = False
+        self.drain_by = math.inf
+        """When waiting for records in their handlers ends whatever waits: the stop's deadline, less what follows."""
         self.revoking = False
         self.paused: set[Place] = set()
         self.at_end: set[Place] = set()
@@ -155,8 +160,8 @@ class Engine:
         """Fold a measured stretch of handler time into the mean; mutex held."""
         self.mean += (seconds / records - self.mean) * 0.2
 
-    def spread(self, owned: Owned, messages: Sequence[Message]) -> None:
-        """Put delivered records into their lanes; mutex held."""
+    def spread(self, owned: Owned, messages: Sequence[Message], end: int | None) -> None:
+        """Put delivered records into their lanes, and note the partition's ``end`` behind them; mutex held."""
         now = time.monotonic()
         owned.offsets.deliver([message.offset() or 0 for message in messages], now=now)
         for message in messages:
@@ -165,6 +170,8 @@ class Engine:
                 lane.since = now
             elif lane.filling and len(lane.items) >= self.spec.group.batch.size:
                 self.lanes.hasten(lane, due=now)
+        if end is not None:
+            owned.offsets.advance(end)
 
     def adopt(self, owned: Owned, message: Message) -> Lane[Item]:
         """Make the lane of a record that is in its handler already; mutex held."""
@@ -193,6 +200,12 @@ class Engine:
         self.lanes.settle_batch(lane, settled)
         self.progress.notify_all()
 
+    def drop_revoked(self, lane: Lane[Item]) -> None:
+        """Forget the records at the front of a busy lane whose ownership ended before they were begun; mutex held."""
+        while lane.items and lane.head[0].revoked:
+            self.lanes.settle_head(lane)
+        self.progress.notify_all()
+
     def settle_run(self, owned: Owned, position: int, records: int) -> None:
         """Settle a stretch of a serial run, up to ``position``; mutex held."""
         owned.offsets.advance(position)
@@ -216,7 +229,7 @@ def _lane_names(ordering: Ordering) -> Callable[[Owned, Message], Hashable]:
         return lambda owned, _message: owned.place
 
     def alone(owned: Owned, message: Message) -> Hashable:
-        return (owned, message.offset())
+        return (owned.place, message.offset())
 
     if ordering is Ordering.NONE:
         return alone

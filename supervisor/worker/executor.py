@@ -35,6 +35,8 @@ IDLE_WAIT = 1.0
 POLL_WAIT = 0.1
 STAND_IN_AFTER = 0.05
 STAND_IN_POLL = 0.02
+SERIAL_LIMIT = 0.2
+"""Seconds a serial chunk may take: longer means a slow handler, and nobody polls or commits meanwhile."""
 SLICE = 0.005
 """Seconds after which a thread puts a lane back in line for another."""
 
@@ -57,6 +59,7 @@ class Executor:
         self._idle = 0
         self._threads: list[threading.Thread] = []
         self._watched: tuple[Serial, Run | None, int] | None = None
+        self._watched_since = 0.0
 
     def start(self) -> None:
         """Start the first thread: the leader."""
@@ -71,14 +74,19 @@ class Executor:
         return not any(thread.is_alive() for thread in self._threads)
 
     def wake(self) -> None:
-        """Bring as many threads to work as there are lanes ready, starting new ones where none is idle."""
-        with self._engine.mutex:
-            ready = self._engine.lanes.ready
-            if not ready:
+        """Bring as many threads to work as there are lanes ready or due, and one to poll; start what is not there."""
+        engine = self._engine
+        with engine.mutex:
+            wanted = engine.lanes.ready
+            due = engine.lanes.next_due()
+            if due is not None and due <= time.monotonic():
+                wanted += 1
+            if wanted or engine.poller is None:
+                wanted += 1
+            if not wanted or engine.stopping:
                 return
-            # One more than the lanes need: somebody should poll.
-            self._engine.work.notify(ready + 1)
-            threads = self._hire(ready + 1 - self._idle)
+            engine.work.notify(wanted)
+            threads = self._hire(wanted - self._idle)
         _start(threads)
 
     def stand_in(self) -> None:
@@ -98,13 +106,15 @@ class Executor:
         self.wake()
 
     def watch(self) -> None:
-        """Steal a serial chunk whose record has not moved since the last call. Main thread, each tick."""
-        engine = self._engine
+        """Steal a serial chunk that stands still since the last call, or creeps. Main thread, each tick."""
+        engine, now = self._engine, time.monotonic()
         with engine.mutex:
             serial = engine.serial
             run = serial.current if serial else None
             seen = (serial, run, length_hint(run.rest) if run else -1) if serial else None
-            stuck = seen is not None and seen == self._watched
+            if self._watched is None or serial is not self._watched[0]:
+                self._watched_since = now
+            stuck = seen is not None and (seen == self._watched or now - self._watched_since > SERIAL_LIMIT)
             self._watched = seen
         if stuck:
             self.steal()
@@ -124,7 +134,7 @@ class Executor:
                 self._split(serial.current, drop=drop)
             if not drop:
                 for run in reversed(serial.runs):
-                    engine.spread(run.owned, run.messages)
+                    engine.spread(run.owned, run.messages, run.end)
             serial.runs.clear()
             engine.mean = max(engine.mean, 2 * SLOW)
             engine.release_baton()
@@ -140,7 +150,7 @@ class Executor:
             engine.settle_run(run.owned, messages[running].offset() or 0, running)
             run.lane = engine.adopt(run.owned, messages[running])
         if not drop:
-            engine.spread(run.owned, rest)
+            engine.spread(run.owned, rest, run.end)
 
     def _hire(self, count: int) -> list[threading.Thread]:
         """Make up to ``count`` threads for the caller to start; mutex held, so that no cell is given twice."""
@@ -244,7 +254,9 @@ class Executor:
                     engine.settle_run(run.owned, (run.messages[done - 1].offset() or 0) + 1, done)
                 if failed is not None:
                     lane = engine.adopt(run.owned, failed[0])
-                    engine.spread(run.owned, run.messages[done + 1 :])
+                    engine.spread(run.owned, run.messages[done + 1 :], run.end)
+                elif run.end is not None:
+                    run.owned.offsets.advance(run.end)
             if lane is not None and failed is None:
                 engine.settle_head(lane)
                 engine.lanes.give_back(lane)
@@ -274,6 +286,7 @@ class Executor:
                 return
             with engine.mutex:
                 engine.settle_head(lane)
+                engine.drop_revoked(lane)
                 if not lane.items or elapsed > SLICE:
                     engine.note_mean(elapsed, records)
                     engine.lanes.give_back(lane)
@@ -305,10 +318,9 @@ class Executor:
 
     def _enter(self, base: int, owned: Owned, *, attempt: int) -> None:
         """Announce on the board whose record is next; the store of its offset makes it count."""
-        board = self._engine.board
-        words = board.words
+        words = self._engine.board.words
         words[base + C_SEQUENCE] += 1
-        words[base + C_TOPIC] = board.topic_index(owned.topic)
+        words[base + C_TOPIC] = owned.topic_index
         words[base + C_PARTITION] = owned.partition
         words[base + C_LAST_OFFSET] = IDLE
         words[base + C_ATTEMPT] = attempt

@@ -9,13 +9,15 @@ from collections.abc import Sequence
 
 from supervisor.core.exits import ExitCode
 from supervisor.core.spec import WorkerSpec
-from supervisor.kafka.consumer import Place, Source
+from supervisor.kafka.consumer import Place, Source, trouble_of
 from supervisor.kafka.settings import consumer_settings
 from supervisor.worker.orders import Orders
 from supervisor.worker.process import Ending
 
 logger = logging.getLogger(__name__)
 JOIN_TIMEOUT = 15.0
+PATIENCE = {"GROUP_AUTHORIZATION_FAILED": 0.0, "CLUSTER_AUTHORIZATION_FAILED": 0.0, "TOPIC_AUTHORIZATION_FAILED": 1.0}
+"""Seconds to go on once a right is missing: with one topic's, the others may still bring an assignment."""
 
 
 class _Watcher:
@@ -24,6 +26,7 @@ class _Watcher:
     def __init__(self) -> None:
         self.joined = False
         self.trouble = ""
+        self.refused_at: float | None = None
 
     def assigned(self, _places: Sequence[Place]) -> None:
         self.joined = True
@@ -35,19 +38,27 @@ class _Watcher:
     def client_error(self, code: str, _text: str) -> None:
         self.trouble = code
 
+    def heard(self, trouble: tuple[str, str] | None) -> None:
+        if trouble is not None and trouble[0] in PATIENCE:
+            self.trouble = trouble[0]
+            self.refused_at = self.refused_at or time.monotonic()
+
     def crashed(self, error: BaseException) -> None:
         self.trouble = type(error).__name__
 
 
 def leave(spec: WorkerSpec, orders: Orders) -> Ending:
-    """Join under the slot's static id and leave; ``FAILURE`` when the group could not be reached in time."""
+    """Join under the slot's static id and leave; ``FAILURE`` when the group may not or cannot be reached in time."""
     watcher = _Watcher()
     source = Source(consumer_settings(spec), spec.group.topics, watcher)
     deadline = time.monotonic() + JOIN_TIMEOUT
     while not watcher.joined and time.monotonic() < deadline:
         if orders.wait(0) is not None:
             break
-        source.poll(0.05, 1)
+        for message in source.poll(0.05, 1):
+            watcher.heard(trouble_of(message))
+        if watcher.refused_at is not None:
+            deadline = min(deadline, watcher.refused_at + PATIENCE.get(watcher.trouble, 0.0))
     if not watcher.joined:
         why = watcher.trouble or "no assignment came"
         return Ending(ExitCode.FAILURE, f"could not leave group {spec.group.name}: {why}", is_tidy=False)

@@ -10,13 +10,14 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 from typing import assert_never
 
 from supervisor.core.backoff import Backoff
 from supervisor.core.events import Severity
 from supervisor.core.lanes import Lane
-from supervisor.core.letters import Origin, audit_id, dead_letter_headers, where
+from supervisor.core.letters import Origin, audit_id, dead_letter_headers, where, without_story
 from supervisor.core.retry import is_permanent, retry_after
 from supervisor.plugin.active import Active, Sink
 from supervisor.plugin.types import DeadLetter, Decision, Disposition, Drop, Failure, Letter, Record, Retry
@@ -24,6 +25,9 @@ from supervisor.worker.calling import WrongReturnError
 from supervisor.worker.engine import Engine, Item
 
 logger = logging.getLogger(__name__)
+PLUGIN_ERROR = Disposition.PLUGIN_ERROR
+LONGEST_RETRY = 366 * 86400.0
+"""Seconds; a policy that asks for more (or for no number) has an error in it."""
 SINK_BACKOFF = Backoff(initial=0.5, factor=2.0, max=30.0, jitter=0.5)
 
 
@@ -108,12 +112,15 @@ class Outcomes:
             token = pending.token
         name, sink = self._sinks[pending.sink]
         try:
-            future = sink(pending.letter)
-        except Exception as error:  # noqa: BLE001 - user plugin: any failure means "not written"
+            future: object = sink(pending.letter)
+        except BaseException as error:  # noqa: BLE001 - user plugin: any failure means "not written"
             self._not_written(lane, name, error)
             return
         if future is None:
             self._written(lane, name)
+            return
+        if not isinstance(future, Future):
+            self._not_written(lane, name, TypeError("a sink must return None or a concurrent.futures.Future"))
             return
         with engine.mutex:
             pending.deadline = time.monotonic() + self._letters.timeout
@@ -179,8 +186,10 @@ class Outcomes:
         pending = lane.letter
         assert isinstance(pending, PendingLetter)  # noqa: S101 - as in send_again
         # Sinks tell codes and places; their text is logged without what the user's code may have put into it.
-        code = getattr(error, "code", type(error).__name__)
-        logger.warning("sink.failed", extra={"fields": {"sink": sink, "error": str(code), "at": where(error)}})
+        code = _code(error)
+        logger.warning("sink.failed", extra={"fields": {"sink": sink, "error": code, "at": where(error)}})
+        if code == "MSG_SIZE_TOO_LARGE":
+            pending.letter = replace(pending.letter, headers=without_story(pending.letter.headers))
         pending.sink = (pending.sink + 1) % len(self._sinks)
         delay = 0.0
         if pending.sink == 0:
@@ -194,7 +203,7 @@ class Outcomes:
                     f"no sink takes the dead letter {pending.letter.audit_id} ({sink}: {code}); "
                     "its records wait, nothing is lost; trying again",
                     sink=sink,
-                    error=str(code),
+                    error=code,
                     audit_id=pending.letter.audit_id,
                 )
         self._wait(lane, delay, attempt=lane.attempt)
@@ -203,39 +212,45 @@ class Outcomes:
         engine = self._engine
         with engine.mutex:
             if lane.head[0].revoked or engine.stopping:
-                self._let_go(lane, settle=False)
+                self._give_up(lane)
                 return
             lane.attempt = attempt
             engine.lanes.wait(lane, due=time.monotonic() + max(0.0, after))
             engine.progress.notify_all()
             engine.work.notify()
 
-    def _let_go(self, lane: Lane[Item], *, settle: bool = True) -> None:
-        """End the head's stay: settled, or (stopping) given back to be delivered again; mutex held."""
-        engine = self._engine
-        if settle:
-            engine.settle_head(lane)
-        else:
-            engine.lanes.settle_head(lane)
-            engine.progress.notify_all()
-        engine.lanes.give_back(lane)
-        engine.work.notify()
+    def _let_go(self, lane: Lane[Item]) -> None:
+        """Settle the head of a busy lane and end the lane's turn; mutex held."""
+        self._engine.settle_head(lane)
+        self._end_turn(lane)
+
+    def _give_up(self, lane: Lane[Item]) -> None:
+        """End a busy lane's turn with its head unsettled, to be delivered again, here or elsewhere; mutex held.
+
+        While stopping all of the lane goes: what else a batch left undone must not be begun before its head.
+        Otherwise only what was revoked: records of the partition's next ownership may wait behind it.
+        """
+        while self._engine.stopping and lane.items:
+            self._engine.lanes.settle_head(lane)
+        self._end_turn(lane)
+
+    def _end_turn(self, lane: Lane[Item]) -> None:
+        self._engine.drop_revoked(lane)
+        self._engine.lanes.give_back(lane)
+        self._engine.work.notify()
 
     def _decide(self, failure: Failure) -> Decision:
         if isinstance(failure.error, WrongReturnError):
             return DeadLetter("the handler returned a value", Disposition.PLUGIN_ERROR)
         for policy in self._policies:
             try:
-                decision = policy(failure)
-            except Exception as error:  # noqa: BLE001 - user plugin: a broken policy must not stall a partition
+                answer: object = policy(failure)
+            except BaseException as error:  # noqa: BLE001 - user plugin: a broken policy must not stall a partition
                 fields = {"error": type(error).__qualname__, "at": where(error)}
                 logger.error("retry_decision.failed", extra={"fields": fields})  # noqa: TRY400 - its text is the user's
                 return DeadLetter(f"retry_decision raised {type(error).__name__}", Disposition.PLUGIN_ERROR)
-            answer: object = decision
-            if isinstance(answer, Retry | DeadLetter | Drop):
-                return answer
             if answer is not None:
-                return DeadLetter(f"retry_decision returned {type(answer).__name__}", Disposition.PLUGIN_ERROR)
+                return _checked(answer)
         permanent = is_permanent(failure.error, self._retry.permanent)
         chance = random.random()  # noqa: S311 - jitter
         after = retry_after(self._retry, attempt=failure.attempt, permanent=permanent, chance=chance)
@@ -264,7 +279,7 @@ class Outcomes:
             topic=self._letters.topic.replace("{topic}", record.topic),
             key=record.key,
             value=record.value,
-            headers=dead_letter_headers(tuple(record.headers), origin),
+            headers=dead_letter_headers(_headers(record), origin),
             source_topic=record.topic,
             source_partition=record.partition,
             source_offset=record.offset,
@@ -287,6 +302,34 @@ class Outcomes:
                 }
             },
         )
+
+
+def _checked(answer: object) -> Decision:
+    """Return a policy's answer when it can be followed; types are only promises, and this one keeps a partition."""
+    match answer:
+        case Retry(after=float() | int() as after) if after < LONGEST_RETRY:
+            return answer
+        case DeadLetter(reason=str() as reason, disposition=str() as disposition) if disposition in list(Disposition):
+            return DeadLetter(reason, Disposition(disposition))
+        case Drop(reason=str()):
+            return answer
+    return DeadLetter(f"retry_decision returned {type(answer).__name__} as nobody can follow it", PLUGIN_ERROR)
+
+
+def _code(error: BaseException) -> str:
+    """Return what names a sink's failure: its ``code``, else its class."""
+    try:
+        code = getattr(error, "code", None)
+    except Exception:  # noqa: BLE001 - user plugin: an attribute may be code that fails
+        code = None
+    return str(code) if type(code) in (str, int) else type(error).__name__
+
+
+def _headers(record: Record) -> tuple[tuple[str, bytes | None], ...]:
+    try:
+        return tuple(record.headers)
+    except Exception:  # noqa: BLE001 - a name that is no UTF-8 cannot be read; the letter is worth more than its headers
+        return ()
 
 
 def _words(decision: Decision) -> str:

@@ -2,13 +2,15 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from supervisor.core.board import H_TICK_NS, H_WAIT, Wait
 from supervisor.kafka.consumer import Source
 from supervisor.plugin.active import Active
 from supervisor.worker.committer import Committer
 from supervisor.worker.engine import Engine, Owned, Place
 
+MOMENT = 0.05
 logger = logging.getLogger(__name__)
 
 
@@ -23,6 +25,8 @@ class Ownership:
         self._revoke_timeout = engine.spec.group.revoke_timeout
         self.closing = False
         """Once true, callbacks only tidy up: records are drained and committed already."""
+        self.meanwhile: Callable[[], None] = lambda: None
+        """Called each ``MOMENT`` of a drain: the thread in it may have other duties."""
 
     def open(self, source: Source) -> None:
         """Take the consumer; before any thread polls."""
@@ -33,7 +37,10 @@ class Ownership:
         engine = self._engine
         with engine.mutex:
             for place in places:
-                engine.owned[place] = Owned(place)
+                if place in engine.owned:
+                    message = f"{place[0]}/{place[1]} was assigned while it was owned"
+                    raise RuntimeError(message)
+                engine.owned[place] = Owned(place, engine.board.topic_index(place[0]))
         logger.info("partitions.assigned", extra={"fields": {"partitions": _words(places)}})
         if places:
             self._active.partitions_assigned(list(places))
@@ -44,23 +51,47 @@ class Ownership:
         if not self.closing:
             self._drain(places)
         self._disown(places, lost=False)
+        with self._engine.mutex:
+            self._engine.revoking = False
 
     def lost(self, places: Sequence[Place]) -> None:
         """Drop everything: another member may own these partitions already, nothing may be committed."""
         self._disown(places, lost=True)
 
     def _drain(self, places: Sequence[Place]) -> None:
+        """Wait for what is in a handler, then fence: nothing of these partitions is begun or counted any more.
+
+        The fence comes before the commit: while that waits for the broker, a retry that is due would be begun,
+        and the next owner would begin the same record.
+        """
         engine = self._engine
         gone = set(places)
+        words = engine.board.words
         deadline = time.monotonic() + self._revoke_timeout
         with engine.mutex:
             engine.revoking = True
+            words[H_WAIT] = Wait.REVOKING
             engine.lanes.purge(gone)
-            while engine.lanes.working(gone) and (left := deadline - time.monotonic()) > 0 and engine.end is None:
-                engine.progress.wait(min(left, 1.0))
-            engine.revoking = False
+        while self._must_wait(gone, deadline):
+            words[H_TICK_NS] = time.monotonic_ns()  # a stated wait with a deadline is no hang
+            self.meanwhile()
+        with engine.mutex:
             mine = [engine.owned[place] for place in places if place in engine.owned]
-        self._committer.before_revoke(mine)
+            offsets = self._committer.last_of(mine)
+            for owned in mine:
+                owned.revoked = True
+            engine.lanes.purge(gone)
+        self._committer.before_revoke(offsets)
+
+    def _must_wait(self, gone: set[Place], deadline: float) -> bool:
+        """Wait a moment for records in their handlers; return whether some still are, and time is left."""
+        engine = self._engine
+        with engine.mutex:
+            left = min(deadline, engine.drain_by) - time.monotonic()
+            if left <= 0 or engine.end is not None or not engine.lanes.working(gone):
+                return False
+            engine.progress.wait(min(left, MOMENT))
+            return True
 
     def _disown(self, places: Sequence[Place], *, lost: bool) -> None:
         engine = self._engine

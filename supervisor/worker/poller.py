@@ -16,7 +16,7 @@ from supervisor.core.exits import ExitCode
 from supervisor.kafka.consumer import Source, error_of, partition_of, topic_of, trouble_of
 from supervisor.plugin.types import Message
 from supervisor.worker.committer import Committer, Results
-from supervisor.worker.engine import Engine, Place, Run, Serial
+from supervisor.worker.engine import Engine, Owned, Place, Run, Serial
 from supervisor.worker.ownership import Ownership
 
 logger = logging.getLogger(__name__)
@@ -25,6 +25,9 @@ CHUNK = 1000
 RELEASE_CHECK = 0.1
 ENDS_INTERVAL = 0.5
 TROUBLE_LOG = 30.0
+TROUBLE_LASTS = 30.0
+"""Seconds after which trouble that was not heard of again is over: an idle consumer hears nothing good either."""
+FENCED = frozenset({"FENCED_INSTANCE_ID", "UNRELEASED_INSTANCE_ID"})
 NOT_ALLOWED = frozenset({"TOPIC_AUTHORIZATION_FAILED", "GROUP_AUTHORIZATION_FAILED", "CLUSTER_AUTHORIZATION_FAILED"})
 
 
@@ -45,7 +48,7 @@ class Poller:
         self._chunk = max(1, min(CHUNK, self._group.max_gap // 2))
         self._gap_bound = self._group.max_gap - self._chunk
         """From here on a partition pauses; one chunk may be on its way already (P3)."""
-        self._released_at = self._ends_noted_at = self._trouble_logged_at = 0.0
+        self._released_at = self._ends_noted_at = self._trouble_logged_at = self._trouble_at = 0.0
 
     def open(self, source: Source) -> None:
         """Take the consumer; before any thread polls."""
@@ -68,15 +71,19 @@ class Poller:
         if now - self._ends_noted_at >= ENDS_INTERVAL:
             self._ends_noted_at = now
             self._note_ends()
+            if now - self._trouble_at >= TROUBLE_LASTS:
+                self._engine.broker_trouble = ""
         return self.source.poll(timeout, self._chunk)
 
     def accept(self, messages: list[Message], *, cell: int | None) -> Serial | None:
         """Hand out a chunk: to lanes, or back as serial work for the thread that owns ``cell``."""
         if not messages:
             return None
-        if any(map(error_of, cast("Any", messages))):
-            messages = self._without_errors(messages)
         engine = self._engine
+        engine.broker_trouble = ""
+        ends: dict[Place, int] = {}
+        if any(map(error_of, cast("Any", messages))):
+            messages, ends = self._sorted_out(messages)
         runs: list[Run] = []
         begun: list[tuple[Place, int]] = []
         with engine.mutex:
@@ -87,19 +94,31 @@ class Poller:
                 owned = engine.owned.get(place)
                 if owned is None:
                     continue  # revoked within this very poll: another member will get it
-                engine.at_end.discard(place)
-                if owned.sent is None:
+                if owned.offsets.position is None:
                     owned.sent = batch[0].offset() or 0
                     begun.append((place, owned.sent))
-                if spread or engine.lanes.held(place):
-                    engine.spread(owned, batch)
-                    if owned.offsets.gap >= self._gap_bound:
-                        self._held_back.add(place)
-                else:
-                    runs.append(Run(owned, batch))
+                run = self._hand_out(owned, batch, ends.pop(place, None), spread=spread)
+                if run is not None:
+                    runs.append(run)
+            for place, end in ends.items():
+                self._partition_end(place, end)
             serial = engine.serial = Serial(cell, runs) if runs and cell is not None else None
         self._committer.begin(begun)
         return serial
+
+    def _hand_out(self, owned: Owned, batch: list[Message], end: int | None, *, spread: bool) -> Run | None:
+        """Put a partition's records into lanes, or return them as a run; mutex held."""
+        engine, place = self._engine, owned.place
+        if end is not None and end > (batch[-1].offset() or 0):
+            engine.at_end.add(place)
+        else:
+            engine.at_end.discard(place)
+        if not spread and not engine.lanes.held(place):
+            return Run(owned, batch, end)
+        engine.spread(owned, batch, end)
+        if owned.offsets.gap >= self._gap_bound:
+            self._held_back.add(place)
+        return None
 
     # --- holding back -----------------------------------------------------------------------------------
 
@@ -108,13 +127,16 @@ class Poller:
         engine, group = self._engine, self._group
         with engine.mutex:
             lanes = engine.lanes
-            if not lanes.count and not engine.paused and not engine.stopping:
-                return
+            if not lanes.count:
+                self._full = False
+                self._held_back.clear()
+                if not engine.paused and not engine.stopping:
+                    return
             if lanes.count >= group.queue_records or lanes.size >= group.queue_bytes:
                 self._full = True
             elif lanes.count <= group.queue_records // 2 and lanes.size <= group.queue_bytes // 2:
                 self._full = False
-            if now - self._released_at >= RELEASE_CHECK or not lanes.count:
+            if now - self._released_at >= RELEASE_CHECK:
                 self._released_at = now
                 self._release_gaps()
             owned = engine.owned
@@ -142,32 +164,35 @@ class Poller:
 
     # --- what poll brought beside records ---------------------------------------------------------------
 
-    def _without_errors(self, messages: list[Message]) -> list[Message]:
-        good = []
+    def _sorted_out(self, messages: list[Message]) -> tuple[list[Message], dict[Place, int]]:
+        """Return the records of a chunk, and the ends of partitions that came with them."""
+        good: list[Message] = []
+        ends: dict[Place, int] = {}
         for message in messages:
             trouble = trouble_of(message)
             if trouble is None:
                 good.append(message)
             elif trouble[0] == "_PARTITION_EOF":
-                self._partition_end(message)
+                ends[message.topic() or "", message.partition() or 0] = message.offset() or 0
             else:
                 self._trouble(*trouble)
-        return good
+        return good, ends
 
-    def _partition_end(self, message: Message) -> None:
-        """Note an end of partition; with nothing unsettled its offset is committable, past control records."""
-        engine = self._engine
-        with engine.mutex:
-            owned = engine.owned.get((message.topic() or "", message.partition() or 0))
-            if owned is None:
-                return
-            engine.at_end.add(owned.place)
-            if owned.offsets.position is not None:
-                owned.offsets.advance(message.offset() or 0)
-                engine.dirty.add(owned)
+    def _partition_end(self, place: Place, end: int) -> None:
+        """Note an end of partition: with nothing unsettled it is committable, past control records; mutex held.
+
+        Only once every record before it was handed out: what is thrown away while stopping must not be passed.
+        """
+        owned = self._engine.owned.get(place)
+        if owned is None:
+            return
+        self._engine.at_end.add(place)
+        if owned.offsets.position is not None:
+            owned.offsets.advance(end)
+            self._engine.dirty.add(owned)
 
     def _trouble(self, code: str, text: str) -> None:
-        if "fenced" in text.lower() or code in ("FENCED_INSTANCE_ID", "UNRELEASED_INSTANCE_ID"):
+        if code in FENCED or (code == "_FATAL" and "fenced" in text.lower()):
             self._engine.fail(ExitCode.FENCED, text)
         elif code == "_FATAL":
             self._engine.fail(ExitCode.KAFKA_FATAL, text)
@@ -180,7 +205,7 @@ class Poller:
 
     def _note_trouble(self, code: str, text: str) -> None:
         self._engine.broker_trouble = code
-        now = time.monotonic()
+        now = self._trouble_at = time.monotonic()
         if now - self._trouble_logged_at >= TROUBLE_LOG:
             self._trouble_logged_at = now
             logger.warning("broker.trouble", extra={"fields": {"code": code, "text": text}})
@@ -205,7 +230,7 @@ class Poller:
 
     def client_error(self, code: str, text: str) -> None:
         """Note trouble with brokers: the client goes on by itself, so it is only to be seen; fatal errors end."""
-        if code in ("_FATAL", "FENCED_INSTANCE_ID"):
+        if code == "_FATAL" or code in FENCED:
             self._trouble(code, text)
         else:
             self._note_trouble(code, text)

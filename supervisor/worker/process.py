@@ -2,9 +2,9 @@
 
 import logging
 import os
+import threading
 import time
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from supervisor.core.board import BoardWriter
@@ -16,6 +16,7 @@ from supervisor.kafka.consumer import Source
 from supervisor.kafka.fencing import other_member
 from supervisor.kafka.producer import LazyProducer
 from supervisor.kafka.settings import consumer_settings, producer_settings
+from supervisor.plugin.active import Active
 from supervisor.plugin.errors import PluginError, StartError
 from supervisor.plugin.loader import load
 from supervisor.plugin.types import WorkerContext
@@ -67,83 +68,131 @@ def work(spec: WorkerSpec, board: BoardWriter, link: Link, orders: Orders) -> En
         active.worker_started(context)
     except StartError as error:
         return Ending(ExitCode.FAILURE, str(error))
-    engine = Engine(spec, board, link)
-    committer = Committer(engine)
-    ownership = Ownership(engine, active, committer)
-    poller = Poller(engine, ownership, committer, in_batches=active.process_batch is not None)
-    outcomes = Outcomes(engine, active)
-    executor = Executor(engine, active, poller=poller, committer=committer, outcomes=outcomes)
-    poller.open(Source(consumer_settings(spec), group.topics, poller))
-    executor.start()
+    incarnation = Incarnation(spec, board, link, active, orders)
+    engine = incarnation.engine
+    incarnation.begin(Source(consumer_settings(spec), group.topics, incarnation.poller))
     link.send("ready")
     logger.info("worker.ready", extra={"fields": {"topics": " ".join(group.topics)}})
-    stop = _watch(engine, outcomes, executor, orders)
-    if stop is not None:
-        stop = _drain(engine, executor, orders, stop)
-    if engine.end is None and stop is not None:
-        committer.rest(stop.deadline, partial(_poll, poller))
-        ownership.closing = True
-        _close(engine, poller, stop)
+    stop = incarnation.run()
     if engine.end is not None:
         return _failed(engine, *engine.end)
     producer.close(1.0)
     active.worker_stopping()
     left = stop is not None and stop.end is End.LEAVE
-    return Ending(ExitCode.OK, "stopped", left=left, is_tidy=executor.join(time.monotonic() + JOIN_TIMEOUT))
+    return Ending(ExitCode.OK, "stopped", left=left, is_tidy=incarnation.join())
 
 
-def _watch(engine: Engine, outcomes: Outcomes, executor: Executor, orders: Orders) -> Stop | None:
-    """Look after the threads until an order comes or the engine says the end has come."""
-    stats_at = time.monotonic()
-    while engine.end is None:
-        stop = orders.wait(TICK if engine.serial or engine.lanes.count else IDLE_TICK)
-        if stop is not None:
-            return stop
-        executor.watch()
-        executor.stand_in()
-        outcomes.overdue()
-        executor.wake()
-        note_on_board(engine)
-        if time.monotonic() >= stats_at:
-            stats_at = time.monotonic() + STATS_INTERVAL
-            engine.link.send("stats", stats=to_json(worker_stats(engine)))
-    return None
+class Incarnation:
+    """The parts of a working incarnation, and its way from the first poll to the closed consumer. Main thread."""
 
+    def __init__(self, spec: WorkerSpec, board: BoardWriter, link: Link, active: Active, orders: Orders) -> None:
+        self._orders = orders
+        self._heard: Stop | None = None
+        """An order that came while this thread stood in for a poller and had to wait in a revoke."""
+        self._thread = 0
+        self.engine = Engine(spec, board, link)
+        self.committer = Committer(self.engine)
+        self.ownership = Ownership(self.engine, active, self.committer)
+        self.ownership.meanwhile = self._meanwhile
+        in_batches = active.process_batch is not None
+        self.poller = Poller(self.engine, self.ownership, self.committer, in_batches=in_batches)
+        self.outcomes = Outcomes(self.engine, active)
+        self.executor = Executor(
+            self.engine, active, poller=self.poller, committer=self.committer, outcomes=self.outcomes
+        )
 
-def _drain(engine: Engine, executor: Executor, orders: Orders, stop: Stop) -> Stop:
-    """Finish what is in its handler, give back what is not, and take the baton; return the last order heard."""
-    logger.info("worker.stopping", extra={"fields": {"end": stop.end.value, "timeout": stop.timeout}})
-    with engine.mutex:
-        engine.stopping = True
-        engine.work.notify_all()
-    executor.steal(drop=True)
-    with engine.mutex:
-        engine.lanes.purge(set(engine.owned))
-        engine.work.notify_all()
-    while time.monotonic() < stop.deadline - COMMIT_RESERVE and engine.end is None:
-        if _is_drained(engine):
-            break
-        note_on_board(engine)
-        again = orders.wait(TICK)
-        if again is not None:
-            stop = again if again.deadline < stop.deadline else replace(stop, end=again.end)
-        executor.stand_in()
-    _take_baton(engine, stop.deadline)
-    return stop
+    def begin(self, source: Source) -> None:
+        """Take the consumer and start the first handler thread."""
+        self.poller.open(source)
+        self.executor.start()
 
+    def run(self) -> Stop | None:
+        """Work until told to stop, then drain, commit and close; return at once when the engine says it must end."""
+        self._thread = threading.get_ident()
+        stop = self._watch()
+        if stop is None:
+            return None
+        stop = self._drain(stop)
+        if self.engine.end is None:
+            self.committer.rest(stop.deadline, self._poll)
+            self.ownership.closing = True
+            self._close(stop)
+        return stop
 
-def _poll(poller: Poller) -> None:
-    poller.accept(poller.poll(0.02), cell=None)
+    def join(self) -> bool:
+        """Return whether every handler thread ended; one that does not may be stuck in its handler."""
+        return self.executor.join(time.monotonic() + JOIN_TIMEOUT)
 
+    def _watch(self) -> Stop | None:
+        """Look after the threads until an order comes or the engine says the end has come."""
+        engine = self.engine
+        stats_at = time.monotonic()
+        while engine.end is None:
+            stop = self._wait(TICK if engine.serial or engine.lanes.count else IDLE_TICK)
+            if stop is not None:
+                return stop
+            self.executor.watch()
+            self.executor.stand_in()
+            self.outcomes.overdue()
+            self.executor.wake()
+            note_on_board(engine)
+            if time.monotonic() >= stats_at:
+                stats_at = time.monotonic() + STATS_INTERVAL
+                engine.link.send("stats", stats=to_json(worker_stats(engine)))
+        return None
 
-def _close(engine: Engine, poller: Poller, stop: Stop) -> None:
-    if engine.end is not None:
-        return
-    engine.link.send("stats", stats=to_json(worker_stats(engine)))
-    if stop.end is End.LEAVE:
-        poller.source.leave()
-    else:
-        poller.source.close()
+    def _drain(self, stop: Stop) -> Stop:
+        """Finish what is in its handler, give back what is not, and take the baton; return the last order heard."""
+        engine = self.engine
+        logger.info("worker.stopping", extra={"fields": {"end": stop.end.value, "timeout": stop.timeout}})
+        with engine.mutex:
+            engine.stopping = True
+            engine.drain_by = stop.deadline - COMMIT_RESERVE
+            engine.work.notify_all()
+        self.executor.steal(drop=True)
+        with engine.mutex:
+            engine.lanes.purge(set(engine.owned))
+            engine.work.notify_all()
+        while time.monotonic() < engine.drain_by and engine.end is None:
+            if _is_drained(engine):
+                break
+            note_on_board(engine)
+            again = self._wait(TICK)
+            if again is not None:
+                stop = again if again.deadline < stop.deadline else replace(stop, end=again.end)
+                engine.drain_by = stop.deadline - COMMIT_RESERVE
+            self.outcomes.overdue()
+            self.executor.stand_in()
+        _take_baton(engine, stop.deadline)
+        return stop
+
+    def _wait(self, timeout: float) -> Stop | None:
+        """Return the next order, or ``None`` after ``timeout`` seconds."""
+        heard, self._heard = self._heard, None
+        return heard or self._orders.wait(timeout)
+
+    def _meanwhile(self) -> None:
+        """Go on with this thread's duties while a revoke makes it wait."""
+        if threading.get_ident() != self._thread:
+            return
+        self.outcomes.overdue()
+        note_on_board(self.engine)
+        order = self._orders.wait(0)
+        if order is not None:
+            self._heard = order
+            self.engine.drain_by = min(self.engine.drain_by, order.deadline - COMMIT_RESERVE)
+
+    def _poll(self) -> None:
+        self.poller.accept(self.poller.poll(0.02), cell=None)
+
+    def _close(self, stop: Stop) -> None:
+        if self.engine.end is not None:
+            return
+        self.engine.link.send("stats", stats=to_json(worker_stats(self.engine)))
+        if stop.end is End.LEAVE:
+            self.poller.source.leave()
+        else:
+            self.poller.source.close()
 
 
 def _is_drained(engine: Engine) -> bool:

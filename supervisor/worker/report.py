@@ -34,7 +34,7 @@ def stated_wait(engine: Engine) -> Wait:  # noqa: PLR0911 - one return per reaso
         return Wait.UNASSIGNED
     if lanes.blocked:
         return Wait.SINK
-    if lanes.waiting():
+    if lanes.next_due() is not None:
         return Wait.RETRY
     if engine.paused:
         return Wait.PAUSED

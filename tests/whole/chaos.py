@@ -5,12 +5,14 @@ import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from tests.broker.real import RealBroker
 from tests.broker.records import committed, end_offsets, produce
 from tests.whole.ledger import Ledger, Place, out_of_order, shared_slots, side_by_side
 from tests.whole.program import Program
+
+T = TypeVar("T")
 
 PARTITIONS = 6
 KEYS = 50
@@ -29,24 +31,29 @@ def load(broker: RealBroker, topic: str, records: int, *, takes: float) -> set[P
     """Fill ``topic`` with keyed records that keep their handler busy for ``takes`` seconds; return all places."""
     key = [b"key-%d" % number for number in range(KEYS)]
     produce(broker.bootstrap, topic, [f"sleep:{takes}"] * records, key=lambda at: key[at * 7 % KEYS])
-    return {(partition, offset) for partition, end in end_offsets(broker.bootstrap, topic).items() for offset in range(end)}
+    return {
+        (partition, offset) for partition, end in end_offsets(broker.bootstrap, topic).items() for offset in range(end)
+    }
 
 
 def strike_until(
-    done: Callable[[], bool], strike: Callable[[], object], rng: random.Random, *, pause: float, timeout: float
-) -> int:
-    """Call ``strike`` at random moments, on average ``pause`` seconds apart, until ``done``; return how often."""
+    left: Callable[[], int], strike: Callable[[], T], rng: random.Random, *, pause: float, timeout: float
+) -> list[T]:
+    """Call ``strike`` at random moments, on average ``pause`` seconds apart, until nothing is ``left``.
+
+    Returns what the strikes returned.
+    """
     deadline = time.monotonic() + timeout
-    strikes = 0
+    strikes: list[T] = []
     while True:
         until = time.monotonic() + pause * rng.uniform(0.3, 1.7)
         while time.monotonic() < until:
-            if done():
+            missing = left()
+            if not missing:
                 return strikes
-            assert time.monotonic() < deadline, f"not done within {timeout:g} s, after {strikes} strikes"
-            time.sleep(0.05)
-        strike()
-        strikes += 1
+            assert time.monotonic() < deadline, f"{missing} left after {timeout:g} s and {len(strikes)} strikes"
+            time.sleep(0.1)
+        strikes.append(strike())
 
 
 class SlotWatch:
@@ -55,6 +62,7 @@ class SlotWatch:
     def __init__(self, program: Program) -> None:
         self.crowds: list[str] = []
         self.looks = 0
+        self.seen: set[str] = set()
         self._program = program
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="slot-watch")
@@ -71,6 +79,7 @@ class SlotWatch:
         while not self._stop.wait(0.05):
             self.looks += 1
             for slot, pids in self._program.slot_processes().items():
+                self.seen.add(slot)
                 if len(pids) > 1:
                     self.crowds.append(f"{slot}: {pids}")
 

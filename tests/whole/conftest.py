@@ -31,6 +31,8 @@ def supervise(tmp_path: Path, ledger: Ledger, name: str) -> Iterator[Supervise]:
             supervisor: str = "",
             folder: str = "a",
             called: str = "a",
+            handler: str = "Work",
+            kafka: str = '"heartbeat.interval.ms" = 300',
             more: str = "",
         ) -> Program:
             text = CONFIG.format(
@@ -40,6 +42,8 @@ def supervise(tmp_path: Path, ledger: Ledger, name: str) -> Iterator[Supervise]:
                 group=name,
                 topic=name,
                 options=options,
+                handler=handler,
+                kafka=kafka,
             )
             program = Program(tmp_path / folder, text + more, ledger)
             stack.callback(program.close)

@@ -4,6 +4,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def out_of_order(lines: Iterable[Line], *, by_key: bool) -> list[str]:
     wrong = []
     for lane, starts in began.items():
         offsets = sorted(starts)
-        for earlier, later in zip(offsets, offsets[1:], strict=False):
+        for earlier, later in pairwise(offsets):
             if done[lane].get(earlier, float("inf")) > starts[later]:
                 wrong.append(f"{lane}: {later} began before {earlier} was done")
     return wrong
@@ -113,7 +114,7 @@ def shared_slots(lines: Iterable[Line]) -> list[str]:
     wrong = []
     for slot, pids in spans.items():
         ordered = sorted((first, last, pid) for pid, (first, last) in pids.items())
-        for (_, last, pid), (first, _, other) in zip(ordered, ordered[1:], strict=False):
+        for (_, last, pid), (first, _, other) in pairwise(ordered):
             if first < last:
                 wrong.append(f"{slot}: pid {other} began {last - first:.3f} s before pid {pid} ended")
     return wrong

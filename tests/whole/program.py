@@ -34,10 +34,11 @@ runtime_dir = "run"
 "bootstrap.servers" = "{bootstrap}"
 "fetch.wait.max.ms" = 50
 "reconnect.backoff.max.ms" = 500
+{kafka}
 
 [groups."{group}"]
 topics = ["{topic}"]
-handler = "work:Work"
+handler = "work:{handler}"
 commit.interval = "200ms"
 {options}
 """
@@ -114,6 +115,11 @@ class Program:
             for owned in (slot.stats.partitions if slot.stats and slot.pid else ())
         }
 
+    def shared_out(self, partitions: int) -> bool:
+        """Tell whether every partition has an owner and no worker is without one that could have one."""
+        owners, slots = self.owners(), self.slots()
+        return len(owners) == partitions and len({slot.slot for slot in owners.values()}) == min(partitions, len(slots))
+
     def running(self) -> bool:
         """Tell whether every slot runs and has joined."""
         slots = self.slots()
@@ -171,7 +177,7 @@ class Program:
 
     def kill_worker(self, number: int) -> int:
         """SIGKILL a slot's worker and return its pid."""
-        pid = self.wait(lambda: self.workers().get(number), what=f"slot {number} has a process")
+        pid = self.wait(lambda: self.workers().get(number, 0), what=f"slot {number} has a process")
         os.kill(pid, signal.SIGKILL)
         return pid
 

@@ -15,7 +15,7 @@ def test_p1_p3_another_worker_resumes_at_the_committed_offset_of_one_that_was_ki
     broker: RealBroker, name: str, supervise: Supervise, ledger: Ledger
 ) -> None:
     create_topic(broker.bootstrap, name, partitions=2)
-    program = supervise(broker, "workers = 2")
+    program = supervise(broker, "workers = 2", kafka="")
 
     # Normal operation: A works partition 0 and has committed offset 100, B works partition 1.
     program.wait(lambda: len({slot.slot for slot in program.owners().values()}) == 2, what="one partition each")

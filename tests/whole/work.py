@@ -4,6 +4,7 @@ A ledger is one file per process in the folder ``LEDGER``. A line is written wit
 is there or it is not.
 """
 
+import contextlib
 import ctypes
 import json
 import os
@@ -65,9 +66,7 @@ def do(value: str) -> None:
         case "ignore":
             until = time.monotonic() + float(argument)
             while time.monotonic() < until:
-                try:
+                with contextlib.suppress(BaseException):  # the worst handler there is
                     time.sleep(1.0)
-                except BaseException:  # noqa: BLE001, S110 - the worst handler there is
-                    pass
         case _:
             pass

@@ -90,3 +90,8 @@ class Batches:
             if not bad:
                 note(record)
         return outcomes
+
+
+def raise_on_large(record: Record) -> None:
+    """Fail with a message that is long itself."""
+    raise ValueError("x" * 900)

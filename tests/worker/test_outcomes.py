@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 import pytest
+from confluent_kafka import Producer
 
 from supervisor.core.backoff import Backoff
 from supervisor.core.spec import BatchSpec, CommitSpec, DeadLetterSpec, Ordering, PluginSpec, RetrySpec
@@ -280,3 +281,22 @@ def test_a_batch_handler_settles_each_record_by_its_own_outcome(
     assert ledger.places() == {(0, at) for at in range(30) if at != 7}
     assert [letter.value for letter in read_topic(broker.bootstrap, f"{name}.dlq")] == [b"raise"]
     assert max(line[4] for line in ledger.of("batch")) == "10"
+
+
+def test_a_record_as_large_as_a_topic_takes_becomes_a_dead_letter_without_its_story(
+    broker: RealBroker, name: str, start: Start, ledger: Ledger
+) -> None:
+    create_topic(broker.bootstrap, name, config={"max.message.bytes": "1300000"})
+    create_topic(broker.bootstrap, f"{name}.dlq", config={"max.message.bytes": "1200000"})
+    value = b"raise".ljust(1_199_000)
+    big = Producer({"bootstrap.servers": broker.bootstrap, "message.max.bytes": 2_000_000, "log_level": 0})
+    big.produce(name, value)
+    assert big.flush(10) == 0
+
+    worker = start(group_spec(broker.bootstrap, name, (name,), "handlers:raise_on_large"))
+    worker.wait(lambda: committed(broker.bootstrap, name, name) == {0: 1})
+
+    (letter,) = read_topic(broker.bootstrap, f"{name}.dlq")
+    assert letter.value == value
+    assert letter.header["supervisor.dlq.exception-type"] == "builtins.ValueError"
+    assert "supervisor.dlq.exception-stack" not in letter.header

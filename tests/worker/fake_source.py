@@ -1,0 +1,182 @@
+"""A cluster and a consumer that do what the test says, for schedules that no real broker can be made to have."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from confluent_kafka import KafkaError, Message
+
+from supervisor.kafka.consumer import Listener
+
+Place = tuple[str, int]
+Answers = Callable[[Place, int], str | None]
+EOF = KafkaError._PARTITION_EOF
+
+
+class FakeCluster:
+    """Partitions with their records and committed offsets. Offsets may have holes, as after compaction."""
+
+    def __init__(self) -> None:
+        self.records: dict[Place, list[Message[Any, Any]]] = {}
+        self.ends: dict[Place, int] = {}
+        self.committed: dict[Place, int] = {}
+
+    def add(self, place: Place, value: bytes | None, key: bytes | None = None, *, hole: int = 0) -> int:
+        """Append a record behind ``hole`` offsets that hold none; return its offset."""
+        offset = self.ends.get(place, 0) + hole
+        message = Message(topic=place[0], partition=place[1], offset=offset, key=key, value=value, timestamp=(1, 1))
+        self.records.setdefault(place, []).append(message)
+        self.ends[place] = offset + 1
+        return offset
+
+
+class FakeSource:
+    """A ``Source`` over a ``FakeCluster``: callbacks run inside ``poll``, and only one thread may be in here."""
+
+    def __init__(self, cluster: FakeCluster, listener: Listener) -> None:
+        self.cluster = cluster
+        self.listener = listener
+        self.positions: dict[Place, int] = {}
+        self.paused: set[Place] = set()
+        self.closed = ""
+        self.problems: list[str] = []
+        self.answers: Answers = lambda _place, _offset: None
+        self.on_commit: Callable[[Place, int], None] = lambda _place, _offset: None
+        self.chunk: Callable[[int], int] = lambda limit: limit
+        self._told_end: dict[Place, int] = {}
+        self._scripted: deque[tuple[Callable[[], None], threading.Event]] = deque()
+        self._callbacks: deque[Callable[[], None]] = deque()
+        self._inside = threading.Lock()
+
+    # --- the test's side --------------------------------------------------------------------------------
+
+    def assign(self, *places: Place) -> threading.Event:
+        """Have the next poll hand over partitions, each from its committed offset on."""
+
+        def hand_over() -> None:
+            self.positions.update({place: self.cluster.committed.get(place, 0) for place in places})
+            self.listener.assigned(list(places))
+
+        return self.script(hand_over)
+
+    def revoke(self, *places: Place, lost: bool = False) -> threading.Event:
+        """Have the next poll take partitions away; the event is set when the worker gave them up."""
+
+        def take() -> None:
+            (self.listener.lost if lost else self.listener.revoked)(list(places))
+            for place in places:
+                self.positions.pop(place, None)
+                self._told_end.pop(place, None)
+
+        return self.script(take)
+
+    def script(self, step: Callable[[], None]) -> threading.Event:
+        """Run ``step`` inside the next poll."""
+        done = threading.Event()
+        self._scripted.append((step, done))
+        return done
+
+    # --- the worker's side ------------------------------------------------------------------------------
+
+    def poll(self, timeout: float, limit: int) -> list[Any]:
+        with self._alone():
+            deadline = time.monotonic() + timeout
+            while True:
+                self._serve()
+                chunk = self._fetch(self.chunk(limit))
+                if chunk or time.monotonic() >= deadline:
+                    return chunk
+                time.sleep(0.001)
+
+    def commit(self, offsets: Sequence[tuple[Place, int]]) -> None:
+        with self._alone():
+            results = self._commit(offsets)
+            self._callbacks.append(lambda: self.listener.committed(results))
+
+    def commit_now(self, offsets: Sequence[tuple[Place, int]]) -> list[tuple[Place, int, str | None]]:
+        return self._commit(offsets)
+
+    def store(self, offsets: Sequence[tuple[Place, int]]) -> None:
+        self._commit(offsets)
+
+    def pause(self, places: Sequence[Place]) -> None:
+        with self._alone():
+            self.paused |= set(places)
+
+    def resume(self, positions: Sequence[tuple[Place, int | None]]) -> None:
+        for place, offset in positions:
+            self.paused.discard(place)
+            if offset is not None and place in self.positions:
+                if offset < self.positions[place]:
+                    self.problems.append(f"{place} was sought back from {self.positions[place]} to {offset}")
+                self.positions[place] = offset
+
+    def high_watermark(self, place: Place) -> int | None:
+        return self.cluster.ends.get(place)
+
+    def close(self) -> None:
+        with self._alone():
+            self.listener.revoked(list(self.positions))
+            self.closed = "close"
+
+    def leave(self, settle_time: float = 0.0) -> None:
+        with self._alone():
+            self.listener.revoked(list(self.positions))
+            self.closed = "leave"
+
+    def _alone(self) -> "_Alone":
+        return _Alone(self._inside, self.problems)
+
+    def _serve(self) -> None:
+        while self._callbacks:
+            self._callbacks.popleft()()
+        if self._scripted:
+            step, done = self._scripted.popleft()
+            step()
+            done.set()
+
+    def _fetch(self, limit: int) -> list[Any]:
+        chunk: list[Any] = []
+        for place, position in list(self.positions.items()):
+            if place in self.paused or len(chunk) >= limit:
+                continue
+            end = self.cluster.ends.get(place, 0)  # read first: the test may add records meanwhile
+            records = [one for one in self.cluster.records.get(place, ()) if position <= (one.offset() or 0) < end]
+            taken = records[: limit - len(chunk)]
+            if taken:
+                chunk += taken
+                self.positions[place] = (taken[-1].offset() or 0) + 1
+            if len(taken) == len(records) and self._told_end.get(place) != end:
+                self._told_end[place] = self.positions[place] = end
+                chunk.append(Message(topic=place[0], partition=place[1], offset=end, error=KafkaError(EOF)))
+        return chunk
+
+    def _commit(self, offsets: Sequence[tuple[Place, int]]) -> list[tuple[Place, int, str | None]]:
+        results = []
+        for place, offset in offsets:
+            code = self.answers(place, offset)
+            if code is None:
+                self.on_commit(place, offset)
+                self.cluster.committed[place] = offset
+            results.append((place, offset, code))
+        return results
+
+
+class _Alone:
+    """A client hangs or worse when two threads use it at once; here it is a problem noted."""
+
+    def __init__(self, lock: threading.Lock, problems: list[str]) -> None:
+        self._lock = lock
+        self._problems = problems
+        self._mine = False
+
+    def __enter__(self) -> None:
+        self._mine = self._lock.acquire(blocking=False)
+        if not self._mine:
+            self._problems.append(f"two threads used the client at once: {threading.current_thread().name}")
+
+    def __exit__(self, *error: object) -> None:
+        if self._mine:
+            self._lock.release()

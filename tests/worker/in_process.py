@@ -1,0 +1,135 @@
+"""A worker's engine inside the test's own process: real threads, a fake consumer, handlers that are closures."""
+
+import mmap
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self, cast
+
+from supervisor.core.board import BoardWriter, size
+from supervisor.core.spec import End, GroupSpec, Mode, WorkerSpec
+from supervisor.kafka.consumer import Source
+from supervisor.plugin.active import Active
+from supervisor.plugin.types import Letter
+from supervisor.worker.engine import Engine
+from supervisor.worker.link import Link
+from supervisor.worker.orders import Orders, Stop
+from supervisor.worker.process import Incarnation
+from tests.waiting import wait_until
+from tests.worker.direct import group_spec
+from tests.worker.fake_source import FakeCluster, FakeSource
+
+PLACE = ("t", 0)
+
+
+class FakeLink:
+    """Keeps what was sent."""
+
+    def __init__(self) -> None:
+        self.frames: list[dict[str, Any]] = []
+
+    def send(self, kind: str, **members: object) -> None:
+        self.frames.append({"type": kind, **members})
+
+
+class FakeOrders:
+    """Hands out the one order that the test gives."""
+
+    def __init__(self) -> None:
+        self._told = threading.Event()
+        self._order: Stop | None = None
+
+    def give(self, order: Stop) -> None:
+        self._order = order
+        self._told.set()
+
+    def wait(self, timeout: float) -> Stop | None:
+        if not self._told.wait(timeout):
+            return None
+        order, self._order = self._order, None
+        if order is None:
+            time.sleep(timeout)
+        return order
+
+
+class InProcess:
+    """One incarnation; ``crashes`` holds what would have ended the process. Use as a context manager."""
+
+    def __init__(
+        self,
+        cluster: FakeCluster,
+        process: Callable[[Any], object] | None = None,
+        *,
+        process_batch: Callable[[Any], object] | None = None,
+        sink: Callable[[Letter], Any] = lambda _letter: None,
+        policy: Callable[[Any], Any] | None = None,
+        **changes: Any,
+    ) -> None:
+        hooks: dict[str, Any] = {"send_dead_letter": [("dlq_kafka", sink)]}
+        if process is not None:
+            hooks["process"] = [("handler", process)]
+        if process_batch is not None:
+            hooks["process_batch"] = [("handler", process_batch)]
+        if policy is not None:
+            hooks["retry_decision"] = [("policy", policy)]
+        self.spec = worker_spec(group_spec("nowhere", "g", ("t",), "none", **changes))
+        cells = self.spec.group.concurrency
+        board = BoardWriter(mmap.mmap(-1, size(cells)), cells=cells, pid=1, incarnation=1, now_ns=time.monotonic_ns())
+        self.link = FakeLink()
+        self._orders = FakeOrders()
+        self.crashes: list[BaseException] = []
+        self.parts = Incarnation(self.spec, board, cast("Link", self.link), Active(hooks), cast("Orders", self._orders))
+        self.engine: Engine = self.parts.engine
+        self.engine.crash = self._crash  # type: ignore[method-assign]
+        self.source = FakeSource(cluster, self.parts.poller)
+        self._main = threading.Thread(target=self._run, name="main", daemon=True)
+        self._joined = False
+
+    def __enter__(self) -> Self:
+        self.parts.begin(cast("Source", self.source))
+        self._main.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if self._main.is_alive():
+            self.stop(3.0)
+        assert kind is not None or not (self.crashes or self.source.problems), (self.crashes, self.source.problems)
+
+    def until(self, condition: Callable[[], object], timeout: float = 5.0) -> None:
+        """Wait for a condition, or for the engine's failure."""
+        wait_until(lambda: condition() or self.crashes or self.source.problems, timeout, every=0.002)
+        assert not self.crashes, self.crashes
+        assert not self.source.problems, self.source.problems
+
+    def stop(self, timeout: float = 5.0) -> bool:
+        """Tell it to stop as the parent would; return whether all its threads ended."""
+        self._orders.give(Stop(End.KEEP, timeout, time.monotonic() + timeout))
+        self._main.join(timeout + 3)
+        return self._joined
+
+    def _run(self) -> None:
+        try:
+            self.parts.run()
+            self._joined = self.parts.join()
+        except BaseException as error:  # noqa: BLE001 - the process would end
+            self._crash(error)
+
+    def _crash(self, error: BaseException) -> None:
+        self.crashes.append(error)
+
+
+def worker_spec(group: GroupSpec) -> WorkerSpec:
+    """Return a spec that never leaves this process."""
+    return WorkerSpec(
+        supervisor="t",
+        group=group,
+        slot=0,
+        incarnation=1,
+        mode=Mode.WORK,
+        parent_pid=1,
+        state_dir="",
+        orphan_grace=5.0,
+        log_format="text",
+        log_level="info",
+    )
