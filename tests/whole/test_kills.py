@@ -89,7 +89,7 @@ def test_p1_p2_p3_p4_a_supervisor_killed_together_with_all_its_workers_goes_on_w
     create_topic(broker.bootstrap, name, partitions=PARTITIONS)
     program = supervise(broker, OPTIONS.format(workers=3, ordering="key", concurrency=4), supervisor=QUICK)
     program.wait(lambda: program.shared_out(PARTITIONS), what="every worker has partitions")
-    places = load(broker, name, scale.pick(4_000, 100_000), takes=scale.pick(0.012, 0.004))
+    places = load(broker, name, scale.pick(2_500, 100_000), takes=scale.pick(0.012, 0.004))
     started = time.monotonic()
 
     def strike() -> None:

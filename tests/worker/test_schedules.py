@@ -106,8 +106,8 @@ def test_p1_records_that_come_while_stopping_are_not_passed_by_their_end_of_part
 
 
 def test_a_retry_that_is_due_gets_a_thread_though_all_that_were_hired_are_busy() -> None:
-    cluster = FakeCluster()
-    cluster.add(PLACE, b"retry", b"a")
+    cluster = _cluster(b"retry")
+    other = ("t", 1)
     done: list[bytes] = []
     free = threading.Event()
 
@@ -122,9 +122,9 @@ def test_a_retry_that_is_due_gets_a_thread_though_all_that_were_hired_are_busy()
 
     retry = RetrySpec(attempts=3, backoff=Backoff(0.3, 1.0, 0.3, 0.0))
     with InProcess(cluster, process, concurrency=4, ordering=Ordering.KEY, retry=retry) as worker:
-        worker.source.assign(PLACE)
+        worker.source.assign(PLACE, other)
         worker.until(lambda: worker.engine.counters.failed_attempts == 1)
-        cluster.add(PLACE, b"slow", b"b")
+        cluster.add(other, b"slow", b"b")
         worker.until(lambda: done == [b"begun"])
 
         worker.until(lambda: done == [b"begun", b"retry"], timeout=1.5)
@@ -353,12 +353,14 @@ def test_a_record_that_failed_in_a_batch_has_one_attempt_less_alone() -> None:
 
 
 def test_p1_p2_a_record_that_fails_in_its_revoke_is_not_begun_again_before_the_last_commit() -> None:
-    cluster = _cluster(b"a", b"bad")
+    cluster = _cluster(b"good", b"bad")
     begun: list[int] = []
+    begun_meanwhile: list[int] = []
 
     def process(record: Record) -> None:
-        begun.append(record.attempt)
         if record.value == b"bad":
+            begun.append(record.attempt)
+            time.sleep(0.1)
             raise ValueError
 
     retry = RetrySpec(attempts=100, backoff=Backoff(0.02, 1.0, 0.02, 0.0))
@@ -368,13 +370,16 @@ def test_p1_p2_a_record_that_fails_in_its_revoke_is_not_begun_again_before_the_l
         def slowly(offsets: Any) -> Any:
             before = len(begun)
             time.sleep(0.3)
-            assert len(begun) - before <= 1
+            begun_meanwhile.append(len(begun) - before)
             return commit_now(offsets)
 
         worker.source.commit_now = slowly  # type: ignore[method-assign]
         worker.source.assign(PLACE)
-        worker.until(lambda: len(begun) > 3)
+        # As though nothing had been committed before, so that the revoke has something to commit.
+        worker.source.answers = lambda _place, offset: "_TIMED_OUT" if offset and not begun_meanwhile else None
+        worker.until(lambda: len(begun) > 1)
         assert worker.source.revoke(PLACE).wait(5)
+        assert begun_meanwhile == [0]
         assert cluster.committed == {PLACE: 1}
 
 
