@@ -32,7 +32,9 @@ def died(policy: Policy, slot: Slot, event: Exited, *, now: float, chance: float
         down = replace(empty, wanted=False, reason=reason)
         after, effects = rest(policy, down, SlotState.STOPPED, now=now, end=end)
     elif kind is ExitClass.CONFIG:
-        after, effects = _give_up(policy, empty, f"wrong configuration: {event.detail or empty.reason}", now=now)
+        after, effects = _give_up(
+            policy, empty, f"wrong configuration: {_plain(event.detail) or empty.reason}", now=now
+        )
     elif kind is ExitClass.FENCED:
         after, effects = _fenced(policy, empty, event.detail, now=now, chance=chance)
     elif kind is ExitClass.REQUESTED:
@@ -64,6 +66,10 @@ def _cause(slot: Slot, event: Exited) -> str:
     if slot.hung:
         return f"hung: {slot.reason.removeprefix('hung: ')}"
     return f"{describe(event.status)} {event.detail}".strip()
+
+
+def _plain(detail: str) -> str:
+    return detail.removeprefix("(").removesuffix(")")
 
 
 def _obituary(slot: Slot, event: Exited, after: Slot, *, kind: ExitClass, now: float) -> Report:

@@ -23,6 +23,10 @@ error_of = confluent_kafka.Message.error
 logger = logging.getLogger(__name__)
 
 
+class SettingsError(Exception):
+    """librdkafka does not take the settings of a client; its text names the key, not the value of a secret."""
+
+
 class Listener(Protocol):
     """What a source tells its owner, in the polling thread."""
 
@@ -41,10 +45,13 @@ class Source:
         self._listener = listener
         self._gone: set[Place] = set()
         """Partitions given up during the current ``poll``."""
-        self._consumer = Consumer(
-            {**settings, "on_commit": self._on_commit, "error_cb": self._on_error},
-            logger=client_logger(),
-        )
+        try:
+            self._consumer = Consumer(
+                {**settings, "on_commit": self._on_commit, "error_cb": self._on_error},
+                logger=client_logger(),
+            )
+        except KafkaException as error:
+            raise SettingsError(error.args[0].str()) from error
         self._consumer.subscribe(
             list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )

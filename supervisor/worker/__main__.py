@@ -15,6 +15,7 @@ from supervisor.core.exits import ExitCode
 from supervisor.core.frames import Frame
 from supervisor.core.jsonable import from_json
 from supervisor.core.spec import Mode, WorkerSpec
+from supervisor.kafka.consumer import SettingsError
 from supervisor.logs import set_up_logging
 from supervisor.worker.leaving import leave
 from supervisor.worker.link import Link
@@ -57,6 +58,8 @@ def main() -> int:
     link.send("hello", pid=os.getpid(), version=__version__)
     try:
         end = leave(spec, orders) if spec.mode is Mode.LEAVE else work(spec, board, link, orders)
+    except SettingsError as error:
+        end = Ending(ExitCode.CONFIG, f"librdkafka refuses the settings: {error}", is_tidy=False)
     except BaseException as error:
         logger.critical("engine.crashed", exc_info=error)
         end = Ending(ExitCode.ENGINE, f"{type(error).__name__} in the engine", is_tidy=False)

@@ -151,9 +151,10 @@ class Engine:
             os._exit(ExitCode.ENGINE)
 
     def event(self, name: str, severity: Severity, text: str, **fields: Scalar) -> None:
-        """Log an event and tell the parent. Any thread, mutex not held: sending may block."""
-        level = {Severity.INFO: logging.INFO, Severity.WARNING: logging.WARNING}.get(severity, logging.ERROR)
-        logger.log(level, name, extra={"fields": fields})
+        """Tell the parent of an event; it writes the log line. Any thread, mutex not held: sending may block."""
+        if self.link.lost:
+            logger.warning(name, extra={"fields": fields})
+            return
         self.link.send("event", name=name, severity=severity.value, text=text, fields=fields)
 
     def note_mean(self, seconds: float, records: int) -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from supervisor.core.board import H_SETTLED, H_WAIT, Wait
 from supervisor.core.snapshot import PartitionStats, WorkerStats
-from supervisor.worker.engine import Engine
+from supervisor.worker.engine import Engine, Owned
 
 MAX_PARTITIONS = 500
 """Partitions told one by one; a frame has a limit, and nobody reads more in a table."""
@@ -48,7 +48,7 @@ def worker_stats(engine: Engine) -> WorkerStats:
     now = time.monotonic()
     with engine.mutex:
         owned = list(engine.owned.values())
-        rows = [(one.place, one.committed, one.offsets.committable(), one.offsets.gap) for one in owned]
+        rows = [(one.place, one.committed, _next(engine, one), one.offsets.gap) for one in owned]
         oldest = max((one.offsets.oldest(now=now) for one in owned), default=0.0)
         counters, lanes, ends = engine.counters, engine.lanes, engine.ends
         stats = WorkerStats(
@@ -72,3 +72,11 @@ def worker_stats(engine: Engine) -> WorkerStats:
         total = None if total is None or lag is None else total + lag
         partitions.append(PartitionStats(place[0], place[1], committed, lag, gap))
     return replace(stats, lag=total if rows else None, partitions=tuple(partitions[:MAX_PARTITIONS]))
+
+
+def _next(engine: Engine, owned: Owned) -> int | None:
+    """Return where the next commit would lead, for the lag; at an end that was reached without a record, that end."""
+    committable = owned.offsets.committable()
+    if committable is None and owned.place in engine.at_end:
+        return engine.ends.get(owned.place)
+    return committable

@@ -210,7 +210,7 @@ def test_a_config_exit_gives_up_at_once() -> None:
     life.happen(Exited(ExitCode.CONFIG, "(unknown topic)"))
 
     assert life.state() is SlotState.FATAL
-    assert life.slot.reason == "wrong configuration: (unknown topic)"
+    assert life.slot.reason == "wrong configuration: unknown topic"
 
 
 def test_a_start_brings_a_given_up_slot_back_with_a_clean_record() -> None:

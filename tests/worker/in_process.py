@@ -26,6 +26,8 @@ PLACE = ("t", 0)
 class FakeLink:
     """Keeps what was sent."""
 
+    lost = False
+
     def __init__(self) -> None:
         self.frames: list[dict[str, Any]] = []
 

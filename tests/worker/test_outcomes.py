@@ -300,3 +300,25 @@ def test_a_record_as_large_as_a_topic_takes_becomes_a_dead_letter_without_its_st
     assert letter.value == value
     assert letter.header["supervisor.dlq.exception-type"] == "builtins.ValueError"
     assert "supervisor.dlq.exception-stack" not in letter.header
+
+
+def test_settings_that_librdkafka_refuses_are_a_config_exit_and_name_the_key(
+    name: str, start: Start, ledger: Ledger
+) -> None:
+    group = group_spec("127.0.0.1:1", name, (name,), "handlers:ok", kafka={"no.such.key": 1})
+
+    worker = start(group)
+
+    worker.wait(lambda: worker.process.poll() is not None)
+    assert worker.process.returncode == 78
+    assert "no.such.key" in worker.of_type("bye")[-1]["reason"]
+    assert ledger.of() == []
+
+
+def test_an_empty_partition_that_was_read_to_its_end_has_no_lag(broker: RealBroker, name: str, start: Start) -> None:
+    _topics(broker, name)
+
+    worker = start(group_spec(broker.bootstrap, name, (name,), "handlers:ok"))
+
+    worker.wait(lambda: worker.stats.get("waits") == "eof")
+    worker.wait(lambda: worker.stats["lag"] == 0)
