@@ -124,12 +124,18 @@ def read_topic(bootstrap: str, topic: str, *, timeout: float = _DEADLINE, commit
 
 
 def end_offsets(bootstrap: str, topic: str) -> dict[int, int]:
-    """Return where each partition of a topic ends."""
+    """Return where each partition of a topic ends; a new topic's leaders may not know of it yet."""
     admin = AdminClient({"bootstrap.servers": bootstrap})
     partitions = admin.list_topics(topic, timeout=10).topics[topic].partitions
     latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-    asked = admin.list_offsets({TopicPartition(topic, partition): latest for partition in partitions})
-    return {at.partition: future.result(_DEADLINE).offset for at, future in asked.items()}
+    deadline = time.monotonic() + _DEADLINE
+    while True:
+        asked = admin.list_offsets({TopicPartition(topic, partition): latest for partition in partitions})
+        try:
+            return {at.partition: future.result(_DEADLINE).offset for at, future in asked.items()}
+        except KafkaException as error:
+            if error.args[0].name() != "NOT_LEADER_FOR_PARTITION" or time.monotonic() > deadline:
+                raise
 
 
 def committed(bootstrap: str, group: str, topic: str) -> dict[int, int]:
