@@ -52,9 +52,18 @@ class Source:
             )
         except KafkaException as error:
             raise SettingsError(error.args[0].str()) from error
+        self._topics = list(topics)
+        self.subscribe()
+
+    def subscribe(self) -> None:
+        """Join the group, at the next polls."""
         self._consumer.subscribe(
-            list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+            self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
+
+    def unsubscribe(self) -> None:
+        """Give everything up and leave the group, at the next polls; a static member leaves for good."""
+        self._consumer.unsubscribe()
 
     def poll(self, timeout: float, limit: int) -> list[Message]:
         """Return up to ``limit`` messages, errors among them; wait ``timeout`` seconds for the first only.

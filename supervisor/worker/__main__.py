@@ -48,7 +48,7 @@ def main() -> int:
         logger.warning("parent.lost")
         return ExitCode.OK
     try:
-        board = take_slot(arguments.slot_file, cells=spec.group.concurrency, incarnation=spec.incarnation)
+        board, before = take_slot(arguments.slot_file, cells=spec.group.concurrency, incarnation=spec.incarnation)
     except SlotTakenError as error:
         link.send("bye", code=int(ExitCode.RECYCLE), reason=str(error))
         return ExitCode.RECYCLE
@@ -57,7 +57,7 @@ def main() -> int:
         return ExitCode.FAILURE
     link.send("hello", pid=os.getpid(), version=__version__)
     try:
-        end = leave(spec, orders) if spec.mode is Mode.LEAVE else work(spec, board, link, orders)
+        end = leave(spec, orders) if spec.mode is Mode.LEAVE else work(spec, board, link, orders, before=before)
     except SettingsError as error:
         end = Ending(ExitCode.CONFIG, f"librdkafka refuses the settings: {error}", is_tidy=False)
     except BaseException as error:

@@ -124,6 +124,10 @@ class Engine:
         self.ends: dict[Place, int | None] = {}
         """The end of each owned partition as last heard, ``None`` while unknown."""
         self.broker_trouble: str = ""
+        self.joined_at: float | None = None
+        """When the first assignment came."""
+        self.rejoin = ""
+        """Why the group must be left and joined again; the next holder of the baton does it."""
         self._end: tuple[ExitCode, str] | None = None
         self._lane_name = _lane_names(spec.group.ordering)
 

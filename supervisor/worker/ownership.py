@@ -41,6 +41,8 @@ class Ownership:
                     message = f"{place[0]}/{place[1]} was assigned while it was owned"
                     raise RuntimeError(message)
                 engine.owned[place] = Owned(place, engine.board.topic_index(place[0]))
+            if engine.joined_at is None:
+                engine.joined_at = time.monotonic()
         logger.info("partitions.assigned", extra={"fields": {"partitions": _words(places)}})
         if places:
             self._active.partitions_assigned(list(places))

@@ -25,6 +25,9 @@ CHUNK = 1000
 RELEASE_CHECK = 0.1
 ENDS_INTERVAL = 0.5
 TROUBLE_LOG = 30.0
+REJOIN_PATIENCE = 5.0
+LEAVE_POLL = 0.2
+"""Seconds of polling in which a LeaveGroup is sent."""
 TROUBLE_LASTS = 30.0
 """Seconds after which trouble that was not heard of again is over: an idle consumer hears nothing good either."""
 FENCED = frozenset({"FENCED_INSTANCE_ID", "UNRELEASED_INSTANCE_ID"})
@@ -73,7 +76,23 @@ class Poller:
             self._note_ends()
             if now - self._trouble_at >= TROUBLE_LASTS:
                 self._engine.broker_trouble = ""
+        if self._engine.rejoin and self._engine.joined_at is not None and not self._engine.stopping:
+            self._join_again()
         return self.source.poll(timeout, self._chunk)
+
+    def _join_again(self) -> None:
+        """Leave the group and join it, so that it shares its partitions out anew (see ``mending``)."""
+        engine = self._engine
+        engine.event("group.rejoined", Severity.WARNING, f"leaves the group and joins it again: {engine.rejoin}")
+        engine.rejoin = ""
+        self.source.unsubscribe()
+        deadline = time.monotonic() + self._group.revoke_timeout + REJOIN_PATIENCE
+        while engine.owned and time.monotonic() < deadline and engine.end is None:
+            engine.board.words[H_TICK_NS] = time.monotonic_ns()
+            self.accept(self.source.poll(LEAVE_POLL, self._chunk), cell=None)
+        self.source.poll(LEAVE_POLL, 1)
+        if not engine.stopping:
+            self.source.subscribe()
 
     def accept(self, messages: list[Message], *, cell: int | None) -> Serial | None:
         """Hand out a chunk: to lanes, or back as serial work for the thread that owns ``cell``."""

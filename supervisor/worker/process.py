@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from supervisor.core.board import BoardWriter
+from supervisor.core.board import Board, BoardWriter, Wait
 from supervisor.core.events import Severity
 from supervisor.core.exits import ExitCode
 from supervisor.core.jsonable import to_json
@@ -25,6 +25,7 @@ from supervisor.worker.committer import Committer
 from supervisor.worker.engine import MAIN, Engine
 from supervisor.worker.executor import Executor
 from supervisor.worker.link import Link
+from supervisor.worker.mending import Mending
 from supervisor.worker.orders import Orders, Stop
 from supervisor.worker.outcomes import Outcomes
 from supervisor.worker.ownership import Ownership
@@ -38,7 +39,7 @@ IDLE_TICK = 0.1
 STATS_INTERVAL = 1.0
 JOIN_TIMEOUT = 0.2
 COMMIT_RESERVE = 2.0
-"""Seconds of the stop's deadline that are kept for the last commit and for closing."""
+"""Seconds of the stop's time that are kept for the last commit and for closing; a third where that is less."""
 GC_YOUNG = 20_000
 """New objects between two collections of the youngest generation."""
 
@@ -53,8 +54,8 @@ class Ending:
     is_tidy: bool = True
 
 
-def work(spec: WorkerSpec, board: BoardWriter, link: Link, orders: Orders) -> Ending:
-    """Run the slot until it is told to stop or must end.
+def work(spec: WorkerSpec, board: BoardWriter, link: Link, orders: Orders, *, before: Board | None) -> Ending:
+    """Run the slot until it is told to stop or must end; ``before`` is what its last process left on the board.
 
     After a fatal end the client was not closed (its close may hang): the caller leaves by ``os._exit``.
     """
@@ -74,10 +75,15 @@ def work(spec: WorkerSpec, board: BoardWriter, link: Link, orders: Orders) -> En
     incarnation = Incarnation(spec, board, link, active, orders)
     engine = incarnation.engine
     source = Source(consumer_settings(spec), group.topics, incarnation.poller)
+    if spec.is_static and before is not None and before.wait is Wait.REVOKING:
+        engine.rejoin = "its last process died while it gave partitions up"
+    mending = Mending(engine)
     _spare_the_collector()
     incarnation.begin(source)
+    mending.start()
     link.send("ready")
     stop = incarnation.run()
+    mending.end()
     if engine.end is not None:
         return _failed(engine, *engine.end)
     producer.close(1.0)
@@ -161,7 +167,7 @@ class Incarnation:
         logger.info("worker.stopping", extra={"fields": {"end": stop.end.value, "timeout": stop.timeout}})
         with engine.mutex:
             engine.stopping = True
-            engine.drain_by = stop.deadline - COMMIT_RESERVE
+            engine.drain_by = _drain_by(stop)
             engine.work.notify_all()
         self.executor.steal(drop=True)
         with engine.mutex:
@@ -174,7 +180,7 @@ class Incarnation:
             again = self._wait(TICK)
             if again is not None:
                 stop = again if again.deadline < stop.deadline else replace(stop, end=again.end)
-                engine.drain_by = stop.deadline - COMMIT_RESERVE
+                engine.drain_by = _drain_by(stop)
             self.outcomes.overdue()
             self.executor.stand_in()
         _take_baton(engine, stop.deadline)
@@ -194,7 +200,7 @@ class Incarnation:
         order = self._orders.wait(0)
         if order is not None:
             self._heard = order
-            self.engine.drain_by = min(self.engine.drain_by, order.deadline - COMMIT_RESERVE)
+            self.engine.drain_by = min(self.engine.drain_by, _drain_by(order))
 
     def _poll(self) -> None:
         self.poller.accept(self.poller.poll(0.02), cell=None)
@@ -207,6 +213,11 @@ class Incarnation:
             self.poller.source.leave()
         else:
             self.poller.source.close()
+
+
+def _drain_by(stop: Stop) -> float:
+    """Return when draining must end so that the last commit and the close have their time."""
+    return stop.deadline - min(COMMIT_RESERVE, stop.timeout / 3)
 
 
 def _is_drained(engine: Engine) -> bool:

@@ -22,10 +22,10 @@ def note_on_board(engine: Engine) -> None:
 def stated_wait(engine: Engine) -> Wait:  # noqa: PLR0911 - one return per reason, in order of precedence
     """Return why nothing moves, ``NONE`` when something should; mutex held."""
     lanes = engine.lanes
-    if engine.stopping:
-        return Wait.DRAINING
     if engine.revoking:
         return Wait.REVOKING
+    if engine.stopping:
+        return Wait.DRAINING
     if lanes.busy or lanes.ready or engine.serial is not None:
         return Wait.NONE
     if engine.broker_trouble:

@@ -6,7 +6,7 @@ import os
 import time
 from pathlib import Path
 
-from supervisor.core.board import BoardWriter, size
+from supervisor.core.board import Board, BoardWriter, read_board, size
 
 LOCK_PATIENCE = 1.0
 LOCK_POLL = 0.02
@@ -16,8 +16,10 @@ class SlotTakenError(Exception):
     """Another process holds the slot's lock."""
 
 
-def take_slot(path: Path, *, cells: int, incarnation: int) -> BoardWriter:
-    """Lock the slot file and return its board; raise ``SlotTakenError`` when it is held beyond a second.
+def take_slot(path: Path, *, cells: int, incarnation: int) -> tuple[BoardWriter, Board | None]:
+    """Lock the slot file; return its board, and what the last process of the slot had left on it.
+
+    Raises ``SlotTakenError`` when it is held beyond a second.
 
     A POSIX record lock (fcntl(2)), not flock(2), which a handler's forked child would keep. It falls when
     *any* descriptor of the file is closed by this process: it is opened here, once, and kept until the end
@@ -37,7 +39,9 @@ def take_slot(path: Path, *, cells: int, incarnation: int) -> BoardWriter:
     length = size(cells)
     _reserve(descriptor, length)
     memory = mmap.mmap(descriptor, length)
-    return BoardWriter(memory, cells=cells, pid=os.getpid(), incarnation=incarnation, now_ns=time.monotonic_ns())
+    before = read_board(memory)
+    now = time.monotonic_ns()
+    return BoardWriter(memory, cells=cells, pid=os.getpid(), incarnation=incarnation, now_ns=now), before
 
 
 def _reserve(descriptor: int, length: int) -> None:

@@ -3,8 +3,6 @@
 import os
 import signal
 
-import pytest
-
 from supervisor.core.board import Wait, read_board
 from tests.broker.real import RealBroker
 from tests.broker.records import create_topic, produce
@@ -13,10 +11,6 @@ from tests.whole.conftest import Supervise
 from tests.whole.ledger import Ledger
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="cooperative-sticky: a static member that dies between two rounds comes back without what it was to give up",
-)
 def test_p3_a_worker_killed_while_it_gives_a_partition_up_leaves_it_to_somebody(
     broker: RealBroker, name: str, supervise: Supervise, ledger: Ledger
 ) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from supervisor.core.board import Wait
 from supervisor.core.spec import Mode, Ordering
 from tests.broker.real import RealBroker
 from tests.broker.records import committed, create_topic, produce
@@ -133,3 +134,26 @@ def test_kip_848_members_are_dynamic_and_work_the_same_way(
     assert len(second.of_type("assigned")) > heard
     assert ledger.places() == {(partition, offset) for partition in range(4) for offset in range(10)}
     assert len(ledger.of()) == 40, "each record once"
+
+
+def test_p3_a_partition_that_a_killed_member_was_giving_up_is_found_and_shared_out_again(
+    broker: RealBroker, name: str, start: Start, ledger: Ledger
+) -> None:
+    create_topic(broker.bootstrap, name, partitions=2)
+    produce(broker.bootstrap, name, ["sleep:2", "good"] * 2, partition=lambda at: at // 2)
+    group = group_spec(broker.bootstrap, name, (name,), "handlers:by_value", concurrency=2, revoke_timeout=1.0)
+    first = start(group)
+    first.wait(lambda: len(ledger.of("start")) == 2)
+    second = start(group, slot=1)
+    first.wait(lambda: first.board and first.board.wait is Wait.REVOKING)
+    first.kill()
+    first.slot_file.unlink()  # nothing tells the next one: it has to see for itself
+
+    again = start(group, incarnation=2)
+    again.wait(lambda: len(again.owned) == 1)
+    assert second.owned == [], "one partition is with nobody"
+
+    again.wait(lambda: len(again.owned) + len(second.owned) == 2, timeout=30)
+    menders = again.events("group.rejoined") + second.events("group.rejoined")
+    assert "a partition belongs to nobody" in menders[0]["text"]
+    again.wait(lambda: sum(committed(broker.bootstrap, name, name).values()) == 4, timeout=30)

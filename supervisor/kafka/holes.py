@@ -1,0 +1,59 @@
+"""Partitions that a stable group has given to nobody.
+
+With cooperative-sticky (KIP-429) a partition moves in two rounds: its owner gives it up, rejoins, and only then
+somebody gets it. A static member (KIP-345) that dies between the two comes back with what it was to keep, no
+rebalance follows, and the partition stays with nobody.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from confluent_kafka import ConsumerGroupState, KafkaException
+
+from supervisor.kafka.settings import Value, client_settings
+
+if TYPE_CHECKING:
+    from confluent_kafka.admin import AdminClient
+
+Place = tuple[str, int]
+TIMEOUT = 5.0
+
+
+class Holes:
+    """A look at one group, as often as asked, with one client for all looks. Any thread, one at a time."""
+
+    def __init__(self, kafka: Mapping[str, Value], group: str, topics: Sequence[str]) -> None:
+        self._settings = client_settings(kafka, client_id=f"{group}-holes")
+        self._group = group
+        self._topics = topics
+        self._client: AdminClient | None = None
+
+    def find(self) -> set[Place] | None:
+        """Return the partitions with no owner; ``None`` while it cannot be told (rebalancing, no answer, no right).
+
+        Blocks for ``TIMEOUT`` seconds per question at most.
+        """
+        # Imported late: only a look after the start needs it, never the start itself.
+        from confluent_kafka.admin import AdminClient  # noqa: PLC0415
+
+        client = self._client = self._client or AdminClient(self._settings)
+        try:
+            future = client.describe_consumer_groups([self._group], request_timeout=TIMEOUT)[self._group]
+            group = future.result(timeout=TIMEOUT + 1)
+            topics = client.list_topics(timeout=TIMEOUT).topics
+        except (KafkaException, TimeoutError):
+            return None
+        if group.state != ConsumerGroupState.STABLE:
+            return None
+        owned = {(at.topic, at.partition) for member in group.members for at in member.assignment.topic_partitions}
+        wanted = {
+            (name, partition)
+            for name, topic in topics.items()
+            if topic.error is None and self._is_ours(name)
+            for partition in topic.partitions
+        }
+        return wanted - owned
+
+    def _is_ours(self, name: str) -> bool:
+        return any(re.match(topic, name) if topic.startswith("^") else topic == name for topic in self._topics)

@@ -1,0 +1,66 @@
+"""Find partitions that our own coming back may have left with nobody, and have the group share them out again.
+
+A static member that died while partitions moved comes back without a rebalance, see ``kafka.holes``. The cure
+is to leave and join once: two rebalances, in which the others only gain and give back.
+"""
+
+import logging
+import threading
+import time
+
+from supervisor.kafka.holes import Holes, Place
+from supervisor.worker.engine import Engine
+
+logger = logging.getLogger(__name__)
+
+FIRST_LOOK = 3.0
+EVERY = 2.0
+PATIENCE = 120.0
+MARGIN = 3.0
+"""Seconds beyond the group's ``revoke_timeout`` that a partition may be on its way from one member to another."""
+
+
+class Mending:
+    """Look at the group for a while after this worker joined it; a thread of its own, which ends by itself."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._group = engine.spec.group
+        self._stop = threading.Event()
+
+    def start(self) -> None:
+        """Begin to look, if this member is one whose restart nobody notices."""
+        if self._engine.spec.is_static:
+            threading.Thread(target=self._run, name="mending", daemon=True).start()
+
+    def end(self) -> None:
+        """Stop looking; does not wait."""
+        self._stop.set()
+
+    def _run(self) -> None:
+        while self._engine.joined_at is None:
+            if self._stop.wait(0.5):
+                return
+        if self._stop.wait(FIRST_LOOK):
+            return
+        try:
+            self._look(Holes(self._group.kafka, self._group.name, self._group.topics))
+        except Exception as error:  # noqa: BLE001 - a look that fails must not end a healthy worker
+            logger.warning("group.unseen", extra={"fields": {"error": type(error).__name__}})
+
+    def _look(self, holes: Holes) -> None:
+        since: dict[Place, float] = {}
+        deadline = time.monotonic() + PATIENCE + self._group.revoke_timeout
+        while time.monotonic() < deadline:
+            found = holes.find()
+            now = time.monotonic()
+            if found is not None:
+                since = {place: since.get(place, now) for place in found}
+                if not since:
+                    return
+                (name, number), oldest = min(since.items(), key=lambda one: one[1])
+                if now - oldest >= self._group.revoke_timeout + MARGIN:
+                    self._engine.rejoin = f"{name}/{number}: a partition belongs to nobody"
+                    return
+            if self._stop.wait(EVERY):
+                return
