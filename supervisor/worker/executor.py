@@ -236,8 +236,10 @@ class Executor:
             started = time.perf_counter()
             failed = work_in_order(run.rest, process, words, base + C_OFFSET)
             elapsed = time.perf_counter() - started
-            words[base + C_OFFSET] = IDLE
+            if failed is None:
+                words[base + C_OFFSET] = IDLE
             self._end_run(serial, run, failed, elapsed)
+            words[base + C_OFFSET] = IDLE
 
     def _end_run(self, serial: Serial, run: Run, failed: tuple[Message, BaseException] | None, elapsed: float) -> None:
         engine = self._engine
@@ -273,17 +275,19 @@ class Executor:
         started, records = time.perf_counter(), 0
         while True:
             if lane.letter is not None:
-                self._outcomes.send_again(lane)
+                self._send_again(lane, base)
                 return
             owned, message = lane.head
             self._enter(base, owned, attempt=lane.attempt)
             failed = work_in_order(iter((message,)), process, words, base + C_OFFSET, attempt=lane.attempt)
-            words[base + C_OFFSET] = IDLE
             records += 1
             elapsed = time.perf_counter() - started
             if failed is not None:
+                # Still on the board: the policy and the sink that are asked now may hang as a handler may.
                 self._outcomes.failed(lane, failed[1])
+                words[base + C_OFFSET] = IDLE
                 return
+            words[base + C_OFFSET] = IDLE
             with engine.mutex:
                 engine.settle_head(lane)
                 engine.drop_revoked(lane)
@@ -296,8 +300,9 @@ class Executor:
         """Give the handler what a lane holds, up to the batch size; a record that failed before goes alone."""
         engine, batch = self._engine, self._batch
         assert batch is not None  # noqa: S101 - the caller looked
+        words, base = engine.board.words, cell_base(cell)
         if lane.letter is not None:
-            self._outcomes.send_again(lane)
+            self._send_again(lane, base)
             return
         with engine.mutex:
             due = (lane.since or 0.0) + self._batch_age
@@ -307,14 +312,22 @@ class Executor:
             size = 1 if lane.solo else self._batch_size
             items = [item for item, _ in islice(lane.items, size) if item[0] is lane.head[0]]
             lane.taken = len(items)
-        words, base = engine.board.words, cell_base(cell)
         self._enter(base, items[0][0], attempt=lane.attempt)
         words[base + C_LAST_OFFSET] = items[-1][1].offset() or 0
         words[base + C_OFFSET] = items[0][1].offset() or 0
         outcomes = batch_outcomes(batch, [Record(message, lane.attempt) for _, message in items])
-        words[base + C_OFFSET] = IDLE
         self._outcomes.batch(lane, outcomes)
+        words[base + C_OFFSET] = IDLE
         self.wake()
+
+    def _send_again(self, lane: Lane[Item], base: int) -> None:
+        """Offer a dead letter again, its record on the board meanwhile."""
+        words = self._engine.board.words
+        owned, message = lane.head
+        self._enter(base, owned, attempt=lane.attempt)
+        words[base + C_OFFSET] = message.offset() or 0
+        self._outcomes.send_again(lane)
+        words[base + C_OFFSET] = IDLE
 
     def _enter(self, base: int, owned: Owned, *, attempt: int) -> None:
         """Announce on the board whose record is next; the store of its offset makes it count."""

@@ -1,5 +1,9 @@
 """User code that puts a record's value wherever it can: into exceptions of a handler, a policy and a sink."""
 
+import os
+import time
+from pathlib import Path
+
 from supervisor.plugin import Failure, Letter, Record, hookimpl
 
 
@@ -18,3 +22,10 @@ class Sink:
     @hookimpl
     def send_dead_letter(self, letter: Letter) -> None:
         raise OSError(f"cannot write {letter.value!r}")
+
+
+class HangingSink:
+    @hookimpl
+    def send_dead_letter(self, letter: Letter) -> None:
+        Path(os.environ["LEDGER"], "asked").touch()
+        time.sleep(60)

@@ -322,3 +322,25 @@ def test_an_empty_partition_that_was_read_to_its_end_has_no_lag(broker: RealBrok
 
     worker.wait(lambda: worker.stats.get("waits") == "eof")
     worker.wait(lambda: worker.stats["lag"] == 0)
+
+
+def test_a_record_whose_sink_hangs_is_on_the_board_so_that_its_time_is_measured(
+    broker: RealBroker, name: str, start: Start, ledger: Ledger
+) -> None:
+    create_topic(broker.bootstrap, name)
+    produce(broker.bootstrap, name, ["raise"])
+    group = group_spec(
+        broker.bootstrap,
+        name,
+        (name,),
+        "handlers:by_value",
+        sinks=("leaky:HangingSink",),
+        dead_letters=DeadLetterSpec("leaky:HangingSink", "", "{topic}.dlq", 2.0),
+        retry=RetrySpec(attempts=1, backoff=Backoff(0.1, 1.0, 0.1, 0.0)),
+    )
+
+    worker = start(group)
+    worker.wait((ledger.folder / "asked").exists)
+
+    assert worker.board is not None
+    assert [(record.topic, record.offset) for record in worker.board.in_flight] == [(name, 0)]
