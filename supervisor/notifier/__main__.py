@@ -13,9 +13,10 @@ from supervisor.core.jsonable import from_json
 from supervisor.core.spec import NotifierSpec
 from supervisor.logs import set_up_logging
 from supervisor.notifier.loop import Loop
-from supervisor.notifier.parent import ParentLink, die_with_parent
+from supervisor.notifier.parent import ParentLink
 from supervisor.plugin.errors import PluginError
 from supervisor.plugin.loader import load
+from supervisor.tether import die_with_parent
 
 SPEC_TIMEOUT = 10.0
 FLUSH_TIMEOUT = 1.0

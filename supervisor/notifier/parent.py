@@ -1,25 +1,13 @@
-"""The notifier's tie to its parent: frames over a socketpair, and not to outlive it."""
+"""The notifier's tie to its parent: frames over a socketpair, never blocking."""
 
-import ctypes
-import os
 import select
-import signal
 import socket
-import sys
 import time
 
 from supervisor.core.frames import Frame, FrameError, FrameReader, encode
 
-_PR_SET_PDEATHSIG = 1
 _MAX_UNSENT = 256 * 1024
 _RECEIVE = 1 << 16
-
-
-def die_with_parent(parent_pid: int) -> bool:
-    """Have the kernel send SIGTERM when the parent dies (prctl(2), Linux); return whether it is still there now."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    return os.getppid() == parent_pid
 
 
 class ParentLink:

@@ -17,9 +17,10 @@ from supervisor.core.jsonable import from_json
 from supervisor.core.spec import Mode, WorkerSpec
 from supervisor.kafka.consumer import SettingsError
 from supervisor.logs import set_up_logging
+from supervisor.tether import die_with_parent
 from supervisor.worker.leaving import leave
 from supervisor.worker.link import Link
-from supervisor.worker.orders import Orders, die_with_parent
+from supervisor.worker.orders import Orders
 from supervisor.worker.process import Ending, leave_by_force, work
 from supervisor.worker.slotfile import SlotTakenError, take_slot
 

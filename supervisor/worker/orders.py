@@ -1,19 +1,14 @@
 """What the main thread of a worker is told: by the parent's frames, by signals, by the parent's death."""
 
-import ctypes
 import math
-import os
 import selectors
 import signal
 import socket
-import sys
 import time
 from dataclasses import dataclass
 
 from supervisor.core.spec import End
 from supervisor.worker.link import Link
-
-PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +72,3 @@ class Orders:
 
     def _on_term(self, _signal: int, _frame: object) -> None:
         self._terminated = True
-
-
-def die_with_parent(parent_pid: int) -> bool:
-    """Have the kernel send SIGTERM when the parent dies (prctl(2)); return whether it is still there.
-
-    The kernel watches the parent's *thread* that started us, which is its main thread. Between our start
-    and this call the parent may have died unseen, hence the look at ``getppid``.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    return os.getppid() == parent_pid
