@@ -11,9 +11,9 @@ import time
 from supervisor.core.exits import ExitCode
 from supervisor.core.jsonable import from_json
 from supervisor.core.spec import NotifierSpec
+from supervisor.link import Link
 from supervisor.logs import set_up_logging
 from supervisor.notifier.loop import Loop
-from supervisor.notifier.parent import ParentLink
 from supervisor.plugin.errors import PluginError
 from supervisor.plugin.loader import load
 from supervisor.tether import die_with_parent
@@ -30,7 +30,7 @@ def main() -> ExitCode:
     parser.add_argument("--fd", type=int, required=True, help="the notifier's end of the socketpair")
     sock = socket.socket(fileno=parser.parse_args().fd)
     sock.set_inheritable(False)
-    link = ParentLink(sock)
+    link = Link(sock)
     first, *early = link.wait(time.monotonic() + SPEC_TIMEOUT) or [{}]
     try:
         spec = from_json(NotifierSpec, first.get("spec"))

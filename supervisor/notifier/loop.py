@@ -10,8 +10,8 @@ from dataclasses import asdict
 from supervisor.core.events import Event, Severity
 from supervisor.core.frames import Frame
 from supervisor.core.jsonable import from_json, to_json
+from supervisor.link import Link
 from supervisor.notifier.courier import Courier, Failed
-from supervisor.notifier.parent import ParentLink
 from supervisor.plugin.active import Alert
 
 TICK = 0.5
@@ -29,7 +29,7 @@ class Loop:
     ``REPORT_INTERVAL``, with their number: an event about an alert that fails is itself alerted.
     """
 
-    def __init__(self, link: ParentLink, alerts: Sequence[tuple[str, Alert]]) -> None:
+    def __init__(self, link: Link, alerts: Sequence[tuple[str, Alert]]) -> None:
         self._link = link
         self._failures: queue.Queue[Failed] = queue.Queue(_MAX_FAILURES)
         self._couriers = [Courier(name, alert, self._note) for name, alert in alerts]
@@ -54,7 +54,7 @@ class Loop:
             self._obey(frame)
         with selectors.DefaultSelector() as selector:
             selector.register(self._link, selectors.EVENT_READ)
-            while not (self._asked or self._link.ended or self._timeout is not None):
+            while not (self._asked or self._link.lost or self._timeout is not None):
                 if selector.select(TICK):
                     for frame in self._link.receive():
                         self._obey(frame)

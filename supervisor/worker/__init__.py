@@ -2,5 +2,5 @@
 
 Modules, in the order a record meets them: ``poller`` (baton holder: polls, rebalances, commits), ``engine``
 (shared state), ``executor`` (handler threads), ``outcomes`` (retry, dead letter, drop). Around them:
-``process`` (main thread), ``link`` (the parent), ``leaving`` (an incarnation that only leaves the group).
+``process`` (main thread), ``leaving`` (an incarnation that only leaves the group).
 """

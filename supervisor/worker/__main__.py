@@ -16,16 +16,17 @@ from supervisor.core.frames import Frame
 from supervisor.core.jsonable import from_json
 from supervisor.core.spec import Mode, WorkerSpec
 from supervisor.kafka.consumer import SettingsError
+from supervisor.link import Link
 from supervisor.logs import set_up_logging
 from supervisor.tether import die_with_parent
 from supervisor.worker.leaving import leave
-from supervisor.worker.link import Link
 from supervisor.worker.orders import Orders
 from supervisor.worker.process import Ending, leave_by_force, work
 from supervisor.worker.slotfile import SlotTakenError, take_slot
 
 logger = logging.getLogger("supervisor.worker")
 SPEC_PATIENCE = 10.0
+LAST_WORDS = 1.0
 
 
 def main() -> int:
@@ -39,12 +40,12 @@ def main() -> int:
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     link = Link(socket.socket(fileno=arguments.fd))
     os.set_inheritable(arguments.fd, False)  # noqa: FBT003 - the os API
-    spec = _read_spec(link)
+    spec, early = _read_spec(link)
     if spec is None:
         return ExitCode.FAILURE
     identity = {"group": spec.group.name, "slot": spec.slot, "incarnation": spec.incarnation}
     set_up_logging(spec.log_format, spec.log_level, identity)
-    orders = Orders(link, orphan_grace=spec.orphan_grace, stop_timeout=spec.orphan_grace)
+    orders = Orders(link, early, orphan_grace=spec.orphan_grace, stop_timeout=spec.orphan_grace)
     if not die_with_parent(spec.parent_pid):
         logger.warning("parent.lost")
         return ExitCode.OK
@@ -67,19 +68,18 @@ def main() -> int:
     level = logging.INFO if end.code is ExitCode.OK else logging.ERROR
     logger.log(level, "worker.ending", extra={"fields": {"why": end.reason}})
     link.send("bye", code=int(end.code), reason=end.reason, left=end.left)
+    link.flush_until(time.monotonic() + LAST_WORDS)
     if not end.is_tidy:
         leave_by_force(end.code)
     return end.code
 
 
-def _read_spec(link: Link) -> WorkerSpec | None:
-    frames: list[Frame] = []
-    deadline = time.monotonic() + SPEC_PATIENCE
-    while not frames and not link.lost and time.monotonic() < deadline:
-        frames = link.receive()
-    if not frames or frames[0]["type"] != "spec":
-        return None
-    return from_json(WorkerSpec, frames[0]["spec"])
+def _read_spec(link: Link) -> tuple[WorkerSpec | None, list[Frame]]:
+    """Return the spec, which is the first frame, and what came with it."""
+    first, *early = link.wait(time.monotonic() + SPEC_PATIENCE) or [{"type": "none"}]
+    if first["type"] != "spec":
+        return None, early
+    return from_json(WorkerSpec, first["spec"]), early
 
 
 if __name__ == "__main__":

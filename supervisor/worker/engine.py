@@ -14,8 +14,8 @@ from supervisor.core.exits import ExitCode
 from supervisor.core.lanes import Lane, Lanes
 from supervisor.core.offsets import PartitionOffsets
 from supervisor.core.spec import Ordering, WorkerSpec
+from supervisor.link import Link
 from supervisor.plugin.types import Message
-from supervisor.worker.link import Link
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +24,7 @@ Item = tuple["Owned", Message]
 
 SLOW = 100e-6
 """Seconds per record from which lanes pay for themselves."""
+LAST_WORDS = 1.0
 MAIN = -1
 """The baton's holder when no handler thread has it."""
 
@@ -151,6 +152,7 @@ class Engine:
         try:
             logger.critical("engine.crashed", exc_info=error)
             self.link.send("bye", code=int(ExitCode.ENGINE), reason=f"{type(error).__name__} in the engine")
+            self.link.flush_until(time.monotonic() + LAST_WORDS)
         finally:
             os._exit(ExitCode.ENGINE)
 

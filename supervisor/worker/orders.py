@@ -5,10 +5,13 @@ import selectors
 import signal
 import socket
 import time
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from supervisor.core.frames import Frame
 from supervisor.core.spec import End
-from supervisor.worker.link import Link
+from supervisor.link import Link
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +34,9 @@ class Orders:
     Signal handlers only set a flag: an exception raised in one while ``consume()`` runs would lose records.
     """
 
-    def __init__(self, link: Link, *, orphan_grace: float, stop_timeout: float) -> None:
+    def __init__(self, link: Link, early: Sequence[Frame], *, orphan_grace: float, stop_timeout: float) -> None:
         self._link = link
+        self._frames = deque(early)
         self._orphan_grace = orphan_grace
         self._stop_timeout = stop_timeout
         self._terminated = False
@@ -51,13 +55,16 @@ class Orders:
 
     def wait(self, timeout: float) -> Stop | None:
         """Return the next order, or ``None`` after ``timeout`` seconds."""
-        for key, _ in self._selector.select(timeout):
+        self._link.flush()
+        for key, _ in self._selector.select(0 if self._frames else timeout):
             if key.fileobj is self._wakeup[0]:
                 self._wakeup[0].recv(4096)
             else:
-                for frame in self._link.receive():
-                    if frame["type"] == "stop":
-                        return stop(End(frame["end"]), float(frame["timeout"]))
+                self._frames += self._link.receive()
+        while self._frames:
+            frame = self._frames.popleft()
+            if frame["type"] == "stop":
+                return stop(End(frame["end"]), float(frame["timeout"]))
         if self._terminated:
             self._terminated = False
             return stop(End.KEEP, self._stop_timeout)

@@ -17,6 +17,7 @@ from supervisor.kafka.consumer import Source
 from supervisor.kafka.fencing import other_member
 from supervisor.kafka.producer import LazyProducer
 from supervisor.kafka.settings import consumer_settings, producer_settings
+from supervisor.link import Link
 from supervisor.plugin.active import Active
 from supervisor.plugin.errors import PluginError, StartError
 from supervisor.plugin.loader import load
@@ -24,7 +25,6 @@ from supervisor.plugin.types import WorkerContext
 from supervisor.worker.committer import Committer
 from supervisor.worker.engine import MAIN, Engine
 from supervisor.worker.executor import Executor
-from supervisor.worker.link import Link
 from supervisor.worker.mending import Mending
 from supervisor.worker.orders import Orders, Stop
 from supervisor.worker.outcomes import Outcomes

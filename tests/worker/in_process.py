@@ -10,10 +10,10 @@ from typing import Any, Self, cast
 from supervisor.core.board import BoardWriter, size
 from supervisor.core.spec import End, GroupSpec, Mode, WorkerSpec
 from supervisor.kafka.consumer import Source
+from supervisor.link import Link
 from supervisor.plugin.active import Active
 from supervisor.plugin.types import Letter
 from supervisor.worker.engine import Engine
-from supervisor.worker.link import Link
 from supervisor.worker.orders import Orders, Stop
 from supervisor.worker.process import Incarnation
 from tests.waiting import wait_until

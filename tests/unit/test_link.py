@@ -1,0 +1,95 @@
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from supervisor.core.frames import FrameReader, encode
+from supervisor.link import MAX_UNSENT, Link
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[Link, socket.socket]]:
+    ours, theirs = socket.socketpair()
+    theirs.settimeout(1.0)
+    with ours, theirs:
+        yield Link(ours), theirs
+
+
+def _drain(theirs: socket.socket, link: Link) -> list[str]:
+    reader, kinds = FrameReader(), []
+    theirs.setblocking(False)
+    for _ in range(1000):
+        link.flush()
+        try:
+            kinds += [frame["type"] for frame in reader.feed(theirs.recv(1 << 20))]
+        except BlockingIOError:
+            break
+    return kinds
+
+
+def test_p8_a_parent_that_does_not_read_delays_nobody_and_is_not_lost(ends: tuple[Link, socket.socket]) -> None:
+    link, theirs = ends
+
+    for _ in range(2000):
+        link.send("event", text="x" * 1000)
+
+    assert not link.lost
+    kinds = _drain(theirs, link)
+    assert 256 <= len(kinds) < 2000, "what waits is bounded, and whole"
+
+
+def test_statistics_are_left_out_while_older_frames_wait(ends: tuple[Link, socket.socket]) -> None:
+    link, theirs = ends
+    while not link._unsent:
+        link.send("event", text="x" * 1000)
+
+    link.send("stats", stats={})
+    link.send("bye")
+
+    kinds = _drain(theirs, link)
+    assert "stats" not in kinds
+    assert kinds[-1] == "bye"
+
+
+def test_the_end_of_the_stream_is_the_parents_end(ends: tuple[Link, socket.socket]) -> None:
+    link, theirs = ends
+    theirs.shutdown(socket.SHUT_RDWR)
+
+    assert link.receive() == []
+    assert link.lost
+    link.send("event", text="to nobody")
+
+
+def test_what_came_before_the_end_is_read_even_when_sending_fails(ends: tuple[Link, socket.socket]) -> None:
+    link, theirs = ends
+    theirs.sendall(encode("stop") * 3)
+    theirs.shutdown(socket.SHUT_RDWR)
+
+    link.send("stats", stats={})
+    link.send("event", text="to nobody")
+
+    assert not link.lost
+    assert [frame["type"] for frame in link.receive()] == ["stop"] * 3
+    assert link.receive() == []
+    assert link.lost
+
+
+def test_waiting_for_frames_ends_with_its_deadline(ends: tuple[Link, socket.socket]) -> None:
+    link, _ = ends
+    began = time.monotonic()
+
+    assert link.wait(began + 0.1) == []
+    assert time.monotonic() - began >= 0.1
+
+
+def test_last_words_are_sent_as_soon_as_the_parent_reads(ends: tuple[Link, socket.socket]) -> None:
+    link, theirs = ends
+    while len(link._unsent) < MAX_UNSENT // 2:
+        link.send("event", text="x" * 1000)
+
+    link.flush_until(time.monotonic() + 0.05)
+    assert link._unsent, "nobody reads"
+    while link._unsent:
+        theirs.recv(1 << 20)
+        link.flush_until(time.monotonic() + 0.05)
