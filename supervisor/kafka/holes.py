@@ -41,19 +41,20 @@ class Holes:
         try:
             future = client.describe_consumer_groups([self._group], request_timeout=TIMEOUT)[self._group]
             group = future.result(timeout=TIMEOUT + 1)
-            topics = client.list_topics(timeout=TIMEOUT).topics
+            wanted = self._partitions(client)
         except (KafkaException, TimeoutError):
             return None
         if group.state != ConsumerGroupState.STABLE:
             return None
         owned = {(at.topic, at.partition) for member in group.members for at in member.assignment.topic_partitions}
-        wanted = {
-            (name, partition)
-            for name, topic in topics.items()
-            if topic.error is None and self._is_ours(name)
-            for partition in topic.partitions
-        }
         return wanted - owned
 
-    def _is_ours(self, name: str) -> bool:
-        return any(re.match(topic, name) if topic.startswith("^") else topic == name for topic in self._topics)
+    def _partitions(self, client: "AdminClient") -> set[Place]:
+        """Return all partitions of the group's topics; only a pattern asks for every topic of the cluster."""
+        patterns = [topic for topic in self._topics if topic.startswith("^")]
+        topics = client.list_topics(timeout=TIMEOUT).topics if patterns else {}
+        found = {name: topic for name, topic in topics.items() if any(re.match(one, name) for one in patterns)}
+        for name in self._topics:
+            if name not in patterns:
+                found |= client.list_topics(name, timeout=TIMEOUT).topics
+        return {(name, at) for name, topic in found.items() if topic.error is None for at in topic.partitions}
