@@ -42,7 +42,7 @@ class Holes:
             future = client.describe_consumer_groups([self._group], request_timeout=TIMEOUT)[self._group]
             group = future.result(timeout=TIMEOUT + 1)
             wanted = self._partitions(client)
-        except (KafkaException, TimeoutError):
+        except (KafkaException, TimeoutError, re.error):  # a pattern may be librdkafka's and not ours
             return None
         if group.state != ConsumerGroupState.STABLE:
             return None

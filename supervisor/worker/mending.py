@@ -4,14 +4,11 @@ A static member that died while partitions moved comes back without a rebalance,
 is to leave and join once: two rebalances, in which the others only gain and give back.
 """
 
-import logging
 import threading
 import time
 
 from supervisor.kafka.holes import Holes, Place
 from supervisor.worker.engine import Engine
-
-logger = logging.getLogger(__name__)
 
 FIRST_LOOK = 3.0
 EVERY = 2.0
@@ -43,10 +40,7 @@ class Mending:
                 return
         if self._stop.wait(FIRST_LOOK):
             return
-        try:
-            self._look(Holes(self._group.kafka, self._group.name, self._group.topics))
-        except Exception as error:  # noqa: BLE001 - a look that fails must not end a healthy worker
-            logger.warning("group.unseen", extra={"fields": {"error": type(error).__name__}})
+        self._look(Holes(self._group.kafka, self._group.name, self._group.topics))
 
     def _look(self, holes: Holes) -> None:
         since: dict[Place, float] = {}
