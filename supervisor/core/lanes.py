@@ -97,16 +97,27 @@ class Lanes(Generic[T]):
         self.size += size
         return lane
 
-    def adopt(self, name: Hashable, place: Place, item: T, *, size: int) -> Lane[T]:
-        """Make a lane whose head a thread is working already (serial work cut short); none of that name may exist."""
-        lane = self.add(name, place, item, size=size)
-        if lane.state is not LaneState.READY or len(lane.items) != 1:
+    def adopt(self, name: Hashable, place: Place, items: Sequence[tuple[T, int]]) -> Lane[T]:
+        """Make a lane whose ``items`` (with sizes) a thread has in hand already: serial work that was cut short.
+
+        No lane of that name may exist.
+        """
+        if name in self._lanes:
             message = f"lane {name!r} was in use while serial work ran on it"
             raise RuntimeError(message)
+        (first, first_size), *more = items
+        lane = self.add(name, place, first, size=first_size)
+        for item, size in more:
+            self.add(name, place, item, size=size)
         self._ready.pop()
         lane.state = LaneState.BUSY
+        lane.taken = len(items)
         self.busy += 1
         return lane
+
+    def __contains__(self, name: Hashable) -> bool:
+        """Tell whether a lane of that name holds records."""
+        return name in self._lanes
 
     @property
     def ready(self) -> int:

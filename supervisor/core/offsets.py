@@ -1,11 +1,18 @@
 """What of one owned partition was delivered, settled, and may be committed (P1).
 
+Records are delivered in two ways. A *stretch* is worked in delivery order, by one thread: its offsets move many
+at a time. Records in lanes are *open* one by one, and are settled in any order. Both may be there at once.
+
 Offsets are tracked as they were really delivered: compacted topics and transaction markers leave holes,
 so nothing is ever computed by adding one to anything but the last record delivered.
 """
 
+from bisect import insort
 from collections import deque
 from collections.abc import Sequence
+
+FEW = 8
+"""So many offsets are put in their places one by one; more are sorted in."""
 
 
 class OutOfOrderError(RuntimeError):
@@ -15,61 +22,108 @@ class OutOfOrderError(RuntimeError):
 class PartitionOffsets:
     """The offsets of one partition during one ownership. Not thread-safe: the engine's mutex guards it."""
 
-    __slots__ = ("_done", "_marks", "_open", "position")
+    __slots__ = ("_delivered", "_done", "_is_passed", "_marks", "_open", "_stretch", "_stretch_left", "position")
 
     def __init__(self) -> None:
         self.position: int | None = None
         """The offset after the last one delivered or skipped; where a ``seek`` must lead. ``None`` before the first."""
         self._open: deque[int] = deque()
         self._done: set[int] = set()
-        self._marks: deque[tuple[int, float]] = deque()
+        self._stretch: int | None = None
+        """The first unsettled offset of the stretch."""
+        self._stretch_left = 0
+        self._is_passed = False
+        """Whether records were settled, and are not kept track of, that may be above an unsettled one."""
+        self._delivered = 0
+        self._marks: deque[tuple[int, float, int]] = deque()
+        """Of each chunk: its first offset, when it was delivered, how many records were delivered before it."""
 
     def deliver(self, offsets: Sequence[int], *, now: float) -> None:
-        """Track records handed out, in order; each must be given to ``settle`` before anything above it commits."""
-        if not offsets:
-            return
-        if self.position is not None and offsets[0] < self.position:
-            message = f"offset {offsets[0]} was delivered after position {self.position}"
+        """Take records to settle one by one; until then nothing above them may be committed."""
+        if offsets:
+            self._deliver(offsets[0], offsets[-1], len(offsets), now)
+            self._open.extend(offsets)
+
+    def stretch(self, first: int, last: int, records: int, *, now: float) -> None:
+        """Take ``records`` from ``first`` to ``last`` to settle in this order, behind the stretch that there is."""
+        self._deliver(first, last, records, now)
+        if self._stretch is None:
+            self._stretch = first
+        self._stretch_left += records
+
+    def _deliver(self, first: int, last: int, records: int, now: float) -> None:
+        if self.position is not None and first < self.position:
+            message = f"offset {first} was delivered after position {self.position}"
             raise OutOfOrderError(message)
-        self._open.extend(offsets)
-        self._marks.append((offsets[0], now))
-        self.position = offsets[-1] + 1
+        self._marks.append((first, now, self._delivered))
+        self._delivered += records
+        self.position = last + 1
+
+    def shorten(self, records: int, then: int | None) -> None:
+        """Settle the first ``records`` of the stretch; ``then`` is the offset of the next one, ``None`` at its end."""
+        self._stretch_left -= records
+        self._stretch = then
+        self._is_passed = self._is_passed or bool(self._open)
+        if self._stretch_left < 0 or (then is None) != (self._stretch_left == 0):
+            message = f"{self._stretch_left} records are left of a stretch that goes on at {then}"
+            raise OutOfOrderError(message)
+
+    def take_out(self, offsets: Sequence[int], then: int | None) -> None:
+        """Move records of the stretch to those settled one by one; ``then`` is the first that stays in it, if any."""
+        opened = self._open
+        if not opened or offsets[0] > opened[-1]:
+            opened.extend(offsets)
+        elif len(offsets) <= FEW:
+            for offset in offsets:
+                insort(opened, offset)
+        else:
+            self._open = deque(sorted([*opened, *offsets]))
+        passed = self._is_passed
+        self.shorten(len(offsets), then)
+        self._is_passed = passed
 
     def advance(self, position: int) -> None:
-        """Note that everything below ``position`` was delivered and settled in one go, or holds no records.
+        """Note that there are no records before ``position`` but those delivered: the offset of an end-of-partition.
 
-        The serial path's shortcut, and the offset of an end-of-partition: control records at the tail of a
-        transactional topic are only ever passed by it. Never moves back.
+        Control records at the tail of a transactional topic are only ever passed by it. Never moves back.
         """
         if self.position is None or position > self.position:
             self.position = position
 
     def settle(self, offset: int) -> None:
-        """Note that the record at ``offset`` needs no more work."""
+        """Note that the open record at ``offset`` needs no more work."""
         self._done.add(offset)
 
     def committable(self) -> int | None:
         """Return the offset to commit: the first unsettled record, or the position; ``None`` before the first."""
         opened, done = self._open, self._done
+        first = self._stretch
         while opened and opened[0] in done:
+            self._is_passed = self._is_passed or first is not None
             done.discard(opened.popleft())
         if opened:
-            return opened[0]
-        self._marks.clear()
-        return self.position
+            first = opened[0] if first is None else min(first, opened[0])
+        elif first is None:
+            self._marks.clear()
+            self._is_passed = False
+            return self.position
+        marks = self._marks
+        while len(marks) > 1 and marks[1][0] <= first:
+            marks.popleft()
+        return first
 
     @property
     def gap(self) -> int:
-        """How many delivered records are not committable: what a crash now would repeat."""
+        """How many delivered records are not committable: what a crash now would repeat.
+
+        Where stretches and open records are side by side, all of the first unsettled one's chunk are counted.
+        """
         self.committable()
-        return len(self._open)
+        if self._is_passed and self._marks:
+            return self._delivered - self._marks[0][2]
+        return len(self._open) + self._stretch_left
 
     def oldest(self, *, now: float) -> float:
         """Return the age in seconds of the oldest unsettled record; 0 when there is none."""
-        head = self.committable()
-        if not self._open or head is None:
-            return 0.0
-        marks = self._marks
-        while len(marks) > 1 and marks[1][0] <= head:
-            marks.popleft()
-        return now - marks[0][1]
+        self.committable()
+        return now - self._marks[0][1] if self._marks else 0.0

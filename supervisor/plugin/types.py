@@ -1,10 +1,11 @@
 """The values that plugins and handlers meet. Names and meanings here are promises."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any, Protocol
+from itertools import repeat
+from typing import Annotated, Any, Protocol, overload
 
 Headers = Sequence[tuple[str, bytes | None]]
 
@@ -82,6 +83,42 @@ class Record:
     def __repr__(self) -> str:
         """Return the record's coordinates, never its value (P10)."""
         return f"Record({self.topic}/{self.partition}@{self.offset}, attempt={self.attempt})"
+
+
+class Records(Sequence[Record]):
+    """The records of a batch, made when first looked at: a handler pays only for what it reads."""
+
+    __slots__ = ("_attempt", "_made", "_messages")
+
+    def __init__(self, messages: Sequence[Message], attempt: int = 1) -> None:
+        self._messages = messages
+        self._attempt = attempt
+        self._made: list[Record] | None = None
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._messages)
+
+    @overload
+    def __getitem__(self, at: int) -> Record: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Record]: ...
+    def __getitem__(self, at: int | slice) -> Record | list[Record]:
+        """Return a record, or a list of them for a slice."""
+        return self._list()[at]
+
+    def __iter__(self) -> Iterator[Record]:
+        """Go over the records in order."""
+        return iter(self._list())
+
+    def __repr__(self) -> str:
+        """Return the coordinates of the first and the number of records, never a value (P10)."""
+        return f"Records({len(self)} from {self._list()[0]!r})" if self._messages else "Records(0)"
+
+    def _list(self) -> list[Record]:
+        if self._made is None:
+            self._made = list(map(Record, self._messages, repeat(self._attempt)))
+        return self._made
 
 
 class Disposition(StrEnum):

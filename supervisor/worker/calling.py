@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from supervisor.plugin.active import Process, ProcessBatch
-from supervisor.plugin.types import Message, Record
+from supervisor.plugin.types import Message, Record, Records
 
 
 class WrongReturnError(TypeError):
@@ -13,18 +13,20 @@ class WrongReturnError(TypeError):
         super().__init__("the handler must return None (process_batch: None, or one outcome per record)")
 
 
-def batch_outcomes(batch: ProcessBatch, records: list[Record]) -> list[BaseException | None]:
-    """Call a batch handler; return each record's failure, or ``None`` where it is settled."""
+def batch_outcomes(
+    batch: ProcessBatch, messages: Sequence[Message], attempt: int = 1
+) -> list[BaseException | None] | None:
+    """Call a batch handler; return each record's failure, or ``None`` in its place; ``None`` when all are settled."""
     try:
-        answers = batch(records)
+        answers = batch(Records(messages, attempt))
         if answers is None:
-            return [None] * len(records)
+            return None
         outcomes = list(answers) if isinstance(answers, Sequence) else []
     except BaseException as error:  # noqa: BLE001 - the record border, for a batch; its answer is user code, too
-        return [error] * len(records)
-    if len(outcomes) != len(records) or not all(one is None or isinstance(one, BaseException) for one in outcomes):
-        return [WrongReturnError()] * len(records)
-    return outcomes
+        return [error] * len(messages)
+    if len(outcomes) != len(messages) or not all(one is None or isinstance(one, BaseException) for one in outcomes):
+        return [WrongReturnError()] * len(messages)
+    return outcomes if any(one is not None for one in outcomes) else None
 
 
 def work_in_order(

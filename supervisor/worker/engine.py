@@ -5,10 +5,11 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from supervisor.core.board import BoardWriter
+from supervisor.core.board import C_ATTEMPT, C_LAST_OFFSET, C_PARTITION, C_SEQUENCE, C_TOPIC, IDLE, BoardWriter
 from supervisor.core.events import Scalar, Severity
 from supervisor.core.exits import ExitCode
 from supervisor.core.lanes import Lane, Lanes
@@ -17,6 +18,9 @@ from supervisor.core.spec import Ordering, WorkerSpec
 from supervisor.link import Link
 from supervisor.plugin.types import Message
 
+if TYPE_CHECKING:
+    from supervisor.worker.runs import Serial
+
 logger = logging.getLogger(__name__)
 
 Place = tuple[str, int]
@@ -24,6 +28,8 @@ Item = tuple["Owned", Message]
 
 SLOW = 100e-6
 """Seconds per record from which lanes pay for themselves."""
+SLOW_BATCH = 2e-3
+"""Seconds per batch from which several threads pay for themselves."""
 LAST_WORDS = 1.0
 MAIN = -1
 """The baton's holder when no handler thread has it."""
@@ -36,13 +42,26 @@ class Owned:
     the topic on the board.
     """
 
-    __slots__ = ("committed", "offsets", "partition", "place", "revoked", "sent", "topic_index")
+    __slots__ = (
+        "committed",
+        "filling",
+        "filling_since",
+        "offsets",
+        "partition",
+        "place",
+        "revoked",
+        "sent",
+        "topic_index",
+    )
 
     def __init__(self, place: Place, topic_index: int) -> None:
         self.place = place
         self.partition = place[1]
         self.topic_index = topic_index
         self.offsets = PartitionOffsets()
+        self.filling: list[Message] = []
+        """Records that wait for more to make a batch, without a lane; the last of the partition's stretch."""
+        self.filling_since = 0.0
         self.revoked = False
         self.sent: int | None = None
         """The newest offset given to a commit, or to librdkafka's store."""
@@ -60,41 +79,10 @@ class Counters:
     commits: int = 0
 
 
-class Run:
-    """Records of one partition that one thread works in delivery order, without lanes.
-
-    The thread pulls from ``rest``; whoever empties ``rest`` first has the remainder. Both are one bytecode on
-    a list iterator, so the interpreter lock makes each take whole. ``end`` is the partition's end when it came
-    with these records: it counts only after them.
-    """
-
-    __slots__ = ("end", "lane", "messages", "owned", "rest", "stolen")
-
-    def __init__(self, owned: Owned, messages: list[Message], end: int | None) -> None:
-        self.owned = owned
-        self.messages = messages
-        self.end = end
-        self.rest = iter(messages)
-        self.stolen = False
-        self.lane: Lane[Item] | None = None
-        """The lane that the record in its handler was put into when the run was stolen."""
-
-
-class Serial:
-    """The runs of one chunk, worked by the thread that polled it, which keeps the baton meanwhile."""
-
-    __slots__ = ("cell", "current", "runs")
-
-    def __init__(self, cell: int, runs: list[Run]) -> None:
-        self.cell = cell
-        self.runs = runs[::-1]
-        self.current: Run | None = None
-
-
 class Engine:
     """What all threads of a worker share. Every attribute but ``spec``, ``board`` and ``link`` needs ``mutex``."""
 
-    def __init__(self, spec: WorkerSpec, board: BoardWriter, link: Link) -> None:
+    def __init__(self, spec: WorkerSpec, board: BoardWriter, link: Link, *, in_batches: bool = False) -> None:
         self.spec = spec
         self.board = board
         self.link = link
@@ -105,6 +93,8 @@ class Engine:
         """Whoever waits for records to settle (a revoke, the shutdown) waits here."""
         self.lanes: Lanes[Item] = Lanes()
         self.owned: dict[Place, Owned] = {}
+        self.filling: set[Owned] = set()
+        """Owned partitions with records that wait for more to make a batch."""
         self.dirty: set[Owned] = set()
         """Owned partitions that something settled in since their offset last went to a commit."""
         self.counters = Counters()
@@ -113,8 +103,10 @@ class Engine:
         """The cell of the thread that holds the baton, ``MAIN``, or ``None``: free."""
         self.polled_at = time.monotonic()
         self.serial: Serial | None = None
+        self.in_batches = in_batches
         self.mean = 0.0
-        """Running mean of seconds per record in the handler."""
+        """Running mean of seconds per call of the handler."""
+        self.slow_from = SLOW_BATCH if in_batches else SLOW
         self.stopping = False
         self.drain_by = math.inf
         """When waiting for records in their handlers ends whatever waits: the stop's deadline, less what follows."""
@@ -130,12 +122,12 @@ class Engine:
         self.rejoin = ""
         """Why the group must be left and joined again; the next holder of the baton does it."""
         self._end: tuple[ExitCode, str] | None = None
-        self._lane_name = _lane_names(spec.group.ordering)
+        self._lane_name = _lane_names(Ordering.PARTITION if in_batches else spec.group.ordering)
 
     @property
     def slow(self) -> bool:
         """Whether lanes are worth their cost now."""
-        return self.mean > SLOW
+        return self.mean > self.slow_from
 
     @property
     def end(self) -> tuple[ExitCode, str] | None:
@@ -163,28 +155,59 @@ class Engine:
             return
         self.link.send("event", name=name, severity=severity.value, text=text, fields=fields)
 
-    def note_mean(self, seconds: float, records: int) -> None:
+    def note_mean(self, seconds: float, calls: int) -> None:
         """Fold a measured stretch of handler time into the mean; mutex held."""
-        self.mean += (seconds / records - self.mean) * 0.2
+        self.mean += (seconds / calls - self.mean) * 0.2
 
-    def spread(self, owned: Owned, messages: Sequence[Message], end: int | None) -> None:
-        """Put delivered records into their lanes, and note the partition's ``end`` behind them; mutex held."""
+    def spread(self, owned: Owned, messages: Sequence[Message]) -> None:
+        """Put delivered records into their lanes; mutex held."""
+        owned.offsets.deliver([message.offset() or 0 for message in messages], now=time.monotonic())
+        self.enqueue(owned, messages)
+
+    def enqueue(self, owned: Owned, messages: Sequence[Message]) -> None:
+        """Put records into their lanes whose offsets are open already; mutex held."""
         now = time.monotonic()
-        owned.offsets.deliver([message.offset() or 0 for message in messages], now=now)
         for message in messages:
             lane = self.lanes.add(self._lane_name(owned, message), owned.place, (owned, message), size=_size(message))
             if lane.since is None:
                 lane.since = now
             elif lane.filling and len(lane.items) >= self.spec.group.batch.size:
                 self.lanes.hasten(lane, due=now)
-        if end is not None:
-            owned.offsets.advance(end)
 
-    def adopt(self, owned: Owned, message: Message) -> Lane[Item]:
-        """Make the lane of a record that is in its handler already; mutex held."""
-        name = self._lane_name(owned, message)
-        owned.offsets.deliver([message.offset() or 0], now=time.monotonic())
-        return self.lanes.adopt(name, owned.place, (owned, message), size=_size(message))
+    def sift(self, owned: Owned, messages: list[Message]) -> tuple[list[Message], list[Message]]:
+        """Return the records that are free to be worked, and those that must wait for others in lanes; mutex held."""
+        if not self.lanes.held(owned.place):
+            return messages, []
+        free: list[Message] = []
+        waiting: list[Message] = []
+        for message in messages:
+            (waiting if self._lane_name(owned, message) in self.lanes else free).append(message)
+        return free, waiting
+
+    def purge(self, places: Collection[Place]) -> None:
+        """Forget all of these partitions that nobody has begun; mutex held."""
+        self.lanes.purge(places)
+        for owned in [owned for owned in self.filling if owned.place in places]:
+            owned.filling = []
+            self.filling.discard(owned)
+
+    @property
+    def queued(self) -> int:
+        """How many records are held beside those of the run in progress; mutex held."""
+        return self.lanes.count + sum(len(owned.filling) for owned in self.filling)
+
+    def next_due(self) -> float | None:
+        """Return when (monotonic) the next retry or the next batch is due; mutex held."""
+        dues = [owned.filling_since + self.spec.group.batch.age for owned in self.filling]
+        timer = self.lanes.next_due()
+        if timer is not None:
+            dues.append(timer)
+        return min(dues, default=None)
+
+    def adopt(self, owned: Owned, messages: Sequence[Message]) -> Lane[Item]:
+        """Make the lane of records that are in their handler already; mutex held."""
+        name = self._lane_name(owned, messages[0])
+        return self.lanes.adopt(name, owned.place, [((owned, message), _size(message)) for message in messages])
 
     def settle_head(self, lane: Lane[Item]) -> bool:
         """Settle the head of a busy lane, or drop it when its ownership ended; mutex held. Tell whether it counted."""
@@ -213,11 +236,14 @@ class Engine:
             self.lanes.settle_head(lane)
         self.progress.notify_all()
 
-    def settle_run(self, owned: Owned, position: int, records: int) -> None:
-        """Settle a stretch of a serial run, up to ``position``; mutex held."""
-        owned.offsets.advance(position)
-        self.counters.settled += records
-        self.dirty.add(owned)
+    def enter(self, base: int, owned: Owned, *, attempt: int = 1) -> None:
+        """Say on the board, in the cell at ``base``, whose record is next; storing its offset makes it count."""
+        words = self.board.words
+        words[base + C_SEQUENCE] += 1
+        words[base + C_TOPIC] = owned.topic_index
+        words[base + C_PARTITION] = owned.partition
+        words[base + C_LAST_OFFSET] = IDLE
+        words[base + C_ATTEMPT] = attempt
 
     def release_baton(self) -> None:
         """Let another thread poll; mutex held."""

@@ -9,34 +9,27 @@ lanes at once. When every thread is busy the main thread stands in (``stand_in``
 import threading
 import time
 from itertools import islice
-from operator import length_hint
 
 from supervisor.core.board import (
-    C_ATTEMPT,
     C_LAST_OFFSET,
     C_OFFSET,
-    C_PARTITION,
-    C_SEQUENCE,
     C_THREAD,
-    C_TOPIC,
     IDLE,
     cell_base,
 )
 from supervisor.core.lanes import Lane
 from supervisor.plugin.active import Active
-from supervisor.plugin.types import Message, Record
 from supervisor.worker.calling import batch_outcomes, work_in_order
 from supervisor.worker.committer import Committer
-from supervisor.worker.engine import MAIN, SLOW, Engine, Item, Owned, Run, Serial
+from supervisor.worker.engine import MAIN, Engine, Item
 from supervisor.worker.outcomes import Outcomes
 from supervisor.worker.poller import Poller
+from supervisor.worker.serial import SerialWork
 
 IDLE_WAIT = 1.0
 POLL_WAIT = 0.1
 STAND_IN_AFTER = 0.05
 STAND_IN_POLL = 0.02
-SERIAL_LIMIT = 0.2
-"""Seconds a serial chunk may take: longer means a slow handler, and nobody polls or commits meanwhile."""
 SLICE = 0.005
 """Seconds after which a thread puts a lane back in line for another."""
 
@@ -58,8 +51,7 @@ class Executor:
         self._limit = engine.spec.group.concurrency
         self._idle = 0
         self._threads: list[threading.Thread] = []
-        self._watched: tuple[Serial, Run | None, int] | None = None
-        self._watched_since = 0.0
+        self._serial = SerialWork(engine, active, outcomes, self.wake)
 
     def start(self) -> None:
         """Start the first thread: the leader."""
@@ -106,51 +98,12 @@ class Executor:
         self.wake()
 
     def watch(self) -> None:
-        """Steal a serial chunk that stands still since the last call, or creeps. Main thread, each tick."""
-        engine, now = self._engine, time.monotonic()
-        with engine.mutex:
-            serial = engine.serial
-            run = serial.current if serial else None
-            seen = (serial, run, length_hint(run.rest) if run else -1) if serial else None
-            if self._watched is None or serial is not self._watched[0]:
-                self._watched_since = now
-            stuck = seen is not None and (seen == self._watched or now - self._watched_since > SERIAL_LIMIT)
-            self._watched = seen
-        if stuck:
-            self.steal()
+        """Steal a serial chunk that stands still or creeps. Main thread, each tick."""
+        self._serial.watch()
 
     def steal(self, *, drop: bool = False) -> None:
-        """Take what is left of the serial chunk from its thread: into lanes, or nowhere when ``drop``.
-
-        The record in its handler gets a lane of its own name, so that what follows it waits for it.
-        """
-        engine = self._engine
-        with engine.mutex:
-            serial = engine.serial
-            if serial is None:
-                return
-            engine.serial = None
-            if serial.current is not None:
-                self._split(serial.current, drop=drop)
-            if not drop:
-                for run in reversed(serial.runs):
-                    engine.spread(run.owned, run.messages, run.end)
-            serial.runs.clear()
-            engine.mean = max(engine.mean, 2 * SLOW)
-            engine.release_baton()
-        self.wake()
-
-    def _split(self, run: Run, *, drop: bool) -> None:
-        """Cut a run in its thread's hands in three: settled, in the handler, to do; mutex held."""
-        engine, messages = self._engine, run.messages
-        rest = list(run.rest)
-        run.stolen = True
-        running = len(messages) - len(rest) - 1
-        if running >= 0:
-            engine.settle_run(run.owned, messages[running].offset() or 0, running)
-            run.lane = engine.adopt(run.owned, messages[running])
-        if not drop:
-            engine.spread(run.owned, rest, run.end)
+        """Take the serial chunk from its thread: into lanes, or nowhere when ``drop``. Main thread."""
+        self._serial.steal(drop=drop)
 
     def _hire(self, count: int) -> list[threading.Thread]:
         """Make up to ``count`` threads for the caller to start; mutex held, so that no cell is given twice."""
@@ -205,7 +158,7 @@ class Executor:
             serial = self._poller.accept(self._poller.poll(self._poll_wait()), cell=cell)
             if engine.lanes.ready:
                 self.wake()
-            if serial is not None and not self._work_serial(serial):
+            if serial is not None and not self._serial.work(serial):
                 return
             self._committer.if_due()
             with engine.mutex:
@@ -216,56 +169,8 @@ class Executor:
 
     def _poll_wait(self) -> float:
         with self._engine.mutex:
-            due = self._engine.lanes.next_due()
+            due = self._engine.next_due()
         return POLL_WAIT if due is None else min(POLL_WAIT, max(0.0, due - time.monotonic()))
-
-    def _work_serial(self, serial: Serial) -> bool:
-        """Work a chunk run by run; return whether the baton is still this thread's."""
-        engine, process = self._engine, self._process
-        assert process is not None  # noqa: S101 - batches never run serially
-        words, base = engine.board.words, cell_base(serial.cell)
-        while True:
-            with engine.mutex:
-                if engine.serial is not serial:
-                    return False
-                if not serial.runs:
-                    engine.serial = None
-                    return True
-                run = serial.current = serial.runs.pop()
-                self._enter(base, run.owned, attempt=1)
-            started = time.perf_counter()
-            failed = work_in_order(run.rest, process, words, base + C_OFFSET)
-            elapsed = time.perf_counter() - started
-            if failed is None:
-                words[base + C_OFFSET] = IDLE
-            self._end_run(serial, run, failed, elapsed)
-            words[base + C_OFFSET] = IDLE
-
-    def _end_run(self, serial: Serial, run: Run, failed: tuple[Message, BaseException] | None, elapsed: float) -> None:
-        engine = self._engine
-        with engine.mutex:
-            if serial.current is run:
-                serial.current = None
-            lane = run.lane
-            if not run.stolen:
-                done = len(run.messages)
-                if failed is not None:
-                    done -= length_hint(run.rest) + 1
-                if done:
-                    engine.note_mean(elapsed, done)
-                    engine.settle_run(run.owned, (run.messages[done - 1].offset() or 0) + 1, done)
-                if failed is not None:
-                    lane = engine.adopt(run.owned, failed[0])
-                    engine.spread(run.owned, run.messages[done + 1 :], run.end)
-                elif run.end is not None:
-                    run.owned.offsets.advance(run.end)
-            if lane is not None and failed is None:
-                engine.settle_head(lane)
-                engine.lanes.give_back(lane)
-        if lane is not None and failed is not None:
-            self._outcomes.failed(lane, failed[1])
-        if lane is not None:
-            self.wake()
 
     def _work_lane(self, lane: Lane[Item], cell: int) -> None:
         """Work a lane's records one by one until it is empty, its slice of time is over, or one fails."""
@@ -278,7 +183,7 @@ class Executor:
                 self._send_again(lane, base)
                 return
             owned, message = lane.head
-            self._enter(base, owned, attempt=lane.attempt)
+            engine.enter(base, owned, attempt=lane.attempt)
             failed = work_in_order(iter((message,)), process, words, base + C_OFFSET, attempt=lane.attempt)
             records += 1
             elapsed = time.perf_counter() - started
@@ -312,31 +217,26 @@ class Executor:
             size = 1 if lane.solo else self._batch_size
             items = [item for item, _ in islice(lane.items, size) if item[0] is lane.head[0]]
             lane.taken = len(items)
-        self._enter(base, items[0][0], attempt=lane.attempt)
+        engine.enter(base, items[0][0], attempt=lane.attempt)
         words[base + C_LAST_OFFSET] = items[-1][1].offset() or 0
         words[base + C_OFFSET] = items[0][1].offset() or 0
-        outcomes = batch_outcomes(batch, [Record(message, lane.attempt) for _, message in items])
-        self._outcomes.batch(lane, outcomes)
+        started = time.perf_counter()
+        outcomes = batch_outcomes(batch, [message for _, message in items], attempt=lane.attempt)
+        with engine.mutex:
+            engine.note_mean(time.perf_counter() - started, 1)
+        self._outcomes.batch(lane, outcomes or [None] * len(items))
         words[base + C_OFFSET] = IDLE
         self.wake()
 
     def _send_again(self, lane: Lane[Item], base: int) -> None:
         """Offer a dead letter again, its record on the board meanwhile."""
-        words = self._engine.board.words
+        engine = self._engine
+        words = engine.board.words
         owned, message = lane.head
-        self._enter(base, owned, attempt=lane.attempt)
+        engine.enter(base, owned, attempt=lane.attempt)
         words[base + C_OFFSET] = message.offset() or 0
         self._outcomes.send_again(lane)
         words[base + C_OFFSET] = IDLE
-
-    def _enter(self, base: int, owned: Owned, *, attempt: int) -> None:
-        """Announce on the board whose record is next; the store of its offset makes it count."""
-        words = self._engine.board.words
-        words[base + C_SEQUENCE] += 1
-        words[base + C_TOPIC] = owned.topic_index
-        words[base + C_PARTITION] = owned.partition
-        words[base + C_LAST_OFFSET] = IDLE
-        words[base + C_ATTEMPT] = attempt
 
 
 def _start(threads: list[threading.Thread]) -> None:

@@ -20,12 +20,15 @@ from supervisor.core.lanes import Lane
 from supervisor.core.letters import Origin, audit_id, dead_letter_headers, where, without_story
 from supervisor.core.retry import is_permanent, retry_after
 from supervisor.plugin.active import Active, Sink
-from supervisor.plugin.types import DeadLetter, Decision, Disposition, Drop, Failure, Letter, Record, Retry
+from supervisor.plugin.types import DeadLetter, Decision, Disposition, Drop, Failure, Letter, Message, Record, Retry
 from supervisor.worker.calling import WrongReturnError
 from supervisor.worker.engine import Engine, Item
 
 logger = logging.getLogger(__name__)
+Verdict = tuple[Failure, Decision]
 PLUGIN_ERROR = Disposition.PLUGIN_ERROR
+RETRY_LINES = 10
+"""Failed attempts that are to be tried again and get a log line, per second; the others are counted."""
 LONGEST_RETRY = 366 * 86400.0
 """Seconds; a policy that asks for more (or for no number) has an error in it."""
 SINK_BACKOFF = Backoff(initial=0.5, factor=2.0, max=30.0, jitter=0.5)
@@ -57,24 +60,38 @@ class Outcomes:
         self._sinks: list[tuple[str, Sink]] = [(name, active.sink(name)) for name in names]
         self._awaited: dict[Lane[Item], PendingLetter] = {}
         self._unwritten = threading.Event()
+        self._logged_since = 0.0
+        self._logged = self._unlogged = 0
+        """Failed attempts that were logged, and that were not, in the second that began then."""
 
     def failed(self, lane: Lane[Item], error: BaseException) -> None:
         """Decide over the head of ``lane`` after a failed attempt, and do it."""
+        with self._engine.mutex:
+            owned, message = lane.head
+            if owned.revoked:
+                self._let_go(lane)
+                return
+        self.follow(lane, *self.judge(message, error, attempt=lane.attempt, since=lane.failed_at))
+
+    def judge(self, message: Message, error: BaseException, *, attempt: int, since: float | None) -> Verdict:
+        """Decide over a record whose attempt failed, ``since`` (epoch) when not the first; may run user code."""
         engine = self._engine
         now = time.time()
         with engine.mutex:
-            if lane.head[0].revoked:
-                self._let_go(lane)
-                return
             engine.counters.failed_attempts += 1
-            first = lane.failed_at = now if lane.failed_at is None else lane.failed_at
-            record = Record(lane.head[1], lane.attempt)
-        failure = Failure(record, error, attempt=lane.attempt, first_failed_at=first, failed_at=now)
+        first = now if since is None else since
+        failure = Failure(Record(message, attempt), error, attempt=attempt, first_failed_at=first, failed_at=now)
         decision = self._decide(failure)
         self._log(failure, decision)
+        return failure, decision
+
+    def follow(self, lane: Lane[Item], failure: Failure, decision: Decision) -> None:
+        """Do what was decided over the head of a busy ``lane``."""
+        engine = self._engine
+        lane.failed_at = failure.first_failed_at
         match decision:
             case Retry(after):
-                self._wait(lane, after, attempt=lane.attempt + 1)
+                self._wait(lane, after, attempt=failure.attempt + 1)
             case Drop():
                 with engine.mutex:
                     engine.counters.dropped += 1
@@ -287,8 +304,23 @@ class Outcomes:
             timestamp=record.timestamp,
         )
 
+    def _is_worth_a_line(self) -> bool:
+        """Tell whether one more failed attempt may be logged: a broken dependency would write thousands a second."""
+        now = time.monotonic()
+        if now - self._logged_since >= 1.0:
+            if self._unlogged:
+                logger.info("record.failures_not_logged", extra={"fields": {"attempts": self._unlogged}})
+            self._logged_since, self._logged, self._unlogged = now, 0, 0
+        if self._logged < RETRY_LINES:
+            self._logged += 1
+            return True
+        self._unlogged += 1
+        return False
+
     def _log(self, failure: Failure, decision: Decision) -> None:
         record = failure.record
+        if isinstance(decision, Retry) and not self._is_worth_a_line():
+            return
         logger.log(
             logging.INFO if isinstance(decision, Retry) else logging.WARNING,
             "record.dropped" if isinstance(decision, Drop) else "record.failed",

@@ -73,7 +73,7 @@ class Ownership:
         with engine.mutex:
             engine.revoking = True
             words[H_WAIT] = Wait.REVOKING
-            engine.lanes.purge(gone)
+            engine.purge(gone)
         while self._must_wait(gone, deadline):
             words[H_TICK_NS] = time.monotonic_ns()  # a stated wait with a deadline is no hang
             self.meanwhile()
@@ -82,7 +82,7 @@ class Ownership:
             offsets = self._committer.last_of(mine)
             for owned in mine:
                 owned.revoked = True
-            engine.lanes.purge(gone)
+            engine.purge(gone)
         self._committer.before_revoke(offsets)
 
     def _must_wait(self, gone: set[Place], deadline: float) -> bool:
@@ -98,7 +98,7 @@ class Ownership:
     def _disown(self, places: Sequence[Place], *, lost: bool) -> None:
         engine = self._engine
         with engine.mutex:
-            engine.lanes.purge(set(places))
+            engine.purge(set(places))
             for place in places:
                 owned = engine.owned.pop(place, None)
                 if owned is not None:

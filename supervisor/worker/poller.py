@@ -16,8 +16,9 @@ from supervisor.core.exits import ExitCode
 from supervisor.kafka.consumer import Source, error_of, partition_of, topic_of, trouble_of
 from supervisor.plugin.types import Message
 from supervisor.worker.committer import Committer, Results
-from supervisor.worker.engine import Engine, Owned, Place, Run, Serial
+from supervisor.worker.engine import Engine, Owned, Place
 from supervisor.worker.ownership import Ownership
+from supervisor.worker.runs import Run, Serial, due_batches, into_lanes, run_of
 
 logger = logging.getLogger(__name__)
 
@@ -37,11 +38,10 @@ NOT_ALLOWED = frozenset({"TOPIC_AUTHORIZATION_FAILED", "GROUP_AUTHORIZATION_FAIL
 class Poller:
     """The baton's work; also the ``Listener`` of the consumer."""
 
-    def __init__(self, engine: Engine, ownership: Ownership, committer: Committer, *, in_batches: bool) -> None:
+    def __init__(self, engine: Engine, ownership: Ownership, committer: Committer) -> None:
         self._engine = engine
         self._ownership = ownership
         self._committer = committer
-        self._in_batches = in_batches
         self._group = engine.spec.group
         self._source: Source | None = None
         topics = self._group.topics
@@ -49,6 +49,8 @@ class Poller:
         self._full = False
         self._held_back: set[Place] = set()
         self._chunk = max(1, min(CHUNK, self._group.max_gap // 2))
+        if engine.in_batches and self._chunk > self._group.batch.size:
+            self._chunk -= self._chunk % self._group.batch.size
         self._gap_bound = self._group.max_gap - self._chunk
         """From here on a partition pauses; one chunk may be on its way already (P3)."""
         self._released_at = self._ends_noted_at = self._trouble_logged_at = self._trouble_at = 0.0
@@ -96,10 +98,11 @@ class Poller:
 
     def accept(self, messages: list[Message], *, cell: int | None) -> Serial | None:
         """Hand out a chunk: to lanes, or back as serial work for the thread that owns ``cell``."""
-        if not messages:
-            return None
         engine = self._engine
-        engine.broker_trouble = ""
+        if not messages and not engine.filling:
+            return None
+        if messages:
+            engine.broker_trouble = ""
         ends: dict[Place, int] = {}
         if any(map(error_of, cast("Any", messages))):
             messages, ends = self._sorted_out(messages)
@@ -108,7 +111,7 @@ class Poller:
         with engine.mutex:
             if engine.stopping:
                 return None
-            spread = cell is None or engine.slow or self._in_batches
+            spread = cell is None or engine.slow
             for place, batch in _by_partition(messages, self._only_topic) if messages else ():
                 owned = engine.owned.get(place)
                 if owned is None:
@@ -119,8 +122,7 @@ class Poller:
                 run = self._hand_out(owned, batch, ends.pop(place, None), spread=spread)
                 if run is not None:
                     runs.append(run)
-            for place, end in ends.items():
-                self._partition_end(place, end)
+            runs += self._left_over(ends, runs, spread=spread)
             serial = engine.serial = Serial(cell, runs) if runs and cell is not None else None
         self._committer.begin(begun)
         return serial
@@ -132,12 +134,28 @@ class Poller:
             engine.at_end.add(place)
         else:
             engine.at_end.discard(place)
-        if not spread and not engine.lanes.held(place):
-            return Run(owned, batch, end)
-        engine.spread(owned, batch, end)
-        if owned.offsets.gap >= self._gap_bound:
+        run = None
+        if spread:
+            into_lanes(engine, owned, ())
+            engine.spread(owned, batch)
+        else:
+            run = run_of(engine, owned, batch)
+        if end is not None:
+            owned.offsets.advance(end)
+        if owned.offsets.gap - (len(run.messages) if run else 0) >= self._gap_bound:
             self._held_back.add(place)
-        return None
+        return run
+
+    def _left_over(self, ends: dict[Place, int], runs: list[Run], *, spread: bool) -> list[Run]:
+        """Note partition ends that came alone; return the batches that waited long enough (lanes may wait instead)."""
+        engine = self._engine
+        for place, end in ends.items():
+            self._partition_end(place, end)
+        if not spread:
+            return due_batches(engine, runs)
+        for owned in list(engine.filling):
+            into_lanes(engine, owned, ())
+        return []
 
     # --- holding back -----------------------------------------------------------------------------------
 
@@ -145,15 +163,15 @@ class Poller:
         """Pause what must not deliver more (full lanes, a gap at its bound, a shutdown); resume what may (P6)."""
         engine, group = self._engine, self._group
         with engine.mutex:
-            lanes = engine.lanes
-            if not lanes.count:
+            lanes, queued = engine.lanes, engine.queued
+            if not queued:
                 self._full = False
                 self._held_back.clear()
                 if not engine.paused and not engine.stopping:
                     return
-            if lanes.count >= group.queue_records or lanes.size >= group.queue_bytes:
+            if queued >= group.queue_records or lanes.size >= group.queue_bytes:
                 self._full = True
-            elif lanes.count <= group.queue_records // 2 and lanes.size <= group.queue_bytes // 2:
+            elif queued <= group.queue_records // 2 and lanes.size <= group.queue_bytes // 2:
                 self._full = False
             if now - self._released_at >= RELEASE_CHECK:
                 self._released_at = now

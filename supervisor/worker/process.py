@@ -110,12 +110,11 @@ class Incarnation:
         self._heard: Stop | None = None
         """An order that came while this thread stood in for a poller and had to wait in a revoke."""
         self._thread = 0
-        self.engine = Engine(spec, board, link)
+        self.engine = Engine(spec, board, link, in_batches=active.process_batch is not None)
         self.committer = Committer(self.engine)
         self.ownership = Ownership(self.engine, active, self.committer)
         self.ownership.meanwhile = self._meanwhile
-        in_batches = active.process_batch is not None
-        self.poller = Poller(self.engine, self.ownership, self.committer, in_batches=in_batches)
+        self.poller = Poller(self.engine, self.ownership, self.committer)
         self.outcomes = Outcomes(self.engine, active)
         self.executor = Executor(
             self.engine, active, poller=self.poller, committer=self.committer, outcomes=self.outcomes
@@ -171,7 +170,7 @@ class Incarnation:
             engine.work.notify_all()
         self.executor.steal(drop=True)
         with engine.mutex:
-            engine.lanes.purge(set(engine.owned))
+            engine.purge(set(engine.owned))
             engine.work.notify_all()
         while time.monotonic() < engine.drain_by and engine.end is None:
             if _is_drained(engine):

@@ -34,7 +34,7 @@ def stated_wait(engine: Engine) -> Wait:  # noqa: PLR0911 - one return per reaso
         return Wait.UNASSIGNED
     if lanes.blocked:
         return Wait.SINK
-    if lanes.next_due() is not None:
+    if engine.next_due() is not None:
         return Wait.RETRY
     if engine.paused:
         return Wait.PAUSED
@@ -57,7 +57,7 @@ def worker_stats(engine: Engine) -> WorkerStats:
             dead_lettered=counters.dead_lettered,
             dropped=counters.dropped,
             in_flight=lanes.busy + (1 if engine.serial else 0),
-            queued=lanes.count,
+            queued=engine.queued,
             queued_bytes=lanes.size,
             oldest=oldest,
             commits=counters.commits,

@@ -34,6 +34,58 @@ def test_the_committable_offset_never_passes_an_unsettled_record(holes: list[int
     assert tracker.gap == 0
 
 
+@given(steps, st.integers(0, 2**32), st.integers(1, 7))
+def test_p1_stretches_and_open_records_side_by_side_never_let_a_commit_pass_an_unsettled_one(
+    holes: list[int], seed: int, chunk: int
+) -> None:
+    """P1: against a model that only knows which offsets are settled."""
+    chance = Random(seed)
+    to_deliver = [sum(holes[: at + 1]) for at in range(len(holes))]
+    tracker = PartitionOffsets()
+    delivered: list[int] = []
+    stretch: list[int] = []
+    opened: list[int] = []
+    while to_deliver or stretch or opened:
+        match chance.randrange(5):
+            case 0 if to_deliver:
+                batch, to_deliver = to_deliver[:chunk], to_deliver[chunk:]
+                delivered += batch
+                if chance.random() < 0.3:
+                    tracker.deliver(batch, now=0.0)
+                    opened += batch
+                else:
+                    tracker.stretch(batch[0], batch[-1], len(batch), now=0.0)
+                    stretch += batch
+            case 1 if stretch:
+                done = chance.randint(1, len(stretch))
+                stretch = stretch[done:]
+                tracker.shorten(done, stretch[0] if stretch else None)
+            case 2 if stretch:
+                out = sorted(chance.sample(stretch, chance.randint(1, len(stretch))))
+                stretch = [offset for offset in stretch if offset not in out]
+                tracker.take_out(out, stretch[0] if stretch else None)
+                opened += out
+            case 3 | 4 if opened:
+                tracker.settle(opened.pop(chance.randrange(len(opened))))
+
+        unsettled = stretch + opened
+        if delivered:
+            expected = min(unsettled) if unsettled else delivered[-1] + 1
+            assert tracker.committable() == expected
+            repeated = sum(offset >= expected for offset in delivered)
+            assert repeated <= tracker.gap
+            assert tracker.gap <= repeated + chunk
+    assert tracker.gap == 0
+
+
+def test_a_stretch_that_does_not_add_up_is_refused() -> None:
+    tracker = PartitionOffsets()
+    tracker.stretch(4, 9, 3, now=0.0)
+
+    with pytest.raises(OutOfOrderError, match="0 records are left of a stretch that goes on at 9"):
+        tracker.shorten(3, 9)
+
+
 def test_the_oldest_unsettled_record_has_the_age_of_its_chunk() -> None:
     tracker = PartitionOffsets()
     tracker.deliver([1, 2, 3], now=10.0)
