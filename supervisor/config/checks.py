@@ -36,6 +36,14 @@ def check_values(source: Source, values: Defaults, where: Callable[..., KeyPath]
         size, queue = where("batch", "size"), where("queue_records")
         text = f"batch.size ({values.batch.size}) is above queue_records ({values.queue_records})"
         source.report(size if source.has(size) else queue, text, "raise queue_records, or lower batch.size")
+    _check_delivery(source, values, where)
+
+
+def _check_delivery(source: Source, values: Defaults, where: Callable[..., KeyPath]) -> None:
+    if values.delivery == "exactly-once" and values.commit.mode == "automatic":
+        mode, delivery = where("commit", "mode"), where("delivery")
+        text = 'commit.mode = "automatic" does not go with delivery = "exactly-once": transactions commit the offsets'
+        source.report(mode if source.has(mode) else delivery, text, 'write mode = "manual", or leave it out')
 
 
 def check_group_values(source: Source, name: str, group: Group) -> None:

@@ -94,6 +94,9 @@ class Commit(Table):
     )
     count: int = _key(1000, ge=1, le=1_000_000, description="Settled records after which a commit is sent (`manual`).")
     interval: Timeout = _key("1s", description="The longest time between a settled record and its commit.")
+    transaction_interval: Timeout = _key(
+        "100ms", description='The longest time until outputs are seen, with `delivery = "exactly-once"`.'
+    )
 
 
 class Batch(Table):
@@ -126,6 +129,10 @@ class Defaults(Table):
     )
     concurrency: int = _key(
         1, ge=1, le=4096, description="Records in their handlers at once per worker; above 1 handlers run in threads."
+    )
+    delivery: Literal["at-least-once", "exactly-once"] = _key(
+        "at-least-once",
+        description="Whether a crash may repeat what handlers return to be produced, or transactions prevent it.",
     )
     handler_timeout: Timeout = _key("5m", description="How long a handler may take for one record.")
     protocol: Literal["classic", "consumer"] = _key(

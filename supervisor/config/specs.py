@@ -11,6 +11,7 @@ from supervisor.core.spec import (
     BatchSpec,
     CommitSpec,
     DeadLetterSpec,
+    Delivery,
     GroupSpec,
     Mode,
     NotifierSpec,
@@ -66,6 +67,7 @@ def group_spec(config: Config, name: str) -> GroupSpec:
         plugins=_plugins(config, (*group.plugins, letters.sink, letters.fallback)),
         ordering=Ordering(group.ordering),
         concurrency=group.concurrency,
+        delivery=Delivery(group.delivery),
         protocol=group.protocol,
         handler_timeout=group.handler_timeout,
         max_gap=group.max_gap,
@@ -74,10 +76,14 @@ def group_spec(config: Config, name: str) -> GroupSpec:
         revoke_timeout=group.revoke_timeout,
         retry=RetrySpec(group.retry.attempts, _backoff(group.retry), permanent=group.retry.permanent),
         dead_letters=DeadLetterSpec(letters.sink, letters.fallback, topic=letters.topic, timeout=letters.timeout),
-        commit=CommitSpec(group.commit.mode, group.commit.count, interval=group.commit.interval),
+        commit=CommitSpec(group.commit.mode, group.commit.count, interval=_commit_interval(group)),
         batch=BatchSpec(group.batch.size, group.batch.age),
         kafka=_kafka(config, group),
     )
+
+
+def _commit_interval(group: Group) -> float:
+    return group.commit.transaction_interval if group.delivery == "exactly-once" else group.commit.interval
 
 
 def worker_spec(config: Config, name: str, *, slot: int, incarnation: int, mode: Mode, parent_pid: int) -> WorkerSpec:

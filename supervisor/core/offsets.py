@@ -70,6 +70,13 @@ class PartitionOffsets:
 
     def take_out(self, offsets: Sequence[int], then: int | None) -> None:
         """Move records of the stretch to those settled one by one; ``then`` is the first that stays in it, if any."""
+        passed = self._is_passed
+        self.open(offsets)
+        self.shorten(len(offsets), then)
+        self._is_passed = passed
+
+    def open(self, offsets: Sequence[int]) -> None:
+        """Let delivered records be settled one by one, whatever they were before."""
         opened = self._open
         if not opened or offsets[0] > opened[-1]:
             opened.extend(offsets)
@@ -78,9 +85,6 @@ class PartitionOffsets:
                 insort(opened, offset)
         else:
             self._open = deque(sorted([*opened, *offsets]))
-        passed = self._is_passed
-        self.shorten(len(offsets), then)
-        self._is_passed = passed
 
     def advance(self, position: int) -> None:
         """Note that there are no records before ``position`` but those delivered: the offset of an end-of-partition.

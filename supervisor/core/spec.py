@@ -33,6 +33,13 @@ class Ordering(StrEnum):
     NONE = "none"
 
 
+class Delivery(StrEnum):
+    """What a crash may do to handlers' outputs: repeat them, or nothing that a ``read_committed`` reader can see."""
+
+    AT_LEAST_ONCE = "at-least-once"
+    EXACTLY_ONCE = "exactly-once"
+
+
 @dataclass(frozen=True, slots=True)
 class PluginSpec:
     """One plugin to load: ``target`` is ``module:attr``, an entry point's name, or a file of the plugins folder."""
@@ -95,6 +102,7 @@ class GroupSpec:
     plugins: PluginsSpec
     ordering: Ordering
     concurrency: int
+    delivery: Delivery
     protocol: str
     handler_timeout: float
     max_gap: int

@@ -139,6 +139,10 @@ class Source:
             return None
         return None if high < 0 else int(high)
 
+    def group_metadata(self) -> object:
+        """Return what a transaction needs to commit in this member's name: group, generation, member id (KIP-447)."""
+        return self._consumer.consumer_group_metadata()
+
     def close(self) -> None:
         """End and stay a member where the member is static; a dynamic member leaves."""
         self._consumer.close()

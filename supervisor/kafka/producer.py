@@ -23,8 +23,33 @@ class ProduceError(Exception):
         self.code = code
 
 
+class Partitions:
+    """How many partitions topics have, asked once each. Any thread."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+
+    def forget(self, topic: str) -> None:
+        """Ask again the next time."""
+        self._counts.pop(topic, None)
+
+    def count(self, producer: Producer, topic: str) -> int:
+        """Return the topic's partitions; may block for ``METADATA_TIMEOUT`` seconds once per topic."""
+        count = self._counts.get(topic)
+        if count is None:
+            try:
+                metadata = producer.list_topics(topic, timeout=METADATA_TIMEOUT).topics[topic]
+            except KafkaException as error:
+                reason = error.args[0]
+                raise ProduceError(reason.name(), reason.str()) from error
+            if metadata.error is not None:
+                raise ProduceError(metadata.error.name(), f"topic {topic!r}: {metadata.error.str()}")
+            count = self._counts[topic] = len(metadata.partitions)
+        return count
+
+
 class LazyProducer:
-    """A ``plugin.types.Produce``: creates its client on the first call, and anew after a fatal error.
+    """A ``plugin.types.Send``: creates its client on the first call, and anew after a fatal error.
 
     Worker process, any thread. Delivery reports are served by a thread of its own, so that futures end
     whatever the handler threads do.
@@ -34,7 +59,7 @@ class LazyProducer:
         self._settings = settings
         self._lock = threading.Lock()
         self._producer: Producer | None = None
-        self._partitions: dict[str, int] = {}
+        self._partitions = Partitions()
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -48,7 +73,7 @@ class LazyProducer:
         partition: int | None = None,
         timestamp: float | None = None,
     ) -> "Future[None]":
-        """Send one record; see ``plugin.types.Produce``.
+        """Send one record; see ``plugin.types.Send``.
 
         ``partition`` falls back to the partitioner when the topic has fewer.
         """
@@ -57,7 +82,7 @@ class LazyProducer:
         future.set_running_or_notify_cancel()  # so that nobody can cancel it: its answer will come
 
         def delivered(error: KafkaError | None, _message: object) -> None:
-            if error is not None and _is_fatal(error):
+            if error is not None and is_fatal(error):
                 self._forget(producer)
             try:
                 if error is None:
@@ -69,7 +94,7 @@ class LazyProducer:
                 logger.error("producer.callback_failed", extra={"fields": fields})  # noqa: TRY400 - its text is the user's
 
         extra: dict[str, Any] = {}
-        if partition is not None and partition < self._partition_count(producer, topic):
+        if partition is not None and partition < self._partitions.count(producer, topic):
             extra["partition"] = partition
         if timestamp is not None:
             extra["timestamp"] = round(timestamp * 1000)
@@ -77,8 +102,8 @@ class LazyProducer:
             producer.produce(topic, value, key, headers=list(headers), on_delivery=delivered, **extra)
         except KafkaException as error:
             reason = error.args[0]
-            self._partitions.pop(topic, None)  # it may have been made anew, with fewer partitions
-            if _is_fatal(reason):
+            self._partitions.forget(topic)  # it may have been made anew, with fewer partitions
+            if is_fatal(reason):
                 self._forget(producer)
             raise ProduceError(reason.name(), reason.str()) from error
         return future
@@ -128,22 +153,8 @@ class LazyProducer:
                 logger.warning("producer.failed", exc_info=True)
                 self._forget(producer)
 
-    def _partition_count(self, producer: Producer, topic: str) -> int:
-        """Return the topic's partitions; may block for ``METADATA_TIMEOUT`` seconds once per topic."""
-        count = self._partitions.get(topic)
-        if count is None:
-            try:
-                metadata = producer.list_topics(topic, timeout=METADATA_TIMEOUT).topics[topic]
-            except KafkaException as error:
-                reason = error.args[0]
-                raise ProduceError(reason.name(), reason.str()) from error
-            if metadata.error is not None:
-                raise ProduceError(metadata.error.name(), f"topic {topic!r}: {metadata.error.str()}")
-            count = self._partitions[topic] = len(metadata.partitions)
-        return count
 
-
-def _is_fatal(error: KafkaError) -> bool:
+def is_fatal(error: KafkaError) -> bool:
     """Tell whether the client is dead; code ``_FATAL`` itself does not say so of itself."""
     return bool(error.fatal()) or error.code() == KafkaError._FATAL  # noqa: SLF001 - librdkafka's public name for it
 

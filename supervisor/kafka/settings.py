@@ -73,6 +73,26 @@ def consumer_settings(spec: WorkerSpec) -> Settings:
     return settings
 
 
+def output_settings(spec: WorkerSpec) -> Settings:
+    """Return the settings of the producer of handlers' outputs: idempotent, and as patient as its partitions.
+
+    A record waits for its broker for as long as it takes: its offset does not move, and back-pressure bounds
+    what waits. The user's own linger, compression and so on come first.
+    """
+    return (
+        {"message.max.bytes": MAX_BYTES, "linger.ms": 5}
+        | client_settings(spec.group.kafka, client_id=spec.instance_id)
+        | {"enable.idempotence": True, "message.timeout.ms": 0, "queue.buffering.max.messages": 1_000_000}
+    )
+
+
+def transaction_settings(spec: WorkerSpec, *, timeout: float) -> Settings:
+    """Return the settings of a slot's transactional producer; the id is the slot's, so a successor fences it."""
+    settings = output_settings(spec)
+    del settings["message.timeout.ms"]  # librdkafka bounds it by the transaction's own
+    return settings | {"transactional.id": spec.instance_id, "transaction.timeout.ms": round(timeout * 1000)}
+
+
 def producer_settings(spec: WorkerSpec) -> Settings:
     """Return the settings of a worker's producer: idempotent, and done with a record within the sink's deadline."""
     # The client's own limit is below the broker's: a record that could be read could not be written.

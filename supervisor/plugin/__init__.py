@@ -16,6 +16,7 @@ from supervisor.plugin.types import (
     Record,
     Retry,
     Seconds,
+    Send,
     WorkerContext,
 )
 
@@ -31,6 +32,7 @@ __all__ = [
     "Record",
     "Retry",
     "Seconds",
+    "Send",
     "Severity",
     "WorkerContext",
     "hookimpl",

@@ -13,12 +13,12 @@ from supervisor.core.events import Event
 from supervisor.core.suggest import did_you_mean
 from supervisor.plugin.errors import PluginError, Problem, StartError
 from supervisor.plugin.importing import failure
-from supervisor.plugin.types import Decision, Failure, Letter, Record, WorkerContext
+from supervisor.plugin.types import Decision, Failure, Letter, Produce, Record, WorkerContext
 
 Process = Callable[[Record], object]
 ProcessBatch = Callable[[Sequence[Record]], object]
 RetryDecision = Callable[[Failure], Decision | None]
-Sink = Callable[[Letter], "Future[None] | None"]
+Sink = Callable[[Letter], "Future[None] | Produce | None"]
 Alert = Callable[[Event], object]
 Named = tuple[str, Callable[..., Any]]
 

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 import pluggy
 
 from supervisor.core.events import Event
-from supervisor.plugin.types import Decision, Failure, Letter, Record, WorkerContext
+from supervisor.plugin.types import Decision, Failure, Letter, Produce, Record, WorkerContext
 
 PROJECT = "supervisor"
 
@@ -20,23 +20,26 @@ Partitions = Sequence[tuple[str, int]]
 
 
 @hookspec
-def process(record: Record) -> None:
+def process(record: Record) -> Produce | Sequence[Produce] | None:
     """Work one record; returning settles it, raising fails the attempt.
 
     Worker process, a handler thread; blocks only its own lane. Exactly one active plugin (or the group's
     ``handler``) implements this or ``process_batch``. Any exception, ``SystemExit`` included, goes to
-    ``retry_decision``. A return value other than ``None`` makes a dead letter (``plugin-error``) without
-    a retry: the side effects have happened.
+    ``retry_decision``. A ``Produce``, or a list of them, is produced; the record is settled once the brokers
+    have confirmed it. Any other return value makes a dead letter (``plugin-error``) without a retry: the side
+    effects have happened.
     """
 
 
 @hookspec
-def process_batch(records: Sequence[Record]) -> Sequence[BaseException | None] | None:
+def process_batch(
+    records: Sequence[Record],
+) -> Sequence[BaseException | Produce | Sequence[Produce] | None] | None:
     """Work a run of records of one partition, in order; ``None`` settles them all.
 
     Worker process, a handler thread. A list of the same length gives each record its outcome: ``None``
-    settled, an exception failed. Raising fails every record of the batch. A failed one is tried again
-    alone; its neighbours are not.
+    settled, an exception failed, a ``Produce`` or a list of them is produced. Raising fails every record of
+    the batch. A failed one is tried again alone; its neighbours are not.
     """
 
 
@@ -52,13 +55,13 @@ def retry_decision(failure: Failure) -> Decision | None:
 
 
 @hookspec
-def send_dead_letter(letter: Letter) -> "Future[None] | None":
+def send_dead_letter(letter: Letter) -> "Future[None] | Produce | None":
     """Write a dead letter; only the plugin that ``dead_letters.sink`` or ``fallback`` names is asked.
 
-    Worker process, a handler thread. Return ``None`` when it is durable, or a future that ends once it
-    is; the record's offset moves only then (P1). An exception, here or in the future, or no answer within
-    ``dead_letters.timeout``, goes to the fallback and then to another try with backoff: the lane waits,
-    nothing is lost. May be called again for the same ``audit_id``.
+    Worker process, a handler thread. Return ``None`` when it is durable, a future that ends once it is, or a
+    ``Produce`` for the worker to send; the record's offset moves only then (P1). An exception, here or in the
+    future, or no answer within ``dead_letters.timeout``, goes to the fallback and then to another try with
+    backoff: the lane waits, nothing is lost. May be called again for the same ``audit_id``.
     """
 
 

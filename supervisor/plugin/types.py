@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import repeat
 from typing import Annotated, Any, Protocol, overload
@@ -188,7 +188,24 @@ class Letter:
     timestamp: float | None = None
 
 
-class Produce(Protocol):
+@dataclass(slots=True)
+class Produce:
+    """A record that a handler or sink returns to be produced; ``timestamp`` is in seconds since the epoch.
+
+    It is confirmed by the brokers before the offset of the record it came from moves; with ``delivery =
+    "exactly-once"`` both happen in one transaction. ``partition`` falls back to the partitioner where the topic has
+    fewer. Not frozen only because that costs a handler a microsecond each.
+    """
+
+    topic: str
+    key: bytes | str | None = field(default=None, repr=False)
+    value: bytes | str | None = field(default=None, repr=False)
+    headers: Headers = field(default=(), repr=False)
+    partition: int | None = None
+    timestamp: float | None = None
+
+
+class Send(Protocol):
     """Send a record with the worker's own producer; the future ends with the broker's word (or its error).
 
     Any thread. Never blocks for the network; raises ``BufferError`` when the producer's queue is full.
@@ -215,4 +232,4 @@ class WorkerContext:
     slot: int
     incarnation: int
     state_dir: str
-    produce: Produce
+    produce: Send

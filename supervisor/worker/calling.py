@@ -1,20 +1,25 @@
 """The border to the user's handler: call it, and turn whatever happens into an outcome."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from supervisor.plugin.active import Process, ProcessBatch
 from supervisor.plugin.types import Message, Record, Records
+
+Emit = Callable[[Message, object], None]
+"""Takes what a handler returned for a record instead of ``None``; what it raises is the record's failure."""
 
 
 class WrongReturnError(TypeError):
     """A handler returned something other than what its hook promises."""
 
     def __init__(self) -> None:
-        super().__init__("the handler must return None (process_batch: None, or one outcome per record)")
+        super().__init__(
+            "the handler must return None, a Produce or a list of them (process_batch: None, or one outcome per record)"
+        )
 
 
 def batch_outcomes(
-    batch: ProcessBatch, messages: Sequence[Message], attempt: int = 1
+    batch: ProcessBatch, messages: Sequence[Message], emit: Emit, attempt: int = 1
 ) -> list[BaseException | None] | None:
     """Call a batch handler; return each record's failure, or ``None`` in its place; ``None`` when all are settled."""
     try:
@@ -22,15 +27,26 @@ def batch_outcomes(
         if answers is None:
             return None
         outcomes = list(answers) if isinstance(answers, Sequence) else []
+        if len(outcomes) != len(messages):
+            return [WrongReturnError()] * len(messages)
     except BaseException as error:  # noqa: BLE001 - the record border, for a batch; its answer is user code, too
         return [error] * len(messages)
-    if len(outcomes) != len(messages) or not all(one is None or isinstance(one, BaseException) for one in outcomes):
-        return [WrongReturnError()] * len(messages)
-    return outcomes if any(one is not None for one in outcomes) else None
+    failures = [_failure(message, outcome, emit) for message, outcome in zip(messages, outcomes, strict=True)]
+    return failures if any(one is not None for one in failures) else None
+
+
+def _failure(message: Message, outcome: object, emit: Emit) -> BaseException | None:
+    if outcome is None or isinstance(outcome, BaseException):
+        return outcome
+    try:
+        emit(message, outcome)
+    except BaseException as error:  # noqa: BLE001 - the record border, for one record of a batch
+        return error
+    return None
 
 
 def work_in_order(
-    messages: Iterator[Message], process: Process, words: "memoryview[int]", at: int, attempt: int = 1
+    messages: Iterator[Message], process: Process, words: "memoryview[int]", *, at: int, emit: Emit, attempt: int = 1
 ) -> tuple[Message, BaseException] | None:
     """Call the handler for each message until one fails; return that one. The hottest loop there is.
 
@@ -42,8 +58,9 @@ def work_in_order(
     try:
         for message in messages:
             words[at] = message.offset()  # type: ignore[assignment]
-            if process(new(message, attempt)) is not None:
-                return message, WrongReturnError()
+            answer = process(new(message, attempt))
+            if answer is not None:
+                emit(message, answer)
     except BaseException as error:  # noqa: BLE001 - the record border: whatever a handler raises is its record's failure
         assert message is not None  # noqa: S101 - iterating a list does not raise
         return message, error

@@ -7,6 +7,8 @@ loop would silence the whole group for a heartbeat of every cooperative rebalanc
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Protocol
 
 from supervisor.core.commits import Answer, answer
 from supervisor.core.exits import ExitCode
@@ -21,6 +23,28 @@ PATIENCE = 30.0
 REVOKE_TRIES = REST_TRIES = 3
 
 Results = Sequence[tuple[Place, int, str | None]]
+
+
+class Commits(Protocol):
+    """How a worker's progress gets to Kafka. All of it belongs to the holder of the baton."""
+
+    def open(self, source: Source) -> None:
+        """Take the consumer; before any thread polls."""
+
+    def begin(self, offsets: Sequence[tuple[Place, int]]) -> None:
+        """Pin where ownerships began: their first records' offsets."""
+
+    def if_due(self) -> None:
+        """Commit in the background when enough was settled, or long enough ago; never waits for it."""
+
+    def rest(self, deadline: float, poll: Callable[[], None]) -> None:
+        """Commit all that is committable, ``poll`` until it was taken or ``deadline`` passed; at shutdown."""
+
+    def last_of(self, partitions: Iterable[Owned]) -> Callable[[], None]:
+        """Return what commits the last of partitions that are given up, and waits; mutex held, but not for the call."""
+
+    def committed(self, results: Results) -> None:
+        """Take a commit's outcome, partition by partition."""
 
 
 class Committer:
@@ -83,17 +107,18 @@ class Committer:
             self._send(offsets, time.monotonic())
             answered()
 
-    def last_of(self, partitions: Iterable[Owned]) -> list[tuple[Place, int]]:
-        """Return what must be committed of partitions that go, sent before or not; mutex held.
+    def last_of(self, partitions: Iterable[Owned]) -> Callable[[], None]:
+        """See ``Commits``; offsets that were sent before are sent again.
 
         An answer that is still out may be a refusal, and nobody would be there to send the offset again.
         """
+        partitions = list(partitions)
         for owned in partitions:
             owned.sent = None
-        return self._take(partitions)
+        return partial(self._before_revoke, self._take(partitions))
 
-    def before_revoke(self, offsets: list[tuple[Place, int]]) -> None:
-        """Commit the last of partitions that go, and wait; blocks up to 45 s while no broker answers."""
+    def _before_revoke(self, offsets: list[tuple[Place, int]]) -> None:
+        """Commit and wait; blocks up to 45 s while no broker answers."""
         if not offsets:
             return
         if self._is_automatic:

@@ -19,6 +19,7 @@ from supervisor.link import Link
 from supervisor.plugin.types import Message
 
 if TYPE_CHECKING:
+    from supervisor.worker.outlet import Outlet
     from supervisor.worker.runs import Serial
 
 logger = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ class Owned:
         "filling",
         "filling_since",
         "offsets",
+        "outputs",
         "partition",
         "place",
         "revoked",
@@ -62,6 +64,8 @@ class Owned:
         self.filling: list[Message] = []
         """Records that wait for more to make a batch, without a lane; the last of the partition's stretch."""
         self.filling_since = 0.0
+        self.outputs: dict[int, object] = {}
+        """What records' handlers returned and is not confirmed, by offset; the outlet's own."""
         self.revoked = False
         self.sent: int | None = None
         """The newest offset given to a commit, or to librdkafka's store."""
@@ -122,6 +126,8 @@ class Engine:
         self.rejoin = ""
         """Why the group must be left and joined again; the next holder of the baton does it."""
         self._end: tuple[ExitCode, str] | None = None
+        self.outlet: Outlet | None = None
+        """Where outputs go; set before any thread starts."""
         self._lane_name = _lane_names(Ordering.PARTITION if in_batches else spec.group.ordering)
 
     @property
@@ -194,7 +200,13 @@ class Engine:
     @property
     def queued(self) -> int:
         """How many records are held beside those of the run in progress; mutex held."""
-        return self.lanes.count + sum(len(owned.filling) for owned in self.filling)
+        held = self.outlet.held if self.outlet is not None else 0
+        return self.lanes.count + sum(len(owned.filling) for owned in self.filling) + held
+
+    @property
+    def queued_size(self) -> int:
+        """Their bytes, as far as they are counted; mutex held."""
+        return self.lanes.size + (self.outlet.size if self.outlet is not None else 0)
 
     def next_due(self) -> float | None:
         """Return when (monotonic) the next retry or the next batch is due; mutex held."""
@@ -209,24 +221,32 @@ class Engine:
         name = self._lane_name(owned, messages[0])
         return self.lanes.adopt(name, owned.place, [((owned, message), _size(message)) for message in messages])
 
+    def adopt_alone(self, owned: Owned, message: Message) -> Lane[Item]:
+        """Make a lane for one open record that its own lane is done with; mutex held."""
+        name = ("alone", owned.place, message.offset())
+        return self.lanes.adopt(name, owned.place, [((owned, message), _size(message))])
+
     def settle_head(self, lane: Lane[Item]) -> bool:
         """Settle the head of a busy lane, or drop it when its ownership ended; mutex held. Tell whether it counted."""
         owned, message = lane.head
         self.lanes.settle_head(lane)
         if not owned.revoked:
-            owned.offsets.settle(message.offset() or 0)
-            self.counters.settled += 1
-            self.dirty.add(owned)
+            self._settle(owned, message.offset() or 0)
         self.progress.notify_all()
         return not owned.revoked
+
+    def _settle(self, owned: Owned, offset: int) -> None:
+        if owned.outputs and self.outlet is not None and self.outlet.held_of(owned, (offset,)):
+            return
+        owned.offsets.settle(offset)
+        self.counters.settled += 1
+        self.dirty.add(owned)
 
     def settle_batch(self, lane: Lane[Item], settled: Sequence[bool]) -> None:
         """Settle what succeeded of the records a batch handler has in hand; mutex held."""
         for (owned, message), done in [(lane.items[at][0], done) for at, done in enumerate(settled)]:
             if done and not owned.revoked:
-                owned.offsets.settle(message.offset() or 0)
-                self.counters.settled += 1
-                self.dirty.add(owned)
+                self._settle(owned, message.offset() or 0)
         self.lanes.settle_batch(lane, settled)
         self.progress.notify_all()
 

@@ -8,6 +8,7 @@ lanes at once. When every thread is busy the main thread stands in (``stand_in``
 
 import threading
 import time
+from functools import partial
 from itertools import islice
 
 from supervisor.core.board import (
@@ -20,7 +21,7 @@ from supervisor.core.board import (
 from supervisor.core.lanes import Lane
 from supervisor.plugin.active import Active
 from supervisor.worker.calling import batch_outcomes, work_in_order
-from supervisor.worker.committer import Committer
+from supervisor.worker.committer import Commits
 from supervisor.worker.engine import MAIN, Engine, Item
 from supervisor.worker.outcomes import Outcomes
 from supervisor.worker.poller import Poller
@@ -38,12 +39,14 @@ class Executor:
     """The handler threads of one worker; they are started as they are needed, up to ``limit``."""
 
     def __init__(
-        self, engine: Engine, active: Active, *, poller: Poller, committer: Committer, outcomes: Outcomes
+        self, engine: Engine, active: Active, *, poller: Poller, committer: Commits, outcomes: Outcomes
     ) -> None:
         self._engine = engine
         self._poller = poller
         self._committer = committer
         self._outcomes = outcomes
+        self._outlet = outcomes.outlet
+        self._emit = outcomes.outlet.send
         self._process = active.process
         self._batch = active.process_batch
         self._batch_size = engine.spec.group.batch.size
@@ -92,6 +95,7 @@ class Executor:
                 return
             engine.poller = MAIN
         self._poller.accept(self._poller.poll(STAND_IN_POLL), cell=None)
+        self._outlet.collect()
         self._committer.if_due()
         with engine.mutex:
             engine.release_baton()
@@ -160,6 +164,7 @@ class Executor:
                 self.wake()
             if serial is not None and not self._serial.work(serial):
                 return
+            self._outlet.collect()
             self._committer.if_due()
             with engine.mutex:
                 due = engine.lanes.next_due()
@@ -184,7 +189,14 @@ class Executor:
                 return
             owned, message = lane.head
             engine.enter(base, owned, attempt=lane.attempt)
-            failed = work_in_order(iter((message,)), process, words, base + C_OFFSET, attempt=lane.attempt)
+            failed = work_in_order(
+                iter((message,)),
+                process,
+                words,
+                at=base + C_OFFSET,
+                emit=partial(self._emit, owned),
+                attempt=lane.attempt,
+            )
             records += 1
             elapsed = time.perf_counter() - started
             if failed is not None:
@@ -221,7 +233,8 @@ class Executor:
         words[base + C_LAST_OFFSET] = items[-1][1].offset() or 0
         words[base + C_OFFSET] = items[0][1].offset() or 0
         started = time.perf_counter()
-        outcomes = batch_outcomes(batch, [message for _, message in items], attempt=lane.attempt)
+        messages = [message for _, message in items]
+        outcomes = batch_outcomes(batch, messages, partial(self._emit, items[0][0]), attempt=lane.attempt)
         with engine.mutex:
             engine.note_mean(time.perf_counter() - started, 1)
         self._outcomes.batch(lane, outcomes or [None] * len(items))

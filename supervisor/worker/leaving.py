@@ -8,9 +8,10 @@ import time
 from collections.abc import Sequence
 
 from supervisor.core.exits import ExitCode
-from supervisor.core.spec import WorkerSpec
+from supervisor.core.spec import Delivery, WorkerSpec
 from supervisor.kafka.consumer import Place, Source, trouble_of
-from supervisor.kafka.settings import consumer_settings
+from supervisor.kafka.settings import consumer_settings, transaction_settings
+from supervisor.kafka.transactions import AbortedError, FatalError, TransactionalProducer
 from supervisor.worker.orders import Orders
 from supervisor.worker.process import Ending
 
@@ -47,8 +48,20 @@ class _Watcher:
         self.trouble = type(error).__name__
 
 
+def _end_transaction(spec: WorkerSpec) -> None:
+    """End what the dead one left open: until then the next owners could not read its partitions' offsets."""
+    try:
+        TransactionalProducer(transaction_settings(spec, timeout=JOIN_TIMEOUT), timeout=JOIN_TIMEOUT).start(
+            JOIN_TIMEOUT
+        )
+    except (AbortedError, FatalError) as error:
+        logger.warning("transactions.not_ended", extra={"fields": {"code": error.code}})
+
+
 def leave(spec: WorkerSpec, orders: Orders) -> Ending:
     """Join under the slot's static id and leave; ``FAILURE`` when the group may not or cannot be reached in time."""
+    if spec.group.delivery is Delivery.EXACTLY_ONCE:
+        _end_transaction(spec)
     watcher = _Watcher()
     source = Source(consumer_settings(spec), spec.group.topics, watcher)
     deadline = time.monotonic() + JOIN_TIMEOUT

@@ -19,10 +19,23 @@ from supervisor.core.events import Severity
 from supervisor.core.lanes import Lane
 from supervisor.core.letters import Origin, audit_id, dead_letter_headers, where, without_story
 from supervisor.core.retry import is_permanent, retry_after
+from supervisor.kafka.outputs import RefusedOutputError
 from supervisor.plugin.active import Active, Sink
-from supervisor.plugin.types import DeadLetter, Decision, Disposition, Drop, Failure, Letter, Message, Record, Retry
+from supervisor.plugin.types import (
+    DeadLetter,
+    Decision,
+    Disposition,
+    Drop,
+    Failure,
+    Letter,
+    Message,
+    Produce,
+    Record,
+    Retry,
+)
 from supervisor.worker.calling import WrongReturnError
-from supervisor.worker.engine import Engine, Item
+from supervisor.worker.engine import Engine, Item, Owned
+from supervisor.worker.outlet import Outlet
 
 logger = logging.getLogger(__name__)
 Verdict = tuple[Failure, Decision]
@@ -50,8 +63,9 @@ class PendingLetter:
 class Outcomes:
     """The way of failed records. Methods are called by the thread whose busy lane it is, mutex not held."""
 
-    def __init__(self, engine: Engine, active: Active) -> None:
+    def __init__(self, engine: Engine, active: Active, outlet: Outlet) -> None:
         self._engine = engine
+        self.outlet = outlet
         self._policies = active.retry_decision
         group = engine.spec.group
         self._retry = group.retry
@@ -102,6 +116,38 @@ class Outcomes:
             case _:
                 assert_never(decision)
 
+    def refused(self, owned: Owned, message: Message, error: RefusedOutputError) -> None:
+        """Give up a record whose handler was done, and whose outputs will never be taken."""
+        with self._engine.mutex:
+            owned.outputs.pop(message.offset() or 0, None)
+            if owned.revoked:
+                return
+            lane = self._engine.adopt_alone(owned, message)
+        self.follow(lane, *self.judge(message, error, attempt=1, since=None))
+
+    def instead(self, message: Message, error: RefusedOutputError) -> list[Produce]:
+        """Write the dead letter of a settled record whose outputs will never be taken; return what is to be produced.
+
+        The transaction thread; waits for the sink. Raises what the last sink raised.
+        """
+        failure, decision = self.judge(message, error, attempt=1, since=None)
+        assert isinstance(decision, DeadLetter)  # noqa: S101 - that is what judge() makes of this error
+        letter = self._letter(failure, decision)
+        for last, (name, sink) in enumerate(self._sinks, 1 - len(self._sinks)):
+            try:
+                answer = sink(letter)
+                if isinstance(answer, Future):
+                    answer.result(self._letters.timeout)
+            except BaseException as problem:
+                fields = {"sink": name, "error": _code(problem), "at": where(problem)}
+                logger.warning("sink.failed", extra={"fields": fields})
+                if last == 0:
+                    raise
+            else:
+                self._tell(letter, name)
+                return [answer] if isinstance(answer, Produce) else []
+        return []
+
     def batch(self, lane: Lane[Item], outcomes: Sequence[BaseException | None]) -> None:
         """Settle what a batch handler worked off the front of a busy ``lane``.
 
@@ -127,9 +173,12 @@ class Outcomes:
                 return
             pending.token += 1
             token = pending.token
+            owned, message = lane.head
         name, sink = self._sinks[pending.sink]
         try:
             future: object = sink(pending.letter)
+            if isinstance(future, Produce):
+                future = self.outlet.letter(owned, message, future)
         except BaseException as error:  # noqa: BLE001 - user plugin: any failure means "not written"
             self._not_written(lane, name, error)
             return
@@ -137,7 +186,7 @@ class Outcomes:
             self._written(lane, name)
             return
         if not isinstance(future, Future):
-            self._not_written(lane, name, TypeError("a sink must return None or a concurrent.futures.Future"))
+            self._not_written(lane, name, TypeError("a sink must return None, a Produce or a Future"))
             return
         with engine.mutex:
             pending.deadline = time.monotonic() + self._letters.timeout
@@ -183,11 +232,16 @@ class Outcomes:
         self._unwritten.clear()
         pending = lane.letter
         assert isinstance(pending, PendingLetter)  # noqa: S101 - as in send_again
-        letter = pending.letter
+        with engine.mutex:
+            self._let_go(lane)
+        self._tell(pending.letter, sink)
+
+    def _tell(self, letter: Letter, sink: str) -> None:
+        """Count a dead letter that was written, and make its one event (P7)."""
+        engine = self._engine
         fields = {"record": f"{letter.source_topic}/{letter.source_partition}@{letter.source_offset}"}
         with engine.mutex:
             engine.counters.dead_lettered += 1
-            self._let_go(lane)
         engine.event(
             "record.dead_lettered",
             Severity.INFO,
@@ -259,6 +313,8 @@ class Outcomes:
     def _decide(self, failure: Failure) -> Decision:
         if isinstance(failure.error, WrongReturnError):
             return DeadLetter("the handler returned a value", Disposition.PLUGIN_ERROR)
+        if isinstance(failure.error, RefusedOutputError):
+            return DeadLetter(f"its output was refused: {failure.error.code}", Disposition.PLUGIN_ERROR)
         for policy in self._policies:
             try:
                 answer: object = policy(failure)

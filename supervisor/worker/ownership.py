@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from supervisor.core.board import H_TICK_NS, H_WAIT, Wait
 from supervisor.kafka.consumer import Source
 from supervisor.plugin.active import Active
-from supervisor.worker.committer import Committer
+from supervisor.worker.committer import Commits
 from supervisor.worker.engine import Engine, Owned, Place
+from supervisor.worker.outlet import Outlet
 
 MOMENT = 0.05
 logger = logging.getLogger(__name__)
@@ -17,8 +18,9 @@ logger = logging.getLogger(__name__)
 class Ownership:
     """The partitions of one worker as they come and go."""
 
-    def __init__(self, engine: Engine, active: Active, committer: Committer) -> None:
+    def __init__(self, engine: Engine, active: Active, committer: Commits, outlet: Outlet) -> None:
         self._engine = engine
+        self._outlet = outlet
         self._active = active
         self._committer = committer
         self._source: Source | None = None
@@ -79,18 +81,20 @@ class Ownership:
             self.meanwhile()
         with engine.mutex:
             mine = [engine.owned[place] for place in places if place in engine.owned]
-            offsets = self._committer.last_of(mine)
+            commit = self._committer.last_of(mine)
             for owned in mine:
                 owned.revoked = True
             engine.purge(gone)
-        self._committer.before_revoke(offsets)
+        commit()
 
     def _must_wait(self, gone: set[Place], deadline: float) -> bool:
         """Wait a moment for records in their handlers; return whether some still are, and time is left."""
         engine = self._engine
+        self._outlet.collect()
         with engine.mutex:
             left = min(deadline, engine.drain_by) - time.monotonic()
-            if left <= 0 or engine.end is not None or not engine.lanes.working(gone):
+            is_working = engine.lanes.working(gone) or self._outlet.is_waited_for(gone)
+            if left <= 0 or engine.end is not None or not is_working:
                 return False
             engine.progress.wait(min(left, MOMENT))
             return True

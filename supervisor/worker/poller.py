@@ -15,14 +15,18 @@ from supervisor.core.events import Severity
 from supervisor.core.exits import ExitCode
 from supervisor.kafka.consumer import Source, error_of, partition_of, topic_of, trouble_of
 from supervisor.plugin.types import Message
-from supervisor.worker.committer import Committer, Results
-from supervisor.worker.engine import Engine, Owned, Place
+from supervisor.worker.committer import Commits, Results
+from supervisor.worker.engine import MAIN, Engine, Owned, Place
 from supervisor.worker.ownership import Ownership
 from supervisor.worker.runs import Run, Serial, due_batches, into_lanes, run_of
 
 logger = logging.getLogger(__name__)
 
 CHUNK = 1000
+SIP_INTERVAL = 0.05
+"""Seconds between polls while there is little room: callbacks are served, and few records taken."""
+FULL_AFTER = 1.0
+"""Seconds without any room after which partitions are paused: handlers stand, and only polls keep us a member."""
 RELEASE_CHECK = 0.1
 ENDS_INTERVAL = 0.5
 TROUBLE_LOG = 30.0
@@ -38,7 +42,7 @@ NOT_ALLOWED = frozenset({"TOPIC_AUTHORIZATION_FAILED", "GROUP_AUTHORIZATION_FAIL
 class Poller:
     """The baton's work; also the ``Listener`` of the consumer."""
 
-    def __init__(self, engine: Engine, ownership: Ownership, committer: Committer) -> None:
+    def __init__(self, engine: Engine, ownership: Ownership, committer: Commits) -> None:
         self._engine = engine
         self._ownership = ownership
         self._committer = committer
@@ -47,6 +51,7 @@ class Poller:
         topics = self._group.topics
         self._only_topic = topics[0] if len(topics) == 1 and not topics[0].startswith("^") else None
         self._full = False
+        self._had_room_at = self._took_at = 0.0
         self._held_back: set[Place] = set()
         self._chunk = max(1, min(CHUNK, self._group.max_gap // 2))
         if engine.in_batches and self._chunk > self._group.batch.size:
@@ -68,10 +73,14 @@ class Poller:
         return self._source
 
     def poll(self, timeout: float) -> list[Message]:
-        """Poll one chunk, pausing or resuming first as the lanes demand."""
+        """Poll as much as there is room for, at most a chunk, pausing or resuming first where that must be."""
         now = time.monotonic()
         self._engine.board.words[H_TICK_NS] = time.monotonic_ns()
         self._engine.polled_at = now
+        room = self._room(now)
+        if not room:
+            self._await_room(timeout)
+            return []
         self._hold_back(now)
         if now - self._ends_noted_at >= ENDS_INTERVAL:
             self._ends_noted_at = now
@@ -80,7 +89,36 @@ class Poller:
                 self._engine.broker_trouble = ""
         if self._engine.rejoin and self._engine.joined_at is not None and not self._engine.stopping:
             self._join_again()
-        return self.source.poll(timeout, self._chunk)
+        self._took_at = now
+        return self.source.poll(timeout, room)
+
+    def _room(self, now: float) -> int:
+        """Return how many records may be polled now; 0 while few more would fit, and some will leave soon.
+
+        Not polling leaves what was fetched ahead where it is; a pause throws it away, to be fetched again. So
+        while records leave the lanes at all nothing is paused, only polled less.
+        """
+        engine, group = self._engine, self._group
+        with engine.mutex:
+            if self._full or engine.stopping:
+                return self._chunk  # paused: only callbacks come
+            queued, size = engine.queued, engine.queued_size
+            room = group.queue_records - queued
+            if size:
+                room = min(room, (group.queue_bytes - size) * queued // size)
+        worth_it = max(1, min(self._chunk, group.queue_records // 4))
+        if room >= worth_it or (room > 0 and now - self._took_at >= SIP_INTERVAL):
+            self._had_room_at = now
+            return min(room, self._chunk)
+        self._full = now - self._had_room_at >= FULL_AFTER
+        return self._chunk if self._full else 0
+
+    def _await_room(self, timeout: float) -> None:
+        """Let the holder wait for lanes to empty; the main thread has other things to do."""
+        engine = self._engine
+        with engine.mutex:
+            if engine.poller is not MAIN:
+                engine.work.wait(min(timeout, SIP_INTERVAL))
 
     def _join_again(self) -> None:
         """Leave the group and join it, so that it shares its partitions out anew (see ``mending``)."""
@@ -163,15 +201,13 @@ class Poller:
         """Pause what must not deliver more (full lanes, a gap at its bound, a shutdown); resume what may (P6)."""
         engine, group = self._engine, self._group
         with engine.mutex:
-            lanes, queued = engine.lanes, engine.queued
+            queued = engine.queued
             if not queued:
                 self._full = False
                 self._held_back.clear()
                 if not engine.paused and not engine.stopping:
                     return
-            if queued >= group.queue_records or lanes.size >= group.queue_bytes:
-                self._full = True
-            elif queued <= group.queue_records // 2 and lanes.size <= group.queue_bytes // 2:
+            if queued <= group.queue_records // 2 and engine.queued_size <= group.queue_bytes // 2:
                 self._full = False
             if now - self._released_at >= RELEASE_CHECK:
                 self._released_at = now

@@ -15,14 +15,13 @@ from supervisor.core.jsonable import to_json
 from supervisor.core.spec import End, WorkerSpec
 from supervisor.kafka.consumer import Source
 from supervisor.kafka.fencing import other_member
-from supervisor.kafka.producer import LazyProducer
-from supervisor.kafka.settings import consumer_settings, producer_settings
+from supervisor.kafka.settings import consumer_settings
 from supervisor.link import Link
 from supervisor.plugin.active import Active
 from supervisor.plugin.errors import PluginError, StartError
 from supervisor.plugin.loader import load
 from supervisor.plugin.types import WorkerContext
-from supervisor.worker.committer import Committer
+from supervisor.worker.delivery import Producers, delivery, lazy_producer, producers
 from supervisor.worker.engine import MAIN, Engine
 from supervisor.worker.executor import Executor
 from supervisor.worker.mending import Mending
@@ -66,13 +65,13 @@ def work(spec: WorkerSpec, board: BoardWriter, link: Link, orders: Orders, *, be
     except PluginError as error:
         return Ending(ExitCode.CONFIG, str(error))
     Path(spec.state_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
-    producer = LazyProducer(producer_settings(spec))
+    producer = lazy_producer(spec)
     context = WorkerContext(spec.supervisor, group.name, spec.slot, spec.incarnation, spec.state_dir, producer)
     try:
         active.worker_started(context)
     except StartError as error:
         return Ending(ExitCode.FAILURE, str(error))
-    incarnation = Incarnation(spec, board, link, active, orders)
+    incarnation = Incarnation(spec, board, link, active, orders, producers(spec, producer))
     engine = incarnation.engine
     source = Source(consumer_settings(spec), group.topics, incarnation.poller)
     if spec.is_static and before is not None and before.wait is Wait.REVOKING:
@@ -105,17 +104,21 @@ def _spare_the_collector() -> None:
 class Incarnation:
     """The parts of a working incarnation, and its way from the first poll to the closed consumer. Main thread."""
 
-    def __init__(self, spec: WorkerSpec, board: BoardWriter, link: Link, active: Active, orders: Orders) -> None:
+    def __init__(
+        self, spec: WorkerSpec, board: BoardWriter, link: Link, active: Active, orders: Orders, made: Producers
+    ) -> None:
         self._orders = orders
         self._heard: Stop | None = None
         """An order that came while this thread stood in for a poller and had to wait in a revoke."""
         self._thread = 0
         self.engine = Engine(spec, board, link, in_batches=active.process_batch is not None)
-        self.committer = Committer(self.engine)
-        self.ownership = Ownership(self.engine, active, self.committer)
+        self.committer, self.outlet = delivery(self.engine, made)
+        self.engine.outlet = self.outlet
+        self.ownership = Ownership(self.engine, active, self.committer, self.outlet)
         self.ownership.meanwhile = self._meanwhile
         self.poller = Poller(self.engine, self.ownership, self.committer)
-        self.outcomes = Outcomes(self.engine, active)
+        self.outcomes = Outcomes(self.engine, active, self.outlet)
+        self.outlet.connect(self.outcomes)
         self.executor = Executor(
             self.engine, active, poller=self.poller, committer=self.committer, outcomes=self.outcomes
         )

@@ -58,7 +58,7 @@ def worker_stats(engine: Engine) -> WorkerStats:
             dropped=counters.dropped,
             in_flight=lanes.busy + (1 if engine.serial else 0),
             queued=engine.queued,
-            queued_bytes=lanes.size,
+            queued_bytes=engine.queued_size,
             oldest=oldest,
             commits=counters.commits,
             commit_errors=dict(engine.commit_errors),

@@ -141,8 +141,13 @@ def settle(engine: Engine, run: Run, records: int) -> None:
         return
     owned = run.owned
     more = run.messages[records : records + 1] or owned.filling
+    held: list[int] = []
+    if owned.outputs and engine.outlet is not None:
+        held = engine.outlet.held_of(owned, _offsets(run.messages[:records]))
     owned.offsets.shorten(records, _first(more))
-    engine.counters.settled += records
+    if held:
+        owned.offsets.open(held)
+    engine.counters.settled += records - len(held)
     engine.dirty.add(owned)
 
 

@@ -6,6 +6,7 @@ long the main thread steals the rest into lanes and frees the baton.
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 from supervisor.core.board import C_LAST_OFFSET, C_OFFSET, IDLE, cell_base
 from supervisor.core.lanes import Lane
@@ -30,6 +31,7 @@ class SerialWork:
         self._process = active.process
         self._batch = active.process_batch
         self._outcomes = outcomes
+        self._emit = outcomes.outlet.send
         self._wake = wake
         self._watched: tuple[Serial, Run | None, int] | None = None
         self._watched_since = 0.0
@@ -97,9 +99,10 @@ class SerialWork:
 
     def _work_records(self, process: Process, serial: Serial, run: Run) -> None:
         words, at = self._engine.board.words, cell_base(serial.cell) + C_OFFSET
+        emit = partial(self._emit, run.owned)
         started, verdict = time.perf_counter(), None
         while verdict is None:
-            failed = work_in_order(run.rest, process, words, at)
+            failed = work_in_order(run.rest, process, words, at=at, emit=emit)
             if failed is None:
                 break
             verdict = self._again(process, run, failed, serial.cell)
@@ -116,7 +119,7 @@ class SerialWork:
     def _again(self, process: Process, run: Run, failed: Failed, cell: int) -> Verdict | None:
         """Try a failed record again on the spot while that is the verdict; ``None`` once it is done."""
         engine, base = self._engine, cell_base(cell)
-        words = engine.board.words
+        words, emit = engine.board.words, partial(self._emit, run.owned)
         while True:
             message, error = failed
             verdict = self._outcomes.judge(message, error, attempt=run.attempt, since=run.failed_at)
@@ -128,7 +131,7 @@ class SerialWork:
                 run.failed_at = failure.first_failed_at
                 run.attempt += 1
                 engine.enter(base, run.owned, attempt=run.attempt)
-            again = work_in_order(iter((message,)), process, words, base + C_OFFSET, attempt=run.attempt)
+            again = work_in_order(iter((message,)), process, words, at=base + C_OFFSET, emit=emit, attempt=run.attempt)
             if again is None:
                 with engine.mutex:
                     run.attempt, run.failed_at = 1, None
@@ -170,12 +173,13 @@ class SerialWork:
 
     def _work_batches(self, batch: ProcessBatch, serial: Serial, run: Run) -> None:
         words, base = self._engine.board.words, cell_base(serial.cell)
+        emit = partial(self._emit, run.owned)
         started, calls = time.perf_counter(), 0
         outcomes: list[BaseException | None] | None = None
         for messages in run.rest:
             words[base + C_LAST_OFFSET] = messages[-1].offset()
             words[base + C_OFFSET] = messages[0].offset()
-            outcomes = batch_outcomes(batch, messages)
+            outcomes = batch_outcomes(batch, messages, emit)
             calls += 1
             if outcomes is not None:
                 break

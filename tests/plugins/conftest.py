@@ -43,7 +43,7 @@ class FakeMessage:
 
 
 class FakeProducer:
-    """A ``plugin.types.Produce`` that keeps what it was given, and its futures open."""
+    """A ``plugin.types.Send`` that keeps what it was given, and its futures open."""
 
     def __init__(self) -> None:
         self.sent: list[dict[str, object]] = []

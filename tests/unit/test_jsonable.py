@@ -45,6 +45,7 @@ WORKER = spec.WorkerSpec(
         plugins=spec.PluginsSpec(plugins=(spec.PluginSpec("dlq_file", {"folder": "x"}),), search_path=("plugins",)),
         ordering=Ordering.KEY,
         concurrency=16,
+        delivery=spec.Delivery.AT_LEAST_ONCE,
         protocol="classic",
         handler_timeout=30.0,
         max_gap=10_000,

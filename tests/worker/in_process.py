@@ -4,15 +4,19 @@ import mmap
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self, cast
 
 from supervisor.core.board import BoardWriter, size
 from supervisor.core.spec import End, GroupSpec, Mode, WorkerSpec
 from supervisor.kafka.consumer import Source
+from supervisor.kafka.outputs import OutputProducer, Told
+from supervisor.kafka.transactions import TransactionalProducer
 from supervisor.link import Link
 from supervisor.plugin.active import Active
-from supervisor.plugin.types import Letter
+from supervisor.plugin.types import Letter, Produce
+from supervisor.worker.delivery import Producers
 from supervisor.worker.engine import Engine
 from supervisor.worker.orders import Orders, Stop
 from supervisor.worker.process import Incarnation
@@ -55,6 +59,55 @@ class FakeOrders:
         return order
 
 
+class FakeOutputs:
+    """An ``OutputProducer`` and a ``plugin.types.Send``: keeps what it was given until the test confirms it."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[Produce, Told]] = []
+        self.failures: list[str] = []
+
+    def send(self, output: Produce, told: Told) -> None:
+        self.sent.append((output, told))
+
+    def confirm(self, at: int, code: str | None = None) -> None:
+        """Have the brokers take one, or refuse it."""
+        output, told = self.sent[at]
+        told(None if code is None else FakeError(code), FakeReport(output.topic))
+
+    def failed(self, code: str, _topic: str) -> None:
+        self.failures.append(code)
+
+    def letter(self, topic: str, value: bytes | None, **_: object) -> "Future[None]":
+        del topic, value
+        future: Future[None] = Future()
+        future.set_result(None)
+        return future
+
+
+class FakeError:
+    """A delivery report's error."""
+
+    def __init__(self, code: str) -> None:
+        self._code = code
+
+    def name(self) -> str:
+        return self._code
+
+
+class FakeReport:
+    """A delivery report's message."""
+
+    def __init__(self, topic: str) -> None:
+        self._topic = topic
+
+    def topic(self) -> str:
+        return self._topic
+
+
+def _no_transactions() -> TransactionalProducer:
+    raise NotImplementedError
+
+
 class InProcess:
     """One incarnation; ``crashes`` holds what would have ended the process. Use as a context manager."""
 
@@ -81,7 +134,11 @@ class InProcess:
         self.link = FakeLink()
         self._orders = FakeOrders()
         self.crashes: list[BaseException] = []
-        self.parts = Incarnation(self.spec, board, cast("Link", self.link), Active(hooks), cast("Orders", self._orders))
+        self.outputs = FakeOutputs()
+        made = Producers(self.outputs.letter, lambda _fail: cast("OutputProducer", self.outputs), _no_transactions)
+        self.parts = Incarnation(
+            self.spec, board, cast("Link", self.link), Active(hooks), cast("Orders", self._orders), made
+        )
         self.engine: Engine = self.parts.engine
         self.engine.crash = self._crash  # type: ignore[method-assign]
         self.source = FakeSource(cluster, self.parts.poller)

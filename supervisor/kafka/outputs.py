@@ -1,0 +1,115 @@
+"""The producer of what handlers return: idempotent, endlessly patient, many records a second."""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from confluent_kafka import KafkaException, Producer
+
+from supervisor.kafka.logs import client_logger
+from supervisor.kafka.producer import Partitions
+from supervisor.kafka.settings import Settings
+from supervisor.plugin.types import Produce
+
+logger = logging.getLogger(__name__)
+POLL_INTERVAL = 0.1
+FULL_WAIT = 0.05
+
+REFUSALS = frozenset(
+    {
+        "MSG_SIZE_TOO_LARGE",
+        "INVALID_MSG_SIZE",
+        "RECORD_LIST_TOO_LARGE",
+        "INVALID_RECORD",
+        "INVALID_MSG",
+        "INVALID_TIMESTAMP",
+        "_INVALID_ARG",
+        "_UNKNOWN_PARTITION",
+    }
+)
+"""Errors that are of one record, which no patience helps; all others are of the cluster or the settings."""
+
+Told = Callable[[Any, Any], None]
+"""A delivery report's callback: an error with ``name()`` or ``None``, and the message."""
+
+
+class RefusedOutputError(Exception):
+    """A record to be produced that will never be taken; ``code`` is the broker's or librdkafka's name for why."""
+
+    def __init__(self, code: str, topic: str) -> None:
+        super().__init__(f"a record for topic {topic!r} cannot be produced: {code}")
+        self.code = code
+
+
+class OutputProducer:
+    """Sends outputs in the order they come; delivery reports are told in a thread of its own.
+
+    ``fail`` is called, in any thread, with why the process cannot go on: idempotence is lost, or a topic is
+    missing or forbidden. What was sent and not confirmed is then produced again from the committed offsets.
+    """
+
+    def __init__(self, settings: Settings, fail: Callable[[str], None]) -> None:
+        self._settings = settings
+        self._fail = fail
+        self._lock = threading.Lock()
+        self._producer: Producer | None = None
+        self._partitions = Partitions()
+        self._closed = threading.Event()
+
+    def send(self, output: Produce, told: Told) -> None:
+        """Hand a record to the client; raise ``RefusedOutputError`` or ``TypeError`` when it can never be taken.
+
+        Waits while the client's queue is full: the handler's thread is where back-pressure of one record's
+        outputs belongs.
+        """
+        producer = self._client()
+        while not self._closed.is_set():
+            try:
+                produce(producer, self._partitions, output, told)
+            except BufferError:
+                self._closed.wait(FULL_WAIT)
+            except KafkaException as error:
+                reason = error.args[0]
+                if reason.name() in REFUSALS:
+                    raise RefusedOutputError(reason.name(), output.topic) from error
+                self.failed(reason.name(), output.topic)
+                raise
+            else:
+                return
+
+    def failed(self, code: str, topic: str) -> None:
+        """Say that a record could not be written for a reason that is not its own."""
+        self._fail(f"outputs to topic {topic!r} cannot be produced: {code}")
+
+    def close(self) -> None:
+        """Stop telling; does not wait for what is under way."""
+        self._closed.set()
+
+    def _client(self) -> Producer:
+        with self._lock:
+            if self._producer is None:
+                self._producer = Producer(dict(self._settings), logger=client_logger())
+                threading.Thread(target=self._serve, args=(self._producer,), name="outputs", daemon=True).start()
+            return self._producer
+
+    def _serve(self, producer: Producer) -> None:
+        while not self._closed.is_set():
+            try:
+                producer.poll(POLL_INTERVAL)
+            except (KafkaException, SystemError) as error:
+                # A fatal error is raised here, once even as SystemError beside a delivery callback.
+                self._fail(f"the producer of outputs failed: {error}")
+                return
+
+
+def produce(producer: Producer, partitions: Partitions, output: Produce, told: Told) -> None:
+    """Call the client's ``produce``; raises what it raises."""
+    extra: dict[str, Any] = {}
+    if output.partition is not None and output.partition < partitions.count(producer, output.topic):
+        extra["partition"] = output.partition
+    if output.timestamp is not None:
+        extra["timestamp"] = round(output.timestamp * 1000)
+    if output.headers:
+        extra["headers"] = list(output.headers)
+    producer.produce(output.topic, output.value, output.key, on_delivery=told, **extra)

@@ -1,0 +1,144 @@
+"""A transactional producer: outputs and offsets of one stretch of work become visible together, or not at all.
+
+One thread uses it. Rules after librdkafka's INTRODUCTION, "Transactional producer", and KIP-447.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from confluent_kafka import KafkaException, Producer, TopicPartition
+
+from supervisor.kafka.logs import client_logger
+from supervisor.kafka.outputs import REFUSALS, produce
+from supervisor.kafka.producer import Partitions, ProduceError, is_fatal
+from supervisor.kafka.settings import Settings
+from supervisor.plugin.types import Produce
+
+T = TypeVar("T")
+Place = tuple[str, int]
+LATE = "_TIMED_OUT"
+CALL = 5.0
+"""Seconds that one call into the client may take before it is asked again; retriable errors come sooner."""
+
+
+class AbortedError(Exception):
+    """The transaction was aborted: nothing of it is visible, and it may be tried again. ``code`` says why."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(f"transaction aborted: {code}")
+        self.code = code
+
+
+class RefusedError(AbortedError):
+    """Aborted for one record that will never be taken; ``tag`` is the one it was given with."""
+
+    def __init__(self, code: str, tag: object) -> None:
+        super().__init__(code)
+        self.tag = tag
+
+
+class FatalError(Exception):
+    """The producer is of no use any more: fenced by a newer one of its id, or its state is lost."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(f"transactional producer failed: {code}")
+        self.code = code
+
+
+class TransactionalProducer:
+    """One ``transactional.id``; creating it connects nothing, ``begin`` ends what a dead one left open."""
+
+    def __init__(self, settings: Settings, *, timeout: float) -> None:
+        self._producer = Producer(dict(settings), logger=client_logger())
+        self._partitions = Partitions()
+        self._timeout = timeout
+        self._refused: tuple[str, object] | None = None
+        self._failed = ""
+
+    def start(self, timeout: float) -> None:
+        """Fence earlier producers of the id, end their transactions; ``AbortedError`` means: try again."""
+        self._call(lambda: self._producer.init_transactions(timeout))
+
+    def run(
+        self, outputs: Sequence[tuple[object, Produce]], offsets: Sequence[tuple[Place, int]], metadata: object
+    ) -> None:
+        """Produce ``outputs`` (each with a tag) and commit ``offsets`` for the group's member, all or nothing.
+
+        Raises ``RefusedError`` or ``AbortedError`` once it is aborted, ``FatalError`` when it never will be.
+        """
+        self._refused, self._failed = None, ""
+        deadline = time.monotonic() + self._timeout
+        self._call(self._producer.begin_transaction)
+        try:
+            for tag, output in outputs:
+                self._produce(tag, output)
+            # Flushed first: right after a commit the coordinator still writes markers, and adding offsets at once
+            # would wait out a retry backoff of 100 ms.
+            while self._call(lambda: self._producer.flush(1.0)):
+                if time.monotonic() > deadline:
+                    raise AbortedError(LATE)  # noqa: TRY301 - the one place that aborts is below
+            if self._refused is not None:
+                raise RefusedError(*self._refused)
+            if self._failed:
+                raise AbortedError(self._failed)  # noqa: TRY301 - as above
+            positions = [TopicPartition(topic, partition, offset) for (topic, partition), offset in offsets]
+            self._again(lambda: self._producer.send_offsets_to_transaction(positions, metadata, CALL), deadline)
+            self._again(lambda: self._producer.commit_transaction(CALL), deadline)
+        except AbortedError:
+            self._again(lambda: self._producer.abort_transaction(CALL), time.monotonic() + self._timeout)
+            raise
+
+    def _produce(self, tag: object, output: Produce) -> None:
+        def told(error: Any, _message: object) -> None:  # noqa: ANN401 - the client's KafkaError or None
+            if error is not None:
+                self._note(error.name(), tag)
+
+        while True:
+            try:
+                produce(self._producer, self._partitions, output, told)
+            except BufferError:
+                self._call(lambda: self._producer.poll(0.05))
+            except KafkaException as error:
+                if is_fatal(error.args[0]):
+                    raise FatalError(error.args[0].name()) from error
+                self._note(error.args[0].name(), tag)
+                return
+            except ProduceError as error:
+                self._note(error.code, tag)
+                return
+            except (TypeError, ValueError, OverflowError):
+                self._note("_INVALID_ARG", tag)
+                return
+            else:
+                return
+
+    def _note(self, code: str, tag: object) -> None:
+        if code in REFUSALS:
+            self._refused = self._refused or (code, tag)
+        elif code != "_PURGE_QUEUE":
+            self._failed = self._failed or code
+
+    def _again(self, call: Callable[[], T], deadline: float) -> T:
+        """Make a call that may have to be repeated with the same arguments until ``deadline``."""
+        while True:
+            try:
+                return call()
+            except (KafkaException, SystemError) as error:
+                reason = error.args[0] if isinstance(error, KafkaException) else None
+                if reason is None or not reason.retriable() or time.monotonic() > deadline:
+                    raise _judged(error) from error
+
+    def _call(self, call: Callable[[], T]) -> T:
+        try:
+            return call()
+        except (KafkaException, SystemError) as error:
+            raise _judged(error) from error
+
+
+def _judged(error: Exception) -> AbortedError | FatalError:
+    """Tell whether an abort helps; ``SystemError`` is a fatal error raised beside a delivery callback."""
+    if not isinstance(error, KafkaException):
+        return FatalError("_FATAL")
+    reason = error.args[0]
+    return FatalError(reason.name()) if is_fatal(reason) or reason.name() == "_FENCED" else AbortedError(reason.name())

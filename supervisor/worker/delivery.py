@@ -1,0 +1,58 @@
+"""Which way outputs and offsets take to Kafka: the two values of ``delivery``."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from supervisor.core.exits import ExitCode
+from supervisor.core.spec import Delivery, WorkerSpec
+from supervisor.kafka.outputs import OutputProducer
+from supervisor.kafka.producer import LazyProducer
+from supervisor.kafka.settings import output_settings, producer_settings, transaction_settings
+from supervisor.kafka.transactions import TransactionalProducer
+from supervisor.plugin.types import Send
+from supervisor.worker.committer import Commits, Committer
+from supervisor.worker.engine import Engine
+from supervisor.worker.outlet import Outbox, Outlet
+from supervisor.worker.transactions import Transactions
+
+TRANSACTION_TIMEOUT = 30.0
+"""Seconds after which the coordinator ends a transaction that a dead worker left open; ours take milliseconds."""
+
+Fail = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Producers:
+    """The producers of a worker, each made when it is needed. ``send`` is the one that plugins have."""
+
+    send: Send
+    outputs: Callable[[Fail], OutputProducer]
+    transactional: Callable[[], TransactionalProducer]
+
+
+def producers(spec: WorkerSpec, send: LazyProducer) -> Producers:
+    """Return the real ones."""
+    return Producers(
+        send,
+        lambda fail: OutputProducer(output_settings(spec), fail),
+        lambda: TransactionalProducer(
+            transaction_settings(spec, timeout=TRANSACTION_TIMEOUT), timeout=TRANSACTION_TIMEOUT / 2
+        ),
+    )
+
+
+def lazy_producer(spec: WorkerSpec) -> LazyProducer:
+    """Return the producer of plugins and dead letters."""
+    return LazyProducer(producer_settings(spec))
+
+
+def delivery(engine: Engine, made: Producers) -> tuple[Commits, Outlet]:
+    """Return what commits, and where outputs go."""
+    if engine.spec.group.delivery is Delivery.EXACTLY_ONCE:
+        transactions = Transactions(engine, made.transactional())
+        return transactions, transactions
+
+    def fail(reason: str) -> None:
+        engine.fail(ExitCode.KAFKA_FATAL, reason)
+
+    return Committer(engine), Outbox(engine, made.outputs(fail), made.send)

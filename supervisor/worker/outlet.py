@@ -1,0 +1,217 @@
+"""What handlers return to be produced, and what of it must be confirmed before an offset moves (P1).
+
+``Outbox`` is ``delivery = "at-least-once"``: outputs go out at once, in the order handlers return them, and their
+record stays open until every one is confirmed. ``Transactions`` is ``"exactly-once"``.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Collection, Sequence
+from concurrent.futures import Future
+from typing import Any, Protocol
+
+from supervisor.kafka.outputs import REFUSALS, OutputProducer, RefusedOutputError
+from supervisor.plugin.types import Message, Produce, Send
+from supervisor.worker.calling import WrongReturnError
+from supervisor.worker.engine import Engine, Owned, Place
+
+
+class Refusals(Protocol):
+    """What becomes of records whose outputs can never be produced."""
+
+    def refused(self, owned: Owned, message: Message, error: RefusedOutputError) -> None:
+        """Give up a record that is still unsettled."""
+
+    def instead(self, message: Message, error: RefusedOutputError) -> Sequence[Produce]:
+        """Write the dead letter of a record that counts as settled; return what of it is to be produced."""
+
+
+class Outlet(Protocol):
+    """Where outputs go. ``held`` and ``size`` are records with outputs that are under way, and their bytes."""
+
+    held: int
+    size: int
+
+    def connect(self, refusals: Refusals) -> None:
+        """Take who decides over refused records; before any thread starts."""
+
+    def send(self, owned: Owned, message: Message, answer: object) -> None:
+        """Take what a handler returned for a record it has done; its thread still has the record in hand.
+
+        Raises ``WrongReturnError`` for what is no output, ``RefusedOutputError`` for what can never be produced.
+        """
+
+    def letter(self, owned: Owned, message: Message, letter: Produce) -> "Future[None] | None":
+        """Take a dead letter that a sink returned; the record is settled once the future ends, or at once."""
+
+    def held_of(self, owned: Owned, offsets: Sequence[int]) -> list[int]:
+        """Return which of these records, that handlers are done with, must stay unsettled for now; mutex held."""
+
+    def is_waited_for(self, places: Collection[Place]) -> bool:
+        """Tell whether records of these partitions are done but for what is told soon; mutex held."""
+
+    def collect(self) -> None:
+        """Settle what was confirmed meanwhile. Any thread, mutex not held."""
+
+
+def outputs_of(answer: object) -> Sequence[Produce]:
+    """Return what a handler asked to be produced; raise ``WrongReturnError`` when that is something else."""
+    if isinstance(answer, Produce):
+        outputs: Sequence[Produce] = (answer,)
+    elif isinstance(answer, list | tuple):
+        outputs = answer
+    else:
+        raise WrongReturnError
+    if not all(map(_is_output, outputs)):
+        raise WrongReturnError
+    return outputs
+
+
+def _is_output(one: object) -> bool:
+    return (
+        isinstance(one, Produce)
+        and _is(one.topic, str)
+        and one.topic != ""
+        and _is(one.key, bytes | str | None)
+        and _is(one.value, bytes | str | None)
+    )
+
+
+def _is(value: object, kind: Any) -> bool:  # noqa: ANN401 - a class or a union
+    """Check at run time what the user's type annotations promise."""
+    return isinstance(value, kind)
+
+
+def size_of(outputs: Sequence[Produce]) -> int:
+    """Return about how many bytes outputs hold."""
+    return sum(len(one.value or b"") + len(one.key or b"") for one in outputs)
+
+
+class Pending:
+    """The outputs of one record, until all are confirmed. Called with each delivery report, in one thread."""
+
+    __slots__ = ("_confirmed", "error", "is_done", "left", "message", "owned", "size", "topic")
+
+    def __init__(self, owned: Owned, message: Message, outputs: Sequence[Produce], confirmed: "deque[Pending]") -> None:
+        self.owned = owned
+        self.message = message
+        self.left = len(outputs)
+        self.size = size_of(outputs)
+        self.error = self.topic = ""
+        self.is_done = False
+        """Whether the handler's thread is done with the record, and only confirmations are missing."""
+        self._confirmed = confirmed
+
+    def __call__(self, error: Any, message: Any) -> None:  # noqa: ANN401 - the client's own types
+        """Take one delivery report."""
+        if error is not None:
+            self.error, self.topic = error.name(), message.topic()
+        self.left -= 1
+        if not self.left:
+            self._confirmed.append(self)
+
+
+class Outbox:
+    """Outputs at least once, in order; dead letters through the worker's other producer."""
+
+    def __init__(self, engine: Engine, producer: OutputProducer, send: Send) -> None:
+        self._engine = engine
+        self._producer = producer
+        self._send = send
+        self._refusals: Refusals | None = None
+        self._confirmed: deque[Pending] = deque()
+        self._lock = threading.Lock()
+        self.held = 0
+        self.size = 0
+
+    def connect(self, refusals: Refusals) -> None:
+        """See ``Outlet``."""
+        self._refusals = refusals
+
+    def send(self, owned: Owned, message: Message, answer: object) -> None:
+        """See ``Outlet``."""
+        outputs = outputs_of(answer)
+        if not outputs:
+            return
+        pending = Pending(owned, message, outputs, self._confirmed)
+        with self._lock:
+            self.held += 1
+            self.size += pending.size
+        offset = message.offset() or 0
+        owned.outputs[offset] = pending
+        try:
+            for output in outputs:
+                self._producer.send(output, pending)
+        except BaseException:
+            del owned.outputs[offset]
+            self._forget(pending)
+            raise
+
+    def letter(self, owned: Owned, message: Message, letter: Produce) -> "Future[None] | None":
+        """See ``Outlet``."""
+        del owned, message
+        return self._send(
+            letter.topic,
+            _bytes(letter.value),
+            key=_bytes(letter.key),
+            headers=letter.headers,
+            partition=letter.partition,
+            timestamp=letter.timestamp,
+        )
+
+    def held_of(self, owned: Owned, offsets: Sequence[int]) -> list[int]:
+        """See ``Outlet``."""
+        held = []
+        for offset in offsets:
+            pending = owned.outputs.get(offset)
+            if isinstance(pending, Pending):
+                pending.is_done = True
+                held.append(offset)
+        return held
+
+    def is_waited_for(self, places: Collection[Place]) -> bool:
+        """See ``Outlet``."""
+        return any(owned.outputs for place, owned in self._engine.owned.items() if place in places)
+
+    def collect(self) -> None:
+        """See ``Outlet``."""
+        engine, refused, early = self._engine, [], []
+        if not self._confirmed:
+            return
+        with engine.mutex:
+            while self._confirmed:
+                pending = self._confirmed.popleft()
+                if pending.error and not pending.owned.revoked:
+                    if not pending.is_done:
+                        early.append(pending)  # its thread will be done in a moment
+                        continue
+                    refused.append(pending)
+                else:
+                    self._settle(pending)
+            self._confirmed.extend(early)
+            engine.progress.notify_all()
+        for pending in refused:
+            if pending.error in REFUSALS:
+                self._forget(pending)
+                assert self._refusals is not None  # noqa: S101 - connect() comes first
+                self._refusals.refused(pending.owned, pending.message, RefusedOutputError(pending.error, pending.topic))
+            else:
+                self._producer.failed(pending.error, pending.topic)
+
+    def _settle(self, pending: Pending) -> None:
+        owned, offset = pending.owned, pending.message.offset() or 0
+        owned.outputs.pop(offset, None)
+        self._forget(pending)
+        if pending.is_done and not owned.revoked:
+            owned.offsets.settle(offset)
+            self._engine.counters.settled += 1
+            self._engine.dirty.add(owned)
+
+    def _forget(self, pending: Pending) -> None:
+        with self._lock:
+            self.held -= 1
+            self.size -= pending.size
+
+
+def _bytes(value: bytes | str | None) -> bytes | None:
+    return value.encode() if isinstance(value, str) else value
