@@ -71,7 +71,8 @@ class Lanes(Generic[T]):
         self._ready: deque[Lane[T]] = deque()
         self._timers: list[tuple[float, int, Lane[T]]] = []
         self._ticket = 0
-        self._held: dict[Place, int] = {}
+        self._held: dict[Place, list[int]] = {}
+        """Of each partition: how many records it has in lanes, and their bytes."""
         self.count = 0
         """Records in all lanes, those being worked included."""
         self.size = 0
@@ -83,7 +84,13 @@ class Lanes(Generic[T]):
 
     def held(self, place: Place) -> int:
         """Return how many records of a partition are in lanes, whoever owns the partition now."""
-        return self._held.get(place, 0)
+        held = self._held.get(place)
+        return held[0] if held else 0
+
+    def held_size(self, place: Place) -> int:
+        """Return their bytes."""
+        held = self._held.get(place)
+        return held[1] if held else 0
 
     def add(self, name: Hashable, place: Place, item: T, *, size: int) -> Lane[T]:
         """Put a record at the end of the lane ``name``."""
@@ -92,7 +99,11 @@ class Lanes(Generic[T]):
             lane = self._lanes[name] = Lane(name, place)
             self._ready.append(lane)
         lane.items.append((item, size))
-        self._held[place] = self._held.get(place, 0) + 1
+        held = self._held.get(place)
+        if held is None:
+            held = self._held[place] = [0, 0]
+        held[0] += 1
+        held[1] += size
         self.count += 1
         self.size += size
         return lane
@@ -237,10 +248,10 @@ class Lanes(Generic[T]):
     def _forget(self, place: Place, size: int) -> None:
         self.count -= 1
         self.size -= size
-        left = self._held[place] - 1
-        if left:
-            self._held[place] = left
-        else:
+        held = self._held[place]
+        held[0] -= 1
+        held[1] -= size
+        if not held[0]:
             del self._held[place]
 
     def _drop_stale_timers(self) -> None:

@@ -30,6 +30,9 @@ REFUSALS = frozenset(
 )
 """Errors that are of one record, which no patience helps; all others are of the cluster or the settings."""
 
+SHARED = frozenset({"MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE", "INVALID_RECORD", "_INVALID_DIFFERENT_RECORD"})
+"""Errors that a broker gives to a whole batch for one record's sake: librdkafka does not tell which, nor splits it."""
+
 Told = Callable[[Any, Any], None]
 """A delivery report's callback: an error with ``name()`` or ``None``, and the message."""
 
@@ -53,17 +56,19 @@ class OutputProducer:
         self._settings = settings
         self._fail = fail
         self._lock = threading.Lock()
-        self._producer: Producer | None = None
+        self._producers: dict[bool, Producer] = {}
         self._partitions = Partitions()
         self._closed = threading.Event()
 
-    def send(self, output: Produce, told: Told) -> None:
+    def send(self, output: Produce, told: Told, *, alone: bool = False) -> None:
         """Hand a record to the client; raise ``RefusedOutputError`` or ``TypeError`` when it can never be taken.
+
+        ``alone``: in a batch of its own, by another client, so that its report is about nobody else.
 
         Waits while the client's queue is full: the handler's thread is where back-pressure of one record's
         outputs belongs.
         """
-        producer = self._client()
+        producer = self._client(alone=alone)
         while not self._closed.is_set():
             try:
                 produce(producer, self._partitions, output, told)
@@ -86,12 +91,14 @@ class OutputProducer:
         """Stop telling; does not wait for what is under way."""
         self._closed.set()
 
-    def _client(self) -> Producer:
+    def _client(self, *, alone: bool) -> Producer:
         with self._lock:
-            if self._producer is None:
-                self._producer = Producer(dict(self._settings), logger=client_logger())
-                threading.Thread(target=self._serve, args=(self._producer,), name="outputs", daemon=True).start()
-            return self._producer
+            producer = self._producers.get(alone)
+            if producer is None:
+                settings = {**self._settings, "batch.num.messages": 1} if alone else dict(self._settings)
+                producer = self._producers[alone] = Producer(settings, logger=client_logger())
+                threading.Thread(target=self._serve, args=(producer,), name="outputs", daemon=True).start()
+            return producer
 
     def _serve(self, producer: Producer) -> None:
         while not self._closed.is_set():

@@ -80,7 +80,7 @@ def output_settings(spec: WorkerSpec) -> Settings:
     what waits. The user's own linger, compression and so on come first.
     """
     return (
-        {"message.max.bytes": MAX_BYTES, "linger.ms": 5}
+        {"linger.ms": 5}
         | client_settings(spec.group.kafka, client_id=spec.instance_id)
         | {"enable.idempotence": True, "message.timeout.ms": 0, "queue.buffering.max.messages": 1_000_000}
     )
@@ -90,7 +90,7 @@ def transaction_settings(spec: WorkerSpec, *, timeout: float) -> Settings:
     """Return the settings of a slot's transactional producer; the id is the slot's, so a successor fences it."""
     settings = output_settings(spec)
     del settings["message.timeout.ms"]  # librdkafka bounds it by the transaction's own
-    return settings | {"transactional.id": spec.instance_id, "transaction.timeout.ms": round(timeout * 1000)}
+    return {"transaction.timeout.ms": round(timeout * 1000)} | settings | {"transactional.id": spec.instance_id}
 
 
 def producer_settings(spec: WorkerSpec) -> Settings:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from confluent_kafka import KafkaException, Producer, TopicPartition
 
 from supervisor.kafka.logs import client_logger
-from supervisor.kafka.outputs import REFUSALS, produce
+from supervisor.kafka.outputs import REFUSALS, SHARED, produce
 from supervisor.kafka.producer import Partitions, ProduceError, is_fatal
 from supervisor.kafka.settings import Settings
 from supervisor.plugin.types import Produce
@@ -38,6 +38,10 @@ class RefusedError(AbortedError):
         self.tag = tag
 
 
+class CrowdedError(AbortedError):
+    """Aborted for one record among others; run again with ``one_by_one`` to learn which."""
+
+
 class FatalError(Exception):
     """The producer is of no use any more: fenced by a newer one of its id, or its state is lost."""
 
@@ -53,7 +57,7 @@ class TransactionalProducer:
         self._producer = Producer(dict(settings), logger=client_logger())
         self._partitions = Partitions()
         self._timeout = timeout
-        self._refused: tuple[str, object] | None = None
+        self._refused: tuple[str, object, bool] | None = None
         self._failed = ""
 
     def start(self, timeout: float) -> None:
@@ -61,11 +65,17 @@ class TransactionalProducer:
         self._call(lambda: self._producer.init_transactions(timeout))
 
     def run(
-        self, outputs: Sequence[tuple[object, Produce]], offsets: Sequence[tuple[Place, int]], metadata: object
+        self,
+        outputs: Sequence[tuple[object, Produce]],
+        offsets: Sequence[tuple[Place, int]],
+        metadata: object,
+        *,
+        one_by_one: bool = False,
     ) -> None:
         """Produce ``outputs`` (each with a tag) and commit ``offsets`` for the group's member, all or nothing.
 
-        Raises ``RefusedError`` or ``AbortedError`` once it is aborted, ``FatalError`` when it never will be.
+        Raises ``RefusedError``, ``CrowdedError`` or another ``AbortedError`` once it is aborted, ``FatalError``
+        when it never will be.
         """
         self._refused, self._failed = None, ""
         deadline = time.monotonic() + self._timeout
@@ -73,13 +83,13 @@ class TransactionalProducer:
         try:
             for tag, output in outputs:
                 self._produce(tag, output)
+                if one_by_one:
+                    self._flush(deadline)
+                    self._look_at_refusals(sure=True)
             # Flushed first: right after a commit the coordinator still writes markers, and adding offsets at once
             # would wait out a retry backoff of 100 ms.
-            while self._call(lambda: self._producer.flush(1.0)):
-                if time.monotonic() > deadline:
-                    raise AbortedError(LATE)  # noqa: TRY301 - the one place that aborts is below
-            if self._refused is not None:
-                raise RefusedError(*self._refused)
+            self._flush(deadline)
+            self._look_at_refusals(sure=one_by_one)
             if self._failed:
                 raise AbortedError(self._failed)  # noqa: TRY301 - as above
             positions = [TopicPartition(topic, partition, offset) for (topic, partition), offset in offsets]
@@ -89,10 +99,22 @@ class TransactionalProducer:
             self._again(lambda: self._producer.abort_transaction(CALL), time.monotonic() + self._timeout)
             raise
 
+    def _look_at_refusals(self, *, sure: bool) -> None:
+        if self._refused is not None:
+            code, tag, is_its_own = self._refused
+            if is_its_own or sure:
+                raise RefusedError(code, tag)
+            raise CrowdedError(code)
+
+    def _flush(self, deadline: float) -> None:
+        while self._call(lambda: self._producer.flush(1.0)):
+            if time.monotonic() > deadline:
+                raise AbortedError(LATE)
+
     def _produce(self, tag: object, output: Produce) -> None:
         def told(error: Any, _message: object) -> None:  # noqa: ANN401 - the client's KafkaError or None
             if error is not None:
-                self._note(error.name(), tag)
+                self._note(error.name(), tag, is_sure=error.name() not in SHARED)
 
         while True:
             try:
@@ -113,9 +135,9 @@ class TransactionalProducer:
             else:
                 return
 
-    def _note(self, code: str, tag: object) -> None:
+    def _note(self, code: str, tag: object, *, is_sure: bool = True) -> None:
         if code in REFUSALS:
-            self._refused = self._refused or (code, tag)
+            self._refused = self._refused or (code, tag, is_sure)
         elif code != "_PURGE_QUEUE":
             self._failed = self._failed or code
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol
 
-from supervisor.kafka.outputs import REFUSALS, OutputProducer, RefusedOutputError
+from supervisor.kafka.outputs import REFUSALS, SHARED, OutputProducer, RefusedOutputError
 from supervisor.plugin.types import Message, Produce, Send
 from supervisor.worker.calling import WrongReturnError
 from supervisor.worker.engine import Engine, Owned, Place
@@ -88,14 +88,17 @@ def size_of(outputs: Sequence[Produce]) -> int:
 
 
 class Pending:
-    """The outputs of one record, until all are confirmed. Called with each delivery report, in one thread."""
+    """The outputs of one record, until all are confirmed. Called with each delivery report, in one thread at a time."""
 
-    __slots__ = ("_confirmed", "error", "is_done", "left", "message", "owned", "size", "topic")
+    __slots__ = ("_confirmed", "error", "is_alone", "is_done", "left", "message", "outputs", "owned", "size", "topic")
 
     def __init__(self, owned: Owned, message: Message, outputs: Sequence[Produce], confirmed: "deque[Pending]") -> None:
         self.owned = owned
         self.message = message
+        self.outputs = outputs
         self.left = len(outputs)
+        self.is_alone = False
+        """Whether they went in batches of their own, so that an error is theirs."""
         self.size = size_of(outputs)
         self.error = self.topic = ""
         self.is_done = False
@@ -191,12 +194,20 @@ class Outbox:
             self._confirmed.extend(early)
             engine.progress.notify_all()
         for pending in refused:
-            if pending.error in REFUSALS:
+            if pending.error in SHARED and not pending.is_alone:
+                self._send_alone(pending)
+            elif pending.error in REFUSALS:
                 self._forget(pending)
                 assert self._refusals is not None  # noqa: S101 - connect() comes first
                 self._refusals.refused(pending.owned, pending.message, RefusedOutputError(pending.error, pending.topic))
             else:
                 self._producer.failed(pending.error, pending.topic)
+
+    def _send_alone(self, pending: Pending) -> None:
+        """Send outputs again that were refused together with others; they may come behind later ones now."""
+        pending.is_alone, pending.error, pending.left = True, "", len(pending.outputs)
+        for output in pending.outputs:
+            self._producer.send(output, pending, alone=True)
 
     def _settle(self, pending: Pending) -> None:
         owned, offset = pending.owned, pending.message.offset() or 0

@@ -53,7 +53,9 @@ class Poller:
         self._full = False
         self._had_room_at = self._took_at = 0.0
         self._held_back: set[Place] = set()
-        self._chunk = max(1, min(CHUNK, self._group.max_gap // 2))
+        self._chunk = max(1, min(CHUNK, self._group.max_gap // 2, self._group.queue_records // 4))
+        self._typical_size = 1.0
+        """Bytes of a record, as of late."""
         if engine.in_batches and self._chunk > self._group.batch.size:
             self._chunk -= self._chunk % self._group.batch.size
         self._gap_bound = self._group.max_gap - self._chunk
@@ -102,14 +104,13 @@ class Poller:
         with engine.mutex:
             if self._full or engine.stopping:
                 return self._chunk  # paused: only callbacks come
-            queued, size = engine.queued, engine.queued_size
-            room = group.queue_records - queued
-            if size:
-                room = min(room, (group.queue_bytes - size) * queued // size)
-        worth_it = max(1, min(self._chunk, group.queue_records // 4))
-        if room >= worth_it or (room > 0 and now - self._took_at >= SIP_INTERVAL):
+            free = group.queue_bytes - engine.queued_size
+            room = min(group.queue_records - engine.queued, int(free / self._typical_size))
+        # A quarter: one chunk, perhaps all of one partition, must not fill what is there for all.
+        chunk = max(1, min(self._chunk, int(group.queue_bytes / 4 / self._typical_size)))
+        if room >= chunk or (room > 0 and now - self._took_at >= SIP_INTERVAL):
             self._had_room_at = now
-            return min(room, self._chunk)
+            return min(room, chunk)
         self._full = now - self._had_room_at >= FULL_AFTER
         return self._chunk if self._full else 0
 
@@ -141,6 +142,7 @@ class Poller:
             return None
         if messages:
             engine.broker_trouble = ""
+            self._typical_size += (max(1, len(messages[0].value() or b"")) - self._typical_size) * 0.1
         ends: dict[Place, int] = {}
         if any(map(error_of, cast("Any", messages))):
             messages, ends = self._sorted_out(messages)
@@ -180,7 +182,7 @@ class Poller:
             run = run_of(engine, owned, batch)
         if end is not None:
             owned.offsets.advance(end)
-        if owned.offsets.gap - (len(run.messages) if run else 0) >= self._gap_bound:
+        if owned.offsets.gap - (len(run.messages) if run else 0) >= self._gap_bound or self._hogs(place, 1 / 2):
             self._held_back.add(place)
         return run
 
@@ -211,7 +213,7 @@ class Poller:
                 self._full = False
             if now - self._released_at >= RELEASE_CHECK:
                 self._released_at = now
-                self._release_gaps()
+                self._weigh()
             owned = engine.owned
             wanted = set(owned) if self._full or engine.stopping else self._held_back & set(owned)
             pause = wanted - engine.paused
@@ -222,11 +224,23 @@ class Poller:
         if resume:
             self.source.resume(resume)
 
-    def _release_gaps(self) -> None:
-        """Let go on the partitions whose oldest record does not hold much back any more; mutex held."""
+    def _hogs(self, place: Place, share: float) -> bool:
+        """Tell whether one of several partitions fills that share of what may be held for all; mutex held."""
+        lanes, group = self._engine.lanes, self._group
+        if len(self._engine.owned) < 2:  # noqa: PLR2004 - there are no others
+            return False
+        return lanes.held(place) >= group.queue_records * share or lanes.held_size(place) >= group.queue_bytes * share
+
+    def _weigh(self) -> None:
+        """Hold back partitions that take the others' room, and let go on those that hold little any more; mutex held."""
+        if (
+            self._engine.queued * 2 >= self._group.queue_records
+            or self._engine.queued_size * 2 >= self._group.queue_bytes
+        ):
+            self._held_back |= {place for place in self._engine.owned if self._hogs(place, 1 / 2)}
         for place in list(self._held_back):
             owned = self._engine.owned.get(place)
-            if owned is None or owned.offsets.gap <= self._gap_bound // 2:
+            if owned is None or (owned.offsets.gap <= self._gap_bound // 2 and not self._hogs(place, 1 / 4)):
                 self._held_back.discard(place)
 
     def _note_ends(self) -> None:

@@ -21,7 +21,7 @@ from supervisor.core.exits import ExitCode
 from supervisor.core.letters import without_story
 from supervisor.kafka.consumer import Source
 from supervisor.kafka.outputs import RefusedOutputError
-from supervisor.kafka.transactions import AbortedError, FatalError, RefusedError, TransactionalProducer
+from supervisor.kafka.transactions import AbortedError, CrowdedError, FatalError, RefusedError, TransactionalProducer
 from supervisor.plugin.types import Message, Produce
 from supervisor.worker.engine import Engine, Owned, Place
 from supervisor.worker.outlet import Refusals, outputs_of, size_of
@@ -33,6 +33,8 @@ METADATA_INTERVAL = 0.02
 RETRY = Backoff(initial=0.05, factor=2.0, max=5.0, jitter=0.5)
 MOMENT = 0.05
 REVOKE_PATIENCE = 5.0
+FEW = 100
+"""Records with outputs in a transaction that looks for the one that is refused."""
 
 
 @dataclass(slots=True)
@@ -67,6 +69,8 @@ class Transactions:
         self._enough = max(1, engine.spec.group.queue_records // 4)
         self._urgent: set[Owned] = set()
         """Partitions to commit now: they are given up, or the worker ends."""
+        self._careful = 0
+        """Outputs to produce one by one, because one of them is refused and nobody knows which."""
         self._is_asked = False
         self._is_closed = False
         self._source: Source | None = None
@@ -246,7 +250,8 @@ class Transactions:
             self._committed_at = time.monotonic()
             partitions = self._urgent | {owned for owned in engine.dirty if not owned.revoked}
             engine.dirty.clear()
-            prefixes = [prefix for owned in partitions if (prefix := _prefix(owned)) is not None]
+            limit = FEW if self._careful else None
+            prefixes = [prefix for owned in partitions if (prefix := _prefix(owned, limit)) is not None]
         if not prefixes:
             return True
         done = self._try(prefixes)
@@ -256,6 +261,8 @@ class Transactions:
                 for prefix in prefixes:
                     prefix.owned.committed = prefix.owned.sent = prefix.upto
                     self._let_go(prefix.owned, prefix.offsets)
+                    if prefix.owned.outputs and not prefix.owned.revoked:
+                        engine.dirty.add(prefix.owned)
             else:
                 engine.dirty |= {prefix.owned for prefix in prefixes if not prefix.owned.revoked}
             self._changed.notify_all()
@@ -270,8 +277,14 @@ class Transactions:
             if isinstance(held := prefix.owned.outputs.get(offset), Held)
             for output in held.outputs
         ]
+        offsets = [(prefix.owned.place, prefix.upto) for prefix in prefixes]
         try:
-            self._producer.run(outputs, [(prefix.owned.place, prefix.upto) for prefix in prefixes], self._metadata)
+            self._producer.run(outputs, offsets, self._metadata, one_by_one=self._careful > 0)
+            self._careful = max(0, self._careful - len(outputs))
+        except CrowdedError as error:
+            self._careful = len(outputs)
+            logger.warning("transaction.aborted", extra={"fields": {"code": error.code, "then": "one_by_one"}})
+            return False
         except RefusedError as error:
             owned, offset = next(tag for tag, _ in outputs if tag == error.tag)
             self._replace(owned, offset, error.code)
@@ -317,10 +330,13 @@ class Transactions:
         held.outputs, held.is_letter = outputs, True
 
 
-def _prefix(owned: Owned) -> Prefix | None:
-    """Return what is finished of a partition and not committed; mutex held."""
+def _prefix(owned: Owned, limit: int | None) -> Prefix | None:
+    """Return what is finished of a partition and not committed, at most ``limit`` records with outputs; mutex held."""
     upto = owned.offsets.committable()
     if upto is None or upto <= owned.committed:
         return None
     # list() is one step under the interpreter lock; handlers add to the dictionary meanwhile.
-    return Prefix(owned, upto, sorted(offset for offset in list(owned.outputs) if offset < upto))
+    ready = sorted(offset for offset in list(owned.outputs) if offset < upto)
+    if limit is not None and len(ready) > limit:
+        upto, ready = ready[limit], ready[:limit]
+    return Prefix(owned, upto, ready)

@@ -2,12 +2,14 @@
 
 import json
 import os
+import random
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from supervisor.plugin import Record, hookimpl
+from supervisor.plugin import Produce, Record, hookimpl
 
 _FOLDER = Path(os.environ.get("LEDGER", "."))
 _FILE = (
@@ -95,3 +97,41 @@ class Batches:
 def raise_on_large(record: Record) -> None:
     """Fail with a message that is long itself."""
     raise ValueError("x" * 900)
+
+
+def forward(record: Record) -> object:
+    """Have one record produced per record, on the partition of the same number; the value says what else is done."""
+    word = (record.value or b"").decode()
+    if word == "flaky" and random.random() < 0.3:
+        raise ValueError("as told")
+    if word.startswith("raise"):
+        raise ValueError("as told")
+    if word == "slow-retry" and record.attempt == 1:
+        raise ValueError("as told")
+    if word == "huge":
+        return Produce(f"{record.topic}.out", value=bytes(300_000))
+    if word == "nothing":
+        return []
+    if word == "nonsense":
+        return [Produce(f"{record.topic}.out"), "not a record"]
+    name = f"{record.partition}@{record.offset}"
+    return Produce(f"{record.topic}.out", record.key, name, [("word", word.encode())], record.partition)
+
+
+def forward_batch(records: Sequence[Record]) -> list[object]:
+    """Do the same for a batch; failures are outcomes."""
+    outcomes: list[object] = []
+    for record in records:
+        try:
+            outcomes.append(forward(record))
+        except ValueError as error:
+            outcomes.append(error)
+    return outcomes
+
+
+class BatchForward:
+    """``forward_batch`` as a plugin."""
+
+    @hookimpl
+    def process_batch(self, records: Sequence[Record]) -> list[Any]:
+        return forward_batch(records)

@@ -66,7 +66,8 @@ class FakeOutputs:
         self.sent: list[tuple[Produce, Told]] = []
         self.failures: list[str] = []
 
-    def send(self, output: Produce, told: Told) -> None:
+    def send(self, output: Produce, told: Told, *, alone: bool = False) -> None:
+        del alone
         self.sent.append((output, told))
 
     def confirm(self, at: int, code: str | None = None) -> None:

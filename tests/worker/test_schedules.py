@@ -399,3 +399,26 @@ def test_a_last_commit_that_is_refused_is_sent_again_though_nothing_more_settles
 
         worker.until(lambda: cluster.committed.get(PLACE) == 1)
         assert refused
+
+
+def test_p6_a_partition_that_stands_still_leaves_room_for_the_others() -> None:
+    other = ("t", 1)
+    cluster = _cluster(*[b"stuck"] * 100)
+    for _ in range(100):
+        cluster.add(other, b"good")
+    free = threading.Event()
+
+    def process(record: Record) -> None:
+        if record.value == b"stuck":
+            free.wait(10)
+
+    with InProcess(cluster, process, concurrency=2, queue_records=20) as worker:
+        worker.source.assign(PLACE, other)
+        worker.until(lambda: cluster.committed.get(other) == 100)
+
+        for _ in range(100):
+            cluster.add(other, b"good")
+        worker.until(lambda: cluster.committed.get(other) == 200)
+        assert cluster.committed.get(PLACE, 0) == 0
+        free.set()
+        worker.until(lambda: cluster.committed.get(PLACE) == 100)
