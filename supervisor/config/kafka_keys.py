@@ -11,7 +11,7 @@ _MEMBER_ID = "member ids are made of supervisor.name, group and slot; set superv
 _STORED = "offsets are stored once a record is settled; choose commit.mode and commit.interval"
 _RAW = "records reach handlers as bytes; decode them in the handler"
 _NO_TIMER = "write commit.interval"
-_BOTH_ENDS = "dead letters count as written only when every in-sync replica has them; leave this key out"
+_BOTH_ENDS = "what is produced counts as written only when every in-sync replica has it; leave this key out"
 
 OWNED: Mapping[str, str] = MappingProxyType(
     {
@@ -29,11 +29,9 @@ OWNED: Mapping[str, str] = MappingProxyType(
         "transactional.id": "the worker makes it from supervisor.name, group and slot; leave this key out",
         "acks": _BOTH_ENDS,
         "request.required.acks": _BOTH_ENDS,
-        "enable.idempotence": "dead letters are always produced idempotently; leave this key out",
-        "message.timeout.ms": "write dead_letters.timeout in the group",
-        "delivery.timeout.ms": "write dead_letters.timeout in the group",
-        "linger.ms": "a dead letter waits for nothing; leave this key out",
-        "queue.buffering.max.ms": "a dead letter waits for nothing; leave this key out",
+        "enable.idempotence": "producers here are always idempotent; leave this key out",
+        "message.timeout.ms": "outputs wait as long as it takes; for dead letters write dead_letters.timeout",
+        "delivery.timeout.ms": "outputs wait as long as it takes; for dead letters write dead_letters.timeout",
         "logger": "librdkafka's log goes into the worker's own; choose supervisor.log_level",
         "on_commit": _NO_CALLBACKS,
         "on_delivery": _NO_CALLBACKS,

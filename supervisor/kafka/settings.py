@@ -80,9 +80,9 @@ def output_settings(spec: WorkerSpec) -> Settings:
     what waits. The user's own linger, compression and so on come first.
     """
     return (
-        {"linger.ms": 5}
+        {"linger.ms": 5, "queue.buffering.max.messages": 1_000_000}
         | client_settings(spec.group.kafka, client_id=spec.instance_id)
-        | {"enable.idempotence": True, "message.timeout.ms": 0, "queue.buffering.max.messages": 1_000_000}
+        | {"enable.idempotence": True, "message.timeout.ms": 0}
     )
 
 
@@ -97,11 +97,10 @@ def producer_settings(spec: WorkerSpec) -> Settings:
     """Return the settings of a worker's producer: idempotent, and done with a record within the sink's deadline."""
     # The client's own limit is below the broker's: a record that could be read could not be written.
     return (
-        {"message.max.bytes": MAX_BYTES}
+        {"message.max.bytes": MAX_BYTES, "linger.ms": 5}
         | client_settings(spec.group.kafka, client_id=spec.instance_id)
         | {
             "enable.idempotence": True,
             "message.timeout.ms": max(1000, round(spec.group.dead_letters.timeout * 1000)),
-            "linger.ms": 5,
         }
     )

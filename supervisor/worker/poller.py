@@ -232,7 +232,7 @@ class Poller:
         return lanes.held(place) >= group.queue_records * share or lanes.held_size(place) >= group.queue_bytes * share
 
     def _weigh(self) -> None:
-        """Hold back partitions that take the others' room, and let go on those that hold little any more; mutex held."""
+        """Hold back partitions that take the others' room, let go on those that hold little now; mutex held."""
         if (
             self._engine.queued * 2 >= self._group.queue_records
             or self._engine.queued_size * 2 >= self._group.queue_bytes

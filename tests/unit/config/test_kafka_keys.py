@@ -3,7 +3,7 @@ import pytest
 from supervisor.config import worker_spec
 from supervisor.config.kafka_keys import OWNED, owned
 from supervisor.core.spec import Mode
-from supervisor.kafka.settings import consumer_settings, producer_settings
+from supervisor.kafka.settings import consumer_settings, output_settings, producer_settings
 from tests.unit.config.texts import GROUP, KAFKA, MINIMAL, Checker, Loader
 
 
@@ -32,7 +32,7 @@ def test_no_key_a_user_may_write_is_overridden_in_silence(load_text: Loader, pro
         parent_pid=1,
     )
 
-    for make in (consumer_settings, producer_settings):
+    for make in (consumer_settings, producer_settings, output_settings):
         for key in make(spec):
             spec.group.kafka[key] = "the user's"
             if make(spec)[key] != "the user's":
