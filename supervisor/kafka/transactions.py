@@ -64,6 +64,10 @@ class TransactionalProducer:
         """Fence earlier producers of the id, end their transactions; ``AbortedError`` means: try again."""
         self._call(lambda: self._producer.init_transactions(timeout))
 
+    def look_up(self, topic: str) -> None:
+        """Raise ``ProduceError`` unless the topic is there; may block for 5 s once per topic. Any thread."""
+        self._partitions.count(self._producer, topic)
+
     def run(
         self,
         outputs: Sequence[tuple[object, Produce]],

@@ -50,6 +50,9 @@ class Outlet(Protocol):
     def is_waited_for(self, places: Collection[Place]) -> bool:
         """Tell whether records of these partitions are done but for what is told soon; mutex held."""
 
+    def drop(self, owned: Owned) -> None:
+        """Forget the outputs of an ownership that ended; mutex held."""
+
     def collect(self) -> None:
         """Settle what was confirmed meanwhile. Any thread, mutex not held."""
 
@@ -134,7 +137,7 @@ class Outbox:
     def send(self, owned: Owned, message: Message, answer: object) -> None:
         """See ``Outlet``."""
         outputs = outputs_of(answer)
-        if not outputs:
+        if not outputs or owned.revoked:
             return
         pending = Pending(owned, message, outputs, self._confirmed)
         with self._lock:
@@ -175,6 +178,9 @@ class Outbox:
     def is_waited_for(self, places: Collection[Place]) -> bool:
         """See ``Outlet``."""
         return any(owned.outputs for place, owned in self._engine.owned.items() if place in places)
+
+    def drop(self, owned: Owned) -> None:
+        """See ``Outlet``; they are under way, and forgotten as their reports come."""
 
     def collect(self) -> None:
         """See ``Outlet``."""

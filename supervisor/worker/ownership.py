@@ -108,6 +108,7 @@ class Ownership:
                 if owned is not None:
                     owned.revoked = True
                     engine.dirty.discard(owned)
+                    self._outlet.drop(owned)
                 engine.at_end.discard(place)
             paused = engine.paused & set(places)
             engine.paused -= paused

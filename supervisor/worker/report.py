@@ -32,7 +32,7 @@ def stated_wait(engine: Engine) -> Wait:  # noqa: PLR0911 - one return per reaso
         return Wait.BROKER
     if not engine.owned:
         return Wait.UNASSIGNED
-    if lanes.blocked:
+    if lanes.blocked or (engine.outlet is not None and engine.outlet.held):
         return Wait.SINK
     if engine.next_due() is not None:
         return Wait.RETRY

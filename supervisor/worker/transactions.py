@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from operator import itemgetter
 
 from supervisor.core.backoff import Backoff
 from supervisor.core.board import H_TICK_NS
@@ -33,6 +34,8 @@ METADATA_INTERVAL = 0.02
 RETRY = Backoff(initial=0.05, factor=2.0, max=5.0, jitter=0.5)
 MOMENT = 0.05
 REVOKE_PATIENCE = 5.0
+TROUBLE = 5
+"""Aborts in a row that people should know of."""
 FEW = 100
 """Records with outputs in a transaction that looks for the one that is refused."""
 
@@ -49,11 +52,11 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """What is finished of a partition: everything below ``upto``; ``offsets`` are of the records with outputs."""
+    """What is finished of a partition: everything below ``upto``, with what is to be produced, by offset."""
 
     owned: Owned
     upto: int
-    offsets: Sequence[int]
+    held: Sequence[tuple[int, Held]]
 
 
 class Transactions:
@@ -69,6 +72,7 @@ class Transactions:
         self._enough = max(1, engine.spec.group.queue_records // 4)
         self._urgent: set[Owned] = set()
         """Partitions to commit now: they are given up, or the worker ends."""
+        self._last_code = ""
         self._careful = 0
         """Outputs to produce one by one, because one of them is refused and nobody knows which."""
         self._is_asked = False
@@ -94,6 +98,7 @@ class Transactions:
 
     def letter(self, owned: Owned, message: Message, letter: Produce) -> "Future[None] | None":
         """See ``Outlet``; its record counts as settled at once, and is committed only together with it."""
+        self._producer.look_up(letter.topic)
         self._hold(owned, Held(message, (letter,), size_of((letter,)), is_letter=True))
         return None
 
@@ -111,19 +116,25 @@ class Transactions:
         """See ``Outlet``."""
 
     def _hold(self, owned: Owned, held: Held) -> None:
-        owned.outputs[held.message.offset() or 0] = held
         with self._lock:
+            if owned.revoked:
+                return  # too late: it will be delivered again, here or elsewhere
+            owned.outputs[held.message.offset() or 0] = held
             self.held += 1
             self.size += held.size
             ask = self.held >= self._enough and not self._is_asked
         if ask:
             self._ask()
 
+    def drop(self, owned: Owned) -> None:
+        """See ``Outlet``."""
+        self._let_go(owned, list(owned.outputs))
+
     def _let_go(self, owned: Owned, offsets: Iterable[int]) -> None:
-        for offset in offsets:
-            held = owned.outputs.pop(offset, None)
-            if isinstance(held, Held):
-                with self._lock:
+        with self._lock:
+            for offset in offsets:
+                held = owned.outputs.pop(offset, None)
+                if isinstance(held, Held):
                     self.held -= 1
                     self.size -= held.size
 
@@ -173,8 +184,6 @@ class Transactions:
                 engine.board.words[H_TICK_NS] = time.monotonic_ns()
                 self._changed.wait(MOMENT)
             self._urgent -= set(wanted)
-            for owned in wanted:
-                self._let_go(owned, list(owned.outputs))
 
     def rest(self, deadline: float, poll: Callable[[], None]) -> None:
         """See ``Commits``."""
@@ -206,12 +215,23 @@ class Transactions:
             failures = 0
             while self._await_work():
                 failures = 0 if self._once() else failures + 1
+                if failures == TROUBLE:
+                    self._tell()
                 if failures:
                     self._pause(RETRY.delay(failures - 1, chance=random.random()))  # noqa: S311 - jitter
         except FatalError as error:
             self._engine.fail(ExitCode.KAFKA_FATAL, str(error))
         except BaseException as error:  # noqa: BLE001 - crash-only: the engine itself failed
             self._engine.crash(error)
+
+    def _tell(self) -> None:
+        self._engine.event(
+            "transactions.failing",
+            Severity.CRITICAL,
+            f"{TROUBLE} transactions in a row were aborted, the last for {self._last_code}; "
+            "offsets stand still, nothing is lost; trying again",
+            code=self._last_code,
+        )
 
     def _start(self) -> None:
         """Fence the slot's dead incarnations and end what they left open, for as long as it takes."""
@@ -260,7 +280,7 @@ class Transactions:
                 engine.counters.commits += 1
                 for prefix in prefixes:
                     prefix.owned.committed = prefix.owned.sent = prefix.upto
-                    self._let_go(prefix.owned, prefix.offsets)
+                    self._let_go(prefix.owned, [offset for offset, _ in prefix.held])
                     if prefix.owned.outputs and not prefix.owned.revoked:
                         engine.dirty.add(prefix.owned)
             else:
@@ -271,10 +291,9 @@ class Transactions:
 
     def _try(self, prefixes: Sequence[Prefix]) -> bool:
         outputs = [
-            ((prefix.owned, offset), output)
+            ((prefix.owned, offset, held), output)
             for prefix in prefixes
-            for offset in prefix.offsets
-            if isinstance(held := prefix.owned.outputs.get(offset), Held)
+            for offset, held in prefix.held
             for output in held.outputs
         ]
         offsets = [(prefix.owned.place, prefix.upto) for prefix in prefixes]
@@ -286,8 +305,7 @@ class Transactions:
             logger.warning("transaction.aborted", extra={"fields": {"code": error.code, "then": "one_by_one"}})
             return False
         except RefusedError as error:
-            owned, offset = next(tag for tag, _ in outputs if tag == error.tag)
-            self._replace(owned, offset, error.code)
+            self._replace(*next(tag for tag, _ in outputs if tag == error.tag), code=error.code)
             return False
         except AbortedError as error:
             self._aborted(error.code)
@@ -296,6 +314,7 @@ class Transactions:
 
     def _aborted(self, code: str) -> None:
         engine = self._engine
+        self._last_code = code
         with engine.mutex:
             engine.commit_errors[code] = engine.commit_errors.get(code, 0) + 1
         what = answer(code)
@@ -310,10 +329,8 @@ class Transactions:
             case _:
                 self._metadata_at = 0.0
 
-    def _replace(self, owned: Owned, offset: int, code: str) -> None:
+    def _replace(self, owned: Owned, offset: int, held: Held, *, code: str) -> None:
         """Put a dead letter in the place of outputs that will never be taken, or trim one that is too large."""
-        held = owned.outputs[offset]
-        assert isinstance(held, Held)  # noqa: S101 - only this class puts outputs there
         if not held.is_letter:
             assert self._refusals is not None  # noqa: S101 - connect() comes first
             outputs = self._refusals.instead(held.message, RefusedOutputError(code, held.outputs[0].topic))
@@ -336,7 +353,7 @@ def _prefix(owned: Owned, limit: int | None) -> Prefix | None:
     if upto is None or upto <= owned.committed:
         return None
     # list() is one step under the interpreter lock; handlers add to the dictionary meanwhile.
-    ready = sorted(offset for offset in list(owned.outputs) if offset < upto)
+    ready = sorted(((at, held) for at, held in list(owned.outputs.items()) if at < upto), key=itemgetter(0))
     if limit is not None and len(ready) > limit:
-        upto, ready = ready[limit], ready[:limit]
-    return Prefix(owned, upto, ready)
+        upto, ready = ready[limit][0], ready[:limit]
+    return Prefix(owned, upto, [(offset, held) for offset, held in ready if isinstance(held, Held)])
