@@ -54,11 +54,14 @@ def work_in_order(
     not decide over the process.
     """
     message: Message | None = None
-    new = Record
+    new, kind = object.__new__, Record
     try:
         for message in messages:
             words[at] = message.offset()  # type: ignore[assignment]
-            answer = process(new(message, attempt))
+            record = new(kind)  # what Record(message, attempt) does, for three quarters of the price
+            record._message = message  # noqa: SLF001 - as its own constructor
+            record.attempt = attempt
+            answer = process(record)
             if answer is not None:
                 emit(message, answer)
     except BaseException as error:  # noqa: BLE001 - the record border: whatever a handler raises is its record's failure
