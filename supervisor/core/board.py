@@ -23,6 +23,7 @@ IDLE = -1
 
 # header words
 H_MAGIC, H_PID, H_INCARNATION, H_TICK_NS, H_WAIT, H_CELLS, H_TOPICS, H_STARTED_NS, H_SETTLED, H_TOPICS_USED = range(10)
+H_CANCELS = 10
 # cell words
 C_OFFSET, C_TOPIC, C_PARTITION, C_SEQUENCE, C_THREAD, C_SINCE_NS, C_LAST_OFFSET, C_ATTEMPT = range(8)
 
@@ -60,7 +61,10 @@ class InFlight:
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """What a slot file said at one moment; times are ``time.monotonic_ns()`` of this machine."""
+    """What a slot file said at one moment; times are ``time.monotonic_ns()`` of this machine.
+
+    ``cancels``: the worker itself cancels a handler that takes longer than it may.
+    """
 
     pid: int
     incarnation: int
@@ -69,6 +73,7 @@ class Board:
     started_ns: int
     settled: int
     in_flight: tuple[InFlight, ...]
+    cancels: bool = False
 
 
 def size(cells: int) -> int:
@@ -98,7 +103,7 @@ class BoardWriter:
         words[H_TICK_NS] = words[H_STARTED_NS] = now_ns
         words[H_WAIT] = Wait.STARTING
         words[H_CELLS] = cells
-        words[H_TOPICS] = words[H_TOPICS_USED] = words[H_SETTLED] = 0
+        words[H_TOPICS] = words[H_TOPICS_USED] = words[H_SETTLED] = words[H_CANCELS] = 0
         words[H_MAGIC] = MAGIC
 
     def topic_index(self, topic: str) -> int:
@@ -163,6 +168,7 @@ def read_board(data: bytes | mmap.mmap) -> Board | None:
         started_ns=words[H_STARTED_NS],
         settled=words[H_SETTLED],
         in_flight=tuple(in_flight),
+        cancels=bool(words[H_CANCELS]),
     )
 
 

@@ -21,13 +21,15 @@ class Limits:
     """When a worker counts as hung (seconds).
 
     ``revoke_timeout`` is added to ``tick_timeout`` while the board says that partitions are being given up: their
-    last commit blocks the poll loop, for 45 s where no broker answers.
+    last commit blocks the poll loop, for 45 s where no broker answers. ``cancel_margin`` is added to
+    ``handler_timeout`` where the worker cancels its handlers itself: time for the cancelled one to end.
     """
 
     handler_timeout: float
     tick_timeout: float = 30.0
     revoke_timeout: float = 60.0
     idle_timeout: float = 30.0
+    cancel_margin: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +93,9 @@ def _forgive(seen: Progress, gap: float) -> Progress:
 def _judge(progress: Progress, board: Board, limits: Limits, *, now: float) -> Verdict:
     ages = {cell: now - since for cell, _, since in progress.work}
     oldest = max(ages.values(), default=0.0)
+    allowed = limits.handler_timeout + (limits.cancel_margin if board.cancels else 0.0)
     for record in board.in_flight:
-        if ages[record.cell] > limits.handler_timeout:
+        if ages[record.cell] > allowed:
             text = f"{coordinates(record)} is in its handler for {format_duration(ages[record.cell])}"
             return Verdict(
                 f"{text}, allowed are {format_duration(limits.handler_timeout)}", healthy=False, oldest=oldest

@@ -7,12 +7,14 @@ user's own function wherever its arguments allow.
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 from supervisor.core.events import Event
 from supervisor.core.suggest import did_you_mean
 from supervisor.plugin.errors import PluginError, Problem, StartError
 from supervisor.plugin.importing import failure
+from supervisor.plugin.signatures import is_async
 from supervisor.plugin.types import Decision, Failure, Letter, Produce, Record, WorkerContext
 
 Process = Callable[[Record], object]
@@ -21,6 +23,8 @@ RetryDecision = Callable[[Failure], Decision | None]
 Sink = Callable[[Letter], "Future[None] | Produce | None"]
 Alert = Callable[[Event], object]
 Named = tuple[str, Callable[..., Any]]
+Run = Callable[..., object]
+"""Called with a function and its arguments, it calls the function somewhere."""
 
 _log = logging.getLogger(__name__)
 
@@ -28,8 +32,9 @@ _log = logging.getLogger(__name__)
 class Active:
     """What the worker and the notifier call. Attributes are read-only and set when loading ended.
 
-    ``process`` or ``process_batch`` is set, never both; neither in a process without a handler. The
-    tuples are in call order. ``implementations`` names the plugins behind each hook, for people.
+    ``process`` or ``process_batch`` is set, never both; neither in a process without a handler. With ``is_async``
+    calling it makes a coroutine. The tuples are in call order. ``implementations`` names the plugins behind each
+    hook, for people.
     """
 
     def __init__(
@@ -41,6 +46,7 @@ class Active:
     ) -> None:
         self.process: Process | None = next((function for _, function in hooks.get("process", ())), None)
         self.process_batch: ProcessBatch | None = next((f for _, f in hooks.get("process_batch", ())), None)
+        self.is_async = any(is_async(function) for function in (self.process, self.process_batch) if function)
         self.retry_decision: tuple[RetryDecision, ...] = tuple(f for _, f in hooks.get("retry_decision", ()))
         self.alerts: tuple[tuple[str, Alert], ...] = tuple(hooks.get("alert", ()))
         self.implementations = {hook: tuple(name for name, _ in named) for hook, named in hooks.items() if named}
@@ -49,6 +55,7 @@ class Active:
         self._hooks = {hook: tuple(named) for hook, named in hooks.items()}
         self._open = handler_open
         self._close = handler_close
+        self._run: Run = _run_here
 
     def sink(self, name: str) -> Sink:
         """Return the sink of the plugin called ``name`` in the config; raise ``PluginError`` when there is none."""
@@ -59,6 +66,10 @@ class Active:
             raise PluginError(Problem(name, "is no dead-letter sink: it has no hook 'send_dead_letter'", help_))
         return found
 
+    def run_handler_on(self, run: Run) -> None:
+        """Have the handler's ``open()`` and ``close()`` called through ``run``, which awaits what they return."""
+        self._run = run
+
     def worker_started(self, context: WorkerContext) -> None:
         """Run every ``worker_started`` hook, then the handler's ``open()``; may block.
 
@@ -68,7 +79,7 @@ class Active:
         for name, function in self._hooks.get("worker_started", ()):
             _start(f"{name}: worker_started", function, context)
         if self._open is not None:
-            _start("handler: open()", self._open, context)
+            _start("handler: open()", partial(self._run, self._open), context)
         self.opened = True
 
     def worker_stopping(self) -> None:
@@ -85,7 +96,7 @@ class Active:
         """Run the handler's ``close()`` if it was opened, at most once; a failure is logged."""
         opened, self.opened = self.opened, False
         if opened and self._close is not None:
-            _guard("handler", "close", self._close)
+            _guard("handler", "close", self._run, self._close)
 
     def partitions_assigned(self, partitions: Sequence[tuple[str, int]]) -> None:
         """Tell plugins of partitions gained. Polling thread; never raises."""
@@ -98,6 +109,10 @@ class Active:
     def _tell(self, hook: str, *args: object) -> None:
         for name, function in self._hooks.get(hook, ()):
             _guard(name, hook, function, *args)
+
+
+def _run_here(function: Callable[..., object], *args: object) -> object:
+    return function(*args)
 
 
 def _start(name: str, function: Callable[..., object], context: WorkerContext) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from supervisor.core.suggest import did_you_mean
 from supervisor.plugin.errors import PluginError, Problem
 from supervisor.plugin.importing import failure, import_object, public_names
-from supervisor.plugin.signatures import takes, unusable
+from supervisor.plugin.signatures import is_async, takes, unusable
 from supervisor.plugin.types import WorkerContext
 
 _METHODS = ("process", "process_batch")
@@ -17,7 +17,10 @@ _METHODS = ("process", "process_batch")
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """A group's handler. ``hook`` says whether ``function`` takes a record or a batch; ``owner`` may have hooks."""
+    """A group's handler. ``hook`` says whether ``function`` takes a record or a batch; ``owner`` may have hooks.
+
+    ``open`` and ``close`` may make coroutines when ``function`` does.
+    """
 
     target: str
     hook: str
@@ -42,7 +45,15 @@ def load_handler(target: str) -> Handler:
         return Handler(target, hook, _checked(name, hook, found), owner=None, open=None, close=None)
     hook = _method(name, found)
     function = _checked(name, hook, getattr(found, hook) if hasattr(found, hook) else found)
-    return Handler(target, hook, function, owner=found, open=_open(name, found), close=_close(name, found))
+    may_be_async = is_async(function)
+    return Handler(
+        target,
+        hook,
+        function,
+        owner=found,
+        open=_open(name, found, may_be_async=may_be_async),
+        close=_close(name, found, may_be_async=may_be_async),
+    )
 
 
 def _instance(name: str, cls: type) -> object:
@@ -77,7 +88,7 @@ def _method(name: str, found: object) -> str:
 
 
 def _checked(name: str, hook: str, function: Callable[[Any], object]) -> Callable[[Any], object]:
-    if bad := unusable(function):
+    if bad := unusable(function, may_be_async=True):
         raise PluginError(Problem(name, *bad))
     if not takes(function, 1):
         argument = "record" if hook == "process" else "records"
@@ -86,11 +97,11 @@ def _checked(name: str, hook: str, function: Callable[[Any], object]) -> Callabl
     return function
 
 
-def _open(name: str, found: object) -> Callable[[WorkerContext], object] | None:
+def _open(name: str, found: object, *, may_be_async: bool) -> Callable[[WorkerContext], object] | None:
     function: Callable[..., object] | None = getattr(found, "open", None)
     if function is None or not callable(function):
         return None
-    if bad := unusable(function):
+    if bad := unusable(function, may_be_async=may_be_async):
         raise PluginError(Problem(f"{name} open()", *bad))
     if takes(function, 0):
         return lambda _context: function()
@@ -99,11 +110,11 @@ def _open(name: str, found: object) -> Callable[[WorkerContext], object] | None:
     raise PluginError(Problem(name, f"open{_signature(function)}", "write def open(self) or def open(self, context)"))
 
 
-def _close(name: str, found: object) -> Callable[[], object] | None:
+def _close(name: str, found: object, *, may_be_async: bool) -> Callable[[], object] | None:
     function: Callable[..., object] | None = getattr(found, "close", None)
     if function is None or not callable(function):
         return None
-    if bad := unusable(function):
+    if bad := unusable(function, may_be_async=may_be_async):
         raise PluginError(Problem(f"{name} close()", *bad))
     if not takes(function, 0):
         raise PluginError(Problem(name, f"close{_signature(function)}", "write def close(self)"))

@@ -23,11 +23,11 @@ Partitions = Sequence[tuple[str, int]]
 def process(record: Record) -> Produce | Sequence[Produce] | None:
     """Work one record; returning settles it, raising fails the attempt.
 
-    Worker process, a handler thread; blocks only its own lane. Exactly one active plugin (or the group's
-    ``handler``) implements this or ``process_batch``. Any exception, ``SystemExit`` included, goes to
-    ``retry_decision``. A ``Produce``, or a list of them, is produced; the record is settled once the brokers
-    have confirmed it. Any other return value makes a dead letter (``plugin-error``) without a retry: the side
-    effects have happened.
+    Worker process, a handler thread; blocks only its own lane. As ``async def``, a task of one event loop: there
+    to block is to stop all records. Exactly one active plugin (or the group's ``handler``) implements this or
+    ``process_batch``. Any exception, ``SystemExit`` included, goes to ``retry_decision``. A ``Produce``, or a list
+    of them, is produced; the record is settled once the brokers have confirmed it. Any other return value makes a
+    dead letter (``plugin-error``) without a retry: the side effects have happened.
     """
 
 
@@ -37,9 +37,9 @@ def process_batch(
 ) -> Sequence[BaseException | Produce | Sequence[Produce] | None] | None:
     """Work a run of records of one partition, in order; ``None`` settles them all.
 
-    Worker process, a handler thread. A list of the same length gives each record its outcome: ``None``
-    settled, an exception failed, a ``Produce`` or a list of them is produced. Raising fails every record of
-    the batch. A failed one is tried again alone; its neighbours are not.
+    Worker process, a handler thread or, as ``async def``, a task. A list of the same length gives each record
+    its outcome: ``None`` settled, an exception failed, a ``Produce`` or a list of them is produced. Raising fails
+    every record of the batch. A failed one is tried again alone; its neighbours are not.
     """
 
 

@@ -16,7 +16,7 @@ from supervisor.plugin.errors import PluginError, Problem
 from supervisor.plugin.handler import Handler, load_handler
 from supervisor.plugin.importing import extend_path, failure, import_object, top_modules
 from supervisor.plugin.options import build_options, table_help
-from supervisor.plugin.signatures import HOOKS, adapted, unusable, wrong_arguments
+from supervisor.plugin.signatures import ASYNC_HOOKS, HOOKS, adapted, unusable, wrong_arguments
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -186,7 +186,7 @@ def _hook_problems(name: str, plugin: object, marked: _Marked) -> Iterable[Probl
         yield Problem(name, text, "wrap inside the handler, with a decorator or a call of your own")
     else:
         function = getattr(plugin, marked.attribute)
-        if bad := unusable(function):
+        if bad := unusable(function, may_be_async=hook in ASYNC_HOOKS):
             yield Problem(name, f"{hook}: {bad[0]}", bad[1])
         if bad := wrong_arguments(hook, function):
             yield Problem(name, *bad)

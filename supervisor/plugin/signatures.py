@@ -22,16 +22,25 @@ HOOKS = _hooks()
 """Every hook's argument names."""
 
 
-def unusable(function: Function) -> tuple[str, str] | None:
-    """Return text and help when calling the function would not run its body."""
-    inner = function if inspect.isroutine(function) else type(function).__call__
-    if any(inspect.iscoroutinefunction(f) or inspect.isasyncgenfunction(f) for f in (function, inner)):
-        return (
-            "async handlers are not supported yet: it is an 'async def'",
-            "write 'def'; or run the coroutine inside with asyncio.run()",
-        )
-    if any(inspect.isgeneratorfunction(f) for f in (function, inner)):
+ASYNC_HOOKS = ("process", "process_batch")
+"""The hooks that an event loop runs; the others are called where nobody awaits anything."""
+
+
+def is_async(function: Function) -> bool:
+    """Tell whether calling the function makes a coroutine."""
+    return any(map(inspect.iscoroutinefunction, _faces(function)))
+
+
+def unusable(function: Function, *, may_be_async: bool = False) -> tuple[str, str] | None:
+    """Return text and help when calling the function would not run its body, nor awaiting it where that is done."""
+    faces = _faces(function)
+    if any(map(inspect.isgeneratorfunction, faces)) or any(map(inspect.isasyncgenfunction, faces)):
         return "it is a generator (it has a 'yield'): calling it would run nothing", "write a function without 'yield'"
+    if is_async(function) and not may_be_async:
+        return (
+            "it is an 'async def', and nobody would await it: only handlers run on an event loop",
+            f"write 'def'; {' and '.join(ASYNC_HOOKS)} may be 'async def', and then their class's open() and close()",
+        )
     return None
 
 
@@ -69,7 +78,10 @@ def adapted(hook: str, function: Function) -> Function:
         values = dict(zip(given, args, strict=True))
         return function(**{name: values[name] for name in taken})
 
-    return call
+    async def call_async(*args: Any) -> Any:  # noqa: ANN401
+        return await call(*args)
+
+    return call_async if is_async(function) else call
 
 
 def takes(function: Function, count: int) -> bool:
@@ -81,6 +93,11 @@ def takes(function: Function, count: int) -> bool:
     except ValueError:  # a builtin that has no signature: let it speak for itself
         return True
     return True
+
+
+def _faces(function: Function) -> tuple[Function, ...]:
+    """Return what may say of what kind the function is: itself, and a callable object's ``__call__``."""
+    return (function,) if inspect.isroutine(function) else (function, type(function).__call__)
 
 
 def _parameters(function: Function) -> Sequence[inspect.Parameter]:

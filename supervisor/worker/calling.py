@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
+from supervisor.core.durations import format_duration
 from supervisor.plugin.active import Process, ProcessBatch
 from supervisor.plugin.types import Message, Record, Records
 
@@ -16,6 +17,13 @@ class WrongReturnError(TypeError):
         super().__init__(
             "the handler must return None, a Produce or a list of them (process_batch: None, or one outcome per record)"
         )
+
+
+class HandlerTimeoutError(TimeoutError):
+    """A handler took longer than ``handler_timeout`` and was cancelled."""
+
+    def __init__(self, timeout: float) -> None:
+        super().__init__(f"the handler took longer than {format_duration(timeout)} and was cancelled")
 
 
 def batch_outcomes(

@@ -33,7 +33,7 @@ from supervisor.plugin.types import (
     Record,
     Retry,
 )
-from supervisor.worker.calling import WrongReturnError
+from supervisor.worker.calling import HandlerTimeoutError, WrongReturnError
 from supervisor.worker.engine import Engine, Item, Owned
 from supervisor.worker.outlet import Outlet
 
@@ -329,7 +329,11 @@ class Outcomes:
         after = retry_after(self._retry, attempt=failure.attempt, permanent=permanent, chance=chance)
         if after is not None:
             return Retry(after)
-        return DeadLetter("permanent error" if permanent else f"failed {failure.attempt} times")
+        timed_out = isinstance(failure.error, HandlerTimeoutError)
+        return DeadLetter(
+            "permanent error" if permanent else f"failed {failure.attempt} times",
+            Disposition.TIMEOUT if timed_out else Disposition.ERROR,
+        )
 
     def _letter(self, failure: Failure, decision: DeadLetter) -> Letter:
         record, spec = failure.record, self._engine.spec
