@@ -30,6 +30,7 @@ from supervisor.worker.outcomes import Outcomes
 from supervisor.worker.ownership import Ownership
 from supervisor.worker.poller import Poller
 from supervisor.worker.report import note_on_board, worker_stats
+from supervisor.worker.tasks import TaskExecutor
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,8 @@ TICK = 0.02
 IDLE_TICK = 0.1
 STATS_INTERVAL = 1.0
 JOIN_TIMEOUT = 0.2
+CANCEL_TIMEOUT = 0.5
+"""Seconds that async handlers may take to end when they are cancelled at the end of a drain."""
 COMMIT_RESERVE = 2.0
 """Seconds of the stop's time that are kept for the last commit and for closing; a third where that is less."""
 GC_YOUNG = 20_000
@@ -67,11 +70,11 @@ def work(spec: WorkerSpec, board: BoardWriter, link: Link, orders: Orders, *, be
     Path(spec.state_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
     producer = lazy_producer(spec)
     context = WorkerContext(spec.supervisor, group.name, spec.slot, spec.incarnation, spec.state_dir, producer)
+    incarnation = Incarnation(spec, board, link, active, orders, producers(spec, producer))
     try:
         active.worker_started(context)
     except StartError as error:
-        return Ending(ExitCode.FAILURE, str(error))
-    incarnation = Incarnation(spec, board, link, active, orders, producers(spec, producer))
+        return Ending(ExitCode.FAILURE, str(error), is_tidy=incarnation.join())
     engine = incarnation.engine
     source = Source(consumer_settings(spec), group.topics, incarnation.poller)
     if spec.is_static and before is not None and before.wait is Wait.REVOKING:
@@ -119,7 +122,8 @@ class Incarnation:
         self.poller = Poller(self.engine, self.ownership, self.committer)
         self.outcomes = Outcomes(self.engine, active, self.outlet)
         self.outlet.connect(self.outcomes)
-        self.executor = Executor(
+        executor = TaskExecutor if active.is_async else Executor
+        self.executor: Executor | TaskExecutor = executor(
             self.engine, active, poller=self.poller, committer=self.committer, outcomes=self.outcomes
         )
 
@@ -150,7 +154,7 @@ class Incarnation:
         engine = self.engine
         stats_at = time.monotonic()
         while engine.end is None:
-            stop = self._wait(TICK if engine.serial or engine.lanes.count else IDLE_TICK)
+            stop = self._wait(self._tick())
             if stop is not None:
                 return stop
             self.executor.watch()
@@ -162,6 +166,12 @@ class Incarnation:
                 stats_at = time.monotonic() + STATS_INTERVAL
                 engine.link.send("stats", stats=to_json(worker_stats(engine)))
         return None
+
+    def _tick(self) -> float:
+        """Return the seconds to wait for orders; with async handlers this thread polls, and waits there."""
+        if isinstance(self.executor, TaskExecutor):
+            return self.executor.tick()
+        return TICK if self.engine.serial or self.engine.lanes.count else IDLE_TICK
 
     def _drain(self, stop: Stop) -> Stop:
         """Finish what is in its handler, give back what is not, and take the baton; return the last order heard."""
@@ -183,8 +193,11 @@ class Incarnation:
             if again is not None:
                 stop = again if again.deadline < stop.deadline else replace(stop, end=again.end)
                 engine.drain_by = _drain_by(stop)
+            self.executor.watch()
             self.outcomes.overdue()
             self.executor.stand_in()
+        if isinstance(self.executor, TaskExecutor):
+            self.executor.cancel(min(time.monotonic() + CANCEL_TIMEOUT, stop.deadline))
         _take_baton(engine, stop.deadline)
         return stop
 
@@ -197,6 +210,7 @@ class Incarnation:
         """Go on with this thread's duties while a revoke makes it wait."""
         if threading.get_ident() != self._thread:
             return
+        self.executor.watch()
         self.outcomes.overdue()
         note_on_board(self.engine)
         order = self._orders.wait(0)
