@@ -26,6 +26,10 @@ class LaneState(Enum):
     BLOCKED = auto()
 
 
+READY, BUSY, WAITING, BLOCKED = LaneState
+"""By themselves: to look a member up in its class costs 0.1 us in Python 3.11, several times per record."""
+
+
 class Lane(Generic[T]):
     """One lane. ``attempt``, ``failed_at`` and ``letter`` are of its head record; ``due`` counts while ``WAITING``.
 
@@ -39,7 +43,7 @@ class Lane(Generic[T]):
         self.name = name
         self.place = place
         self.items: deque[tuple[T, int]] = deque()
-        self.state = LaneState.READY
+        self.state = READY
         self.due = 0.0
         self.taken = 1
         self.solo = 0
@@ -49,7 +53,7 @@ class Lane(Generic[T]):
     @property
     def filling(self) -> bool:
         """Whether it waits for more records to make a batch, and for nothing else."""
-        return self.state is LaneState.WAITING and self.failed_at is None and not self.solo
+        return self.state is WAITING and self.failed_at is None and not self.solo
 
     @property
     def head(self) -> T:
@@ -121,7 +125,7 @@ class Lanes(Generic[T]):
         for item, size in more:
             self.add(name, place, item, size=size)
         self._ready.pop()
-        lane.state = LaneState.BUSY
+        lane.state = BUSY
         lane.taken = len(items)
         self.busy += 1
         return lane
@@ -142,16 +146,17 @@ class Lanes(Generic[T]):
 
     def take(self, *, now: float) -> Lane[T] | None:
         """Hand out the lane that has been ready longest; it is the caller's until one of the methods below."""
-        self._drop_stale_timers()
-        while self._timers and self._timers[0][0] <= now:
-            lane = heapq.heappop(self._timers)[2]
-            lane.state = LaneState.READY
-            self._ready.append(lane)
+        if self._timers:
             self._drop_stale_timers()
+            while self._timers and self._timers[0][0] <= now:
+                lane = heapq.heappop(self._timers)[2]
+                lane.state = READY
+                self._ready.append(lane)
+                self._drop_stale_timers()
         if not self._ready:
             return None
         lane = self._ready.popleft()
-        lane.state = LaneState.BUSY
+        lane.state = BUSY
         self.busy += 1
         return lane
 
@@ -159,7 +164,8 @@ class Lanes(Generic[T]):
         """Remove the head of a busy lane; the lane stays the caller's."""
         _, size = lane.items.popleft()
         self._forget(lane.place, size)
-        lane.solo = max(0, lane.solo - 1)
+        if lane.solo:
+            lane.solo -= 1
         lane.taken = 1
         lane.fresh_head()
 
@@ -186,17 +192,40 @@ class Lanes(Generic[T]):
         self.busy -= 1
         self._requeue(lane)
 
+    def exchange(self, lane: Lane[T], *, now: float) -> Lane[T] | None:
+        """Do ``settle_head``, ``give_back`` and ``take`` in one, as cheaply as it gets."""
+        items, place, held = lane.items, lane.place, self._held
+        _, size = items.popleft()
+        self.count -= 1
+        self.size -= size
+        of_place = held[place]
+        of_place[0] -= 1
+        of_place[1] -= size
+        if not of_place[0]:
+            del held[place]
+        if items:
+            if lane.solo:
+                lane.solo -= 1
+            lane.taken = 1
+            lane.fresh_head()
+            lane.state = READY
+            self._ready.append(lane)
+        else:
+            del self._lanes[lane.name]
+        self.busy -= 1
+        return self.take(now=now) if self._timers or self._ready else None
+
     def wait(self, lane: Lane[T], *, due: float) -> None:
         """Let a busy lane wait until ``due`` with its head in place; other lanes go on."""
         self.busy -= 1
-        lane.state = LaneState.WAITING
+        lane.state = WAITING
         lane.due = due
         self._ticket += 1
         heapq.heappush(self._timers, (due, self._ticket, lane))
 
     def hasten(self, lane: Lane[T], *, due: float) -> None:
         """Let a waiting lane be due earlier."""
-        if lane.state is LaneState.WAITING and due < lane.due:
+        if lane.state is WAITING and due < lane.due:
             lane.due = due
             self._ticket += 1
             heapq.heappush(self._timers, (due, self._ticket, lane))
@@ -205,13 +234,13 @@ class Lanes(Generic[T]):
         """Let a busy lane wait for a confirmation, with no time set."""
         self.busy -= 1
         self.blocked += 1
-        lane.state = LaneState.BLOCKED
+        lane.state = BLOCKED
 
     def unblock(self, lane: Lane[T]) -> None:
         """Make a blocked lane the caller's again."""
         self.blocked -= 1
         self.busy += 1
-        lane.state = LaneState.BUSY
+        lane.state = BUSY
 
     def purge(self, places: Collection[Place]) -> int:
         """Forget partitions' records but those in a handler or awaiting a confirmation; return how many went.
@@ -221,7 +250,7 @@ class Lanes(Generic[T]):
         """
         gone = 0
         for lane in [lane for lane in self._lanes.values() if lane.place in places]:
-            keep = lane.taken if lane.state in (LaneState.BUSY, LaneState.BLOCKED) else 0
+            keep = lane.taken if lane.state in (BUSY, BLOCKED) else 0
             while len(lane.items) > keep:
                 _, size = lane.items.pop()
                 self._forget(lane.place, size)
@@ -235,12 +264,12 @@ class Lanes(Generic[T]):
 
     def working(self, places: Collection[Place]) -> int:
         """Return how many lanes of these partitions are busy or blocked."""
-        busy = (LaneState.BUSY, LaneState.BLOCKED)
+        busy = (BUSY, BLOCKED)
         return sum(1 for lane in self._lanes.values() if lane.place in places and lane.state in busy)
 
     def _requeue(self, lane: Lane[T]) -> None:
         if lane.items:
-            lane.state = LaneState.READY
+            lane.state = READY
             self._ready.append(lane)
         else:
             del self._lanes[lane.name]
@@ -263,4 +292,4 @@ class Lanes(Generic[T]):
 def _timer_holds(timer: tuple[float, int, Lane[T]]) -> bool:
     """Tell whether a timer is still its lane's own: purged lanes leave theirs behind."""
     due, _, lane = timer
-    return lane.state is LaneState.WAITING and lane.due == due and bool(lane.items)
+    return lane.state is WAITING and lane.due == due and bool(lane.items)

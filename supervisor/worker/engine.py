@@ -242,6 +242,19 @@ class Engine:
         self.counters.settled += 1
         self.dirty.add(owned)
 
+    def exchange(self, lane: Lane[Item], *, now: float) -> Lane[Item] | None:
+        """Settle the head of a busy lane as ``settle_head`` does, end its turn, return the next lane; mutex held."""
+        owned, message = lane.items[0][0]
+        if owned.revoked:
+            self.settle_head(lane)
+            self.drop_revoked(lane)
+            self.lanes.give_back(lane)
+            return self.lanes.take(now=now)
+        self._settle(owned, message.offset() or 0)
+        if self.revoking or self.stopping:  # else nobody waits for it
+            self.progress.notify_all()
+        return self.lanes.exchange(lane, now=now)
+
     def settle_batch(self, lane: Lane[Item], settled: Sequence[bool]) -> None:
         """Settle what succeeded of the records a batch handler has in hand; mutex held."""
         for (owned, message), done in [(lane.items[at][0], done) for at, done in enumerate(settled)]:

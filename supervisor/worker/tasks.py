@@ -234,8 +234,19 @@ class TaskExecutor:
     # --- the loop's thread --------------------------------------------------------------------------------
 
     def _begin(self) -> None:
+        words, thread = self._engine.board.words, threading.get_native_id()
         for number, cell in enumerate(self._cells):
-            cell.task = self._loop.loop.create_task(self._life(cell), name=f"handler-{number}")
+            words[cell.base + C_THREAD], words[cell.base + C_LAST_OFFSET] = thread, IDLE
+            work = self._work_records(cell) if self._batch is None else self._work_batches(cell)
+            cell.task = self._loop.loop.create_task(work, name=f"handler-{number}")
+            cell.task.add_done_callback(self._task_ended)
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        if not self._is_ending and (task.cancelled() or task.exception() is not None):
+            self._crash(CancelledError() if task.cancelled() else cast("BaseException", task.exception()))
+        self._live -= 1
+        if not self._live:
+            self._ended.set()
 
     def _end(self) -> None:
         self._is_ending = True
@@ -286,20 +297,6 @@ class TaskExecutor:
         self._alarm, self._alarm_at = None, math.inf
         self._rouse()
 
-    async def _life(self, cell: _Cell) -> None:
-        try:
-            words, base = self._engine.board.words, cell.base
-            words[base + C_THREAD] = threading.get_native_id()
-            words[base + C_LAST_OFFSET] = IDLE
-            await (self._work_records(cell) if self._batch is None else self._work_batches(cell))
-        except BaseException as error:  # noqa: BLE001 - crash-only: the engine itself failed
-            if not self._is_ending:
-                self._crash(error)
-        finally:
-            self._live -= 1
-            if not self._live:
-                self._ended.set()
-
     async def _next(self, cell: _Cell) -> Lane[Item] | None:
         """Return a lane to work, ``None`` when the task should end. Waits for one, however often it is cancelled."""
         engine = self._engine
@@ -324,12 +321,12 @@ class TaskExecutor:
                     if cell in self._idle:
                         self._idle.remove(cell)
 
-    async def _work_records(self, cell: _Cell) -> None:  # noqa: C901, PLR0915 - the hot path: one function, local names
+    async def _work_records(self, cell: _Cell) -> None:  # noqa: C901 - the hot path: one function, local names
         """Work records one by one, each from the lane that waits longest, until there is nothing left to do."""
         engine, process, task = self._engine, self._process, cell.task
         assert process is not None  # noqa: S101 - the caller looked
         assert task is not None  # noqa: S101 - it runs this
-        mutex, lanes, idle, new, clock = engine.mutex, engine.lanes, self._idle, Record, time.monotonic
+        mutex, exchange, idle, new, clock = engine.mutex, engine.exchange, self._idle, Record, time.monotonic
         words, base = engine.board.words, cell.base
         at_offset, at_topic, at_partition = base + C_OFFSET, base + C_TOPIC, base + C_PARTITION
         at_sequence, at_attempt = base + C_SEQUENCE, base + C_ATTEMPT
@@ -373,12 +370,7 @@ class TaskExecutor:
                     continue
             words[at_offset] = IDLE
             with mutex:
-                engine.settle_head(lane)
-                items = lane.items
-                if items and items[0][0][0].revoked:
-                    engine.drop_revoked(lane)
-                lanes.give_back(lane)
-                lane = lanes.take(now=clock())
+                lane = exchange(lane, now=clock())
                 if idle:
                     self._ring()
 

@@ -57,6 +57,20 @@ class LaneLife(RuleBasedStateMachine):
             self.lanes.give_back(lane)
 
     @precondition(lambda self: self.in_hand)
+    @rule(at=st.integers(0, 99))
+    def exchange(self, at: int) -> None:
+        lane = self.in_hand.pop(at % len(self.in_hand))
+        assert lane.head == self.pending[self._key(lane)].pop(0)
+        following = self.lanes.exchange(lane, now=self.now)
+        if following is None:
+            assert self.lanes.ready == 0
+            return
+        assert following not in self.in_hand
+        assert following.state is LaneState.BUSY
+        assert following.head == self.pending[self._key(following)][0]
+        self.in_hand.append(following)
+
+    @precondition(lambda self: self.in_hand)
     @rule(at=st.integers(0, 99), after=st.integers(0, 5))
     def fail(self, at: int, after: int) -> None:
         lane = self.in_hand.pop(at % len(self.in_hand))
@@ -100,6 +114,7 @@ class LaneLife(RuleBasedStateMachine):
         assert self.lanes.blocked == len(self.blocked)
         for place in PLACES:
             assert self.lanes.held(place) == sum(len(items) for name, items in self.pending.items() if name[0] == place)
+            assert self.lanes.held_size(place) == self.lanes.held(place) * SIZE
             working = [lane for lane in self.in_hand + self.blocked if lane.place == place]
             assert self.lanes.working({place}) == len(working)
 
