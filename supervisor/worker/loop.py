@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import inspect
 import logging
+import select
+import selectors
 import sys
 import threading
 import time
@@ -22,6 +24,8 @@ STALL = 1.0
 """Seconds between two looks of the main thread from which it was the main thread that stood still, or the machine."""
 TIDY = 0.2
 """Seconds that tasks and generators the handler left behind get to end, each kind."""
+SHORT = 0.1
+FD_SETSIZE = 1024
 THREADS = 32
 """The most threads of ``asyncio.to_thread``."""
 TO_THREAD = "to-thread"
@@ -51,7 +55,7 @@ class LoopThread:
         """Start the thread, if it was not yet."""
         if self._thread is not None:
             return
-        self._loop = asyncio.new_event_loop()
+        self._loop = asyncio.SelectorEventLoop(_selector())
         self._loop.set_exception_handler(_note_exception)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix=TO_THREAD)
         self._loop.set_default_executor(self._threads)
@@ -153,6 +157,25 @@ class LoopThread:
             self.loop.run_until_complete(asyncio.wait(tasks, timeout=TIDY))
         generators = self.loop.create_task(self.loop.shutdown_asyncgens())
         self.loop.run_until_complete(asyncio.wait((generators,), timeout=TIDY))
+
+
+def _selector() -> selectors.BaseSelector:
+    """Return a selector whose short waits end on the microsecond.
+
+    epoll_wait(2) counts whole milliseconds, and asyncio rounds up: a sleep of 5 ms takes 5 to 6. select(2) on the
+    epoll descriptor waits as long as it is told.
+    """
+    if not hasattr(selectors, "EpollSelector"):
+        return selectors.DefaultSelector()
+
+    class Precise(selectors.EpollSelector):
+        def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+            if timeout is not None and 0 < timeout < SHORT and self.fileno() < FD_SETSIZE:
+                select.select((self.fileno(),), (), (), timeout)
+                timeout = 0
+            return super().select(timeout)
+
+    return Precise()
 
 
 def join_named(prefix: str, deadline: float) -> bool:
