@@ -50,6 +50,8 @@ OUTSIDE = 4
 """Threads for retry policies and sinks, which may block."""
 LOOK = 0.25
 STALL = 5.0
+STANDS = 0.1
+"""Seconds without a turn of the loop from which its time counts for no handler."""
 LAG = 1.0
 """Seconds without a turn of the loop from which a handler counts as blocking it."""
 LAG_EVENT = 60.0
@@ -182,7 +184,7 @@ class TaskExecutor:
         elif gap < min(LOOK, self._timeout / 10):
             return
         self._looked_at = now
-        stood = gap > STALL or lag > LAG
+        stood = gap > STALL or lag > STANDS
         words = self._engine.board.words
         for cell in self._cells:
             sequence = words[cell.base + C_SEQUENCE] if cell.is_running else IDLE
