@@ -48,6 +48,7 @@ def project(tmp_path: Path) -> Path:
     (folder / "shop" / "orders.py").write_text(shown("# shop/orders.py"))
     (folder / "shop" / "payments.py").write_text(shown("# shop/orders.py"))
     (folder / "shop" / "policies.py").write_text(shown("class Patient"))
+    (folder / "shop" / "deliver.py").write_text(shown("class Deliver"))
     (folder / "kafka-password").write_text("x")
     return folder
 

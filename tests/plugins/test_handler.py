@@ -1,3 +1,6 @@
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from supervisor.plugin import WorkerContext
@@ -115,13 +118,15 @@ def test_process_batch_takes_batches(write: Write) -> None:
 @pytest.mark.parametrize(
     ("source", "text"),
     [
-        ("async def handler(record): ...", "async handlers are not supported yet: it is an 'async def'"),
+        ("async def handler(record): yield", "it is a generator (it has a 'yield'): calling it would run nothing"),
         ("def handler(record): yield", "it is a generator (it has a 'yield'): calling it would run nothing"),
         ("def handler(): ...", "process cannot be called with one argument: it is process()"),
         ("def handler(a, b): ...", "process cannot be called with one argument: it is process(a, b)"),
         ("class handler: ...", "is a handler and has no method 'process'"),
-        ("class handler:\n  async def process(self, record): ...", "async handlers are not supported yet"),
-        ("class handler:\n  async def __call__(self, record): ...", "async handlers are not supported yet"),
+        (
+            "class handler:\n  async def process(self): ...",
+            "process cannot be called with one argument: it is process()",
+        ),
         ("class handler:\n  def process(self): ...", "process cannot be called with one argument: it is process()"),
         ("class handler:\n  def __init__(self, a): ...", "its __init__ wants arguments: missing a required argument"),
         ("class handler:\n  def __init__(self): 1 / 0\n  def process(self, record): ...", "ZeroDivisionError"),
@@ -138,6 +143,65 @@ def test_what_cannot_be_called_with_a_record_is_refused(write: Write, source: st
 
     assert text in found.text
     assert found.plugin == f"handler '{name}:handler'"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "async def handler(record): ...",
+        "class handler:\n  async def process(self, record): ...",
+        "class handler:\n  async def process_batch(self, records): ...",
+        "class handler:\n  async def __call__(self, record): ...",
+        "from functools import partial\nasync def work(n, record): ...\nhandler = partial(work, 7)",
+        "class handler:\n  @staticmethod\n  async def process(record): ...",
+    ],
+)
+def test_an_async_handler_is_known_as_one(write: Write, source: str) -> None:
+    assert active_of(f"{write(source)}:handler").is_async
+
+
+def test_an_ordinary_handler_is_not_taken_for_async(write: Write) -> None:
+    assert not active_of(f"{write('def handler(record): ...')}:handler").is_async
+
+
+@pytest.mark.parametrize("method", ["open", "close"])
+def test_open_and_close_may_be_async_only_where_the_handler_is(write: Write, method: str) -> None:
+    name = write(f"""
+        class Async:
+            async def process(self, record): ...
+            async def {method}(self): ...
+        class Sync:
+            def process(self, record): ...
+            async def {method}(self): ...
+    """)
+
+    assert load_handler(f"{name}:Async").hook == "process"
+    found = refusal(f"{name}:Sync")
+    assert found.text == "it is an 'async def', and nobody would await it: only handlers run on an event loop"
+    assert found.plugin == f"handler '{name}:Sync' {method}()"
+
+
+def test_open_and_close_are_called_through_the_runner_that_was_given(write: Write, context: WorkerContext) -> None:
+    name = write("""
+        class Handler:
+            async def open(self, context): ...
+            async def process(self, record): ...
+            async def close(self): ...
+    """)
+    active = active_of(f"{name}:Handler")
+    called: list[object] = []
+
+    def run(function: Callable[..., Any], *args: object) -> object:
+        coroutine = function(*args)
+        called.append(coroutine.__name__)
+        coroutine.close()
+        return None
+
+    active.run_handler_on(run)
+    active.worker_started(context)
+    active.worker_stopping()
+
+    assert called == ["open", "close"]
 
 
 def test_a_module_is_no_handler_and_its_functions_are_named(write: Write) -> None:

@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from supervisor.plugin.active import Active
 from supervisor.plugin.errors import PluginError, Problem
 from supervisor.plugin.importing import exception_types
 from supervisor.plugin.loader import implemented, installed, load
+from supervisor.plugin.signatures import HOOKS
 from tests.plugins.conftest import FakeMessage, Write, a_failure
 
 Loaded = Callable[..., Active]
@@ -377,14 +379,37 @@ def test_plugins_are_refused_where_nothing_would_call_them(loaded: Loaded, write
     assert [name for name, _ in loaded("alert_log", group="").alerts] == ["alert_log"]
 
 
-def test_async_hooks_are_refused(loaded: Loaded, write: Write) -> None:
-    name = write("""
+@pytest.mark.parametrize("hook", ["process", "process_batch"])
+@pytest.mark.parametrize("arguments", ["self, {}", "self, *, {}", "self, **given"])
+def test_the_hooks_that_work_records_may_be_async(loaded: Loaded, write: Write, hook: str, arguments: str) -> None:
+    argument = {"process": "record", "process_batch": "records"}[hook]
+    name = write(f"""
         class P:
             @hookimpl
-            async def process(self, record): ...
+            async def {hook}({arguments.format(argument)}): ...
     """)
 
-    assert "async handlers are not supported yet" in problem(loaded, f"{name}:P").text
+    active = loaded(f"{name}:P")
+
+    assert active.is_async
+    function: Any = active.process or active.process_batch
+    assert asyncio.run(function("what comes")) is None
+
+
+@pytest.mark.parametrize("hook", sorted(set(HOOKS) - {"process", "process_batch"}))
+def test_other_hooks_are_refused_when_they_are_async(loaded: Loaded, write: Write, hook: str) -> None:
+    name = write(f"""
+        class P:
+            @hookimpl
+            async def {hook}(self): ...
+    """)
+
+    found = problem(loaded, f"{name}:P")
+
+    assert found.text == f"{hook}: it is an 'async def', and nobody would await it: only handlers run on an event loop"
+    assert found.help == (
+        "write 'def'; process and process_batch may be 'async def', and then their class's open() and close()"
+    )
 
 
 def test_the_same_plugin_listed_twice_is_one(loaded: Loaded, write: Write) -> None:

@@ -114,6 +114,10 @@ def test_a_full_table_of_topics_gives_a_record_without_a_name_and_no_error(
 def test_the_next_incarnation_starts_with_an_empty_board(memory: mmap.mmap, writer: BoardWriter) -> None:
     enter(writer, 1, "orders", 0, 812)
     writer.words[board.H_SETTLED] = 5
+    writer.words[board.H_CANCELS] = 1
+    before = read_board(memory)
+    assert before is not None
+    assert before.cancels
 
     following = BoardWriter(memory, cells=CELLS, pid=43, incarnation=4, now_ns=2000)
     following.words.release()
@@ -121,6 +125,7 @@ def test_the_next_incarnation_starts_with_an_empty_board(memory: mmap.mmap, writ
     found = read_board(memory)
     assert found is not None
     assert (found.pid, found.incarnation, found.settled, found.in_flight) == (43, 4, 0, ())
+    assert not found.cancels
 
 
 @pytest.mark.parametrize("length", [0, 7, 8, 100, board.size(CELLS)])

@@ -34,6 +34,13 @@ def test_a_record_beyond_its_time_is_a_hang_and_is_named() -> None:
     assert not verdict.healthy
 
 
+def test_a_worker_that_cancels_its_handlers_itself_gets_time_to_end_them() -> None:
+    cancelling = replace(BOARD, in_flight=(RECORD,), cancels=True)
+
+    assert watch(*ticking(cancelling, 35)).hung == ""
+    assert watch(*ticking(cancelling, 36)).hung.startswith("orders/1@812 is in its handler for 36s")
+
+
 def test_another_record_or_attempt_in_the_same_thread_begins_anew() -> None:
     for other in (replace(RECORD, offset=813), replace(RECORD, sequence=8), replace(RECORD, attempt=2)):
         boards = ticking(replace(BOARD, in_flight=(RECORD,)), 25) + ticking(replace(BOARD, in_flight=(other,)), 25)

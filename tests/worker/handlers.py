@@ -1,5 +1,6 @@
 """Handlers that the worker tests name; they tell what they did in files of the folder ``LEDGER``."""
 
+import asyncio
 import json
 import os
 import random
@@ -9,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from supervisor.plugin import Produce, Record, hookimpl
+from supervisor.plugin import Produce, Record, WorkerContext, hookimpl
 
 _FOLDER = Path(os.environ.get("LEDGER", "."))
 _FILE = (
@@ -135,3 +136,42 @@ class BatchForward:
     @hookimpl
     def process_batch(self, records: Sequence[Record]) -> list[Any]:
         return forward_batch(records)
+
+
+class Waiting:
+    """An async handler that sleeps as its value says, and notes when it is not on the loop it was opened on."""
+
+    async def open(self, context: WorkerContext) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.state_dir = context.state_dir
+        await asyncio.sleep(0)
+
+    async def process(self, record: Record) -> None:
+        if asyncio.get_running_loop() is not self.loop:
+            raise RuntimeError("another loop")
+        note(record, "start")
+        await asyncio.sleep(float(record.value or 0))
+        note(record)
+
+    async def close(self) -> None:
+        await asyncio.sleep(0)
+        word = "closed" if asyncio.get_running_loop() is self.loop else "closed on another loop"
+        os.write(_FILE, (json.dumps([word, "", 0, 0, "", 0, time.monotonic()]) + "\n").encode())
+
+
+class CannotOpen:
+    async def open(self) -> None:
+        raise SystemExit("no route")
+
+    async def process(self, record: Record) -> None: ...
+
+
+class Leaving:
+    """An async handler that leaves threads and tasks behind when its worker stops."""
+
+    async def process(self, record: Record) -> None:
+        self.task = asyncio.create_task(asyncio.to_thread(time.sleep, 30))
+        note(record)
+
+    async def close(self) -> None:
+        await asyncio.sleep(30)
