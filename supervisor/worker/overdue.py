@@ -1,0 +1,104 @@
+"""The main thread's eye on async handlers: which one is over its time, and which one keeps the loop for itself."""
+
+import asyncio
+import math
+import time
+from collections.abc import Sequence
+
+from supervisor.core.board import C_OFFSET, C_PARTITION, C_SEQUENCE, C_TOPIC, IDLE, cell_base
+from supervisor.core.durations import format_duration
+from supervisor.core.events import Severity
+from supervisor.worker.engine import Engine
+from supervisor.worker.loop import LoopThread
+
+LOOK = 0.25
+STALL = 5.0
+"""Looks that are further apart than this (seconds) mean that this thread or the machine stood still."""
+STANDS = 0.1
+"""Seconds without a turn of the loop from which its time counts for no handler."""
+LAG = 1.0
+"""Seconds without a turn of the loop from which a handler counts as blocking it."""
+LAG_EVENT = 60.0
+
+
+class Cell:
+    """A task and its cell of the board. ``seen`` and ``since`` are the main thread's, all else is the loop's."""
+
+    __slots__ = ("base", "bell", "is_cancelled", "is_running", "seen", "since", "task")
+
+    def __init__(self, number: int) -> None:
+        self.base = cell_base(number)
+        self.task: asyncio.Task[None] | None = None
+        self.bell: asyncio.Future[None] | None = None
+        """What it waits for while it is idle."""
+        self.is_running = False
+        """Whether it is in its handler now."""
+        self.is_cancelled = False
+        """Whether its handler was cancelled because it took too long."""
+        self.seen = IDLE
+        self.since = math.inf
+
+
+class Overdue:
+    """Times what the tasks of one worker have in their handlers, by looking: no clock is read per record."""
+
+    def __init__(self, engine: Engine, loop: LoopThread, cells: Sequence[Cell]) -> None:
+        self._engine = engine
+        self._loop = loop
+        self._cells = cells
+        self._timeout = engine.spec.group.handler_timeout
+        self._looked_at = self._told_at = -math.inf
+
+    def look(self) -> None:
+        """Cancel handlers that take too long; tell of one that keeps the loop. Main thread, each tick.
+
+        Seconds in which the loop, this thread or the machine stood still count for no handler.
+        """
+        lag = self._loop.lag()
+        now = time.monotonic()
+        gap = now - self._looked_at
+        if lag > LAG:
+            self._tell(lag, now)
+        elif gap < min(LOOK, self._timeout / 10):
+            return
+        self._looked_at = now
+        has_stood = gap > STALL or lag > STANDS
+        words = self._engine.board.words
+        for cell in self._cells:
+            sequence = words[cell.base + C_SEQUENCE] if cell.is_running else IDLE
+            if sequence != cell.seen:
+                cell.seen, cell.since = sequence, now
+            elif has_stood:
+                cell.since += gap
+            elif sequence != IDLE and now - cell.since >= self._timeout:
+                cell.since = math.inf
+                self._loop.soon(self._cancel, cell, sequence)
+
+    def _cancel(self, cell: Cell, sequence: int) -> None:
+        """Cancel a handler, on the loop, unless it has ended meanwhile."""
+        if cell.is_running and self._engine.board.words[cell.base + C_SEQUENCE] == sequence and cell.task is not None:
+            cell.is_cancelled = True
+            cell.task.cancel()
+
+    def _tell(self, lag: float, now: float) -> None:
+        if now - self._told_at < LAG_EVENT:
+            return
+        self._told_at = now
+        task, place = asyncio.current_task(self._loop.loop), self._loop.place()
+        record = next((self._record(cell) for cell in self._cells if cell.task is task), "a task of the handler's own")
+        self._engine.event(
+            "handler.blocks_loop",
+            Severity.WARNING,
+            f"{record} keeps the event loop for {format_duration(lag)} at {place}; all records of this worker wait. "
+            "help: await it, or hand it to asyncio.to_thread()",
+            record=record,
+            at=place,
+            seconds=round(lag, 1),
+        )
+
+    def _record(self, cell: Cell) -> str:
+        words, base = self._engine.board.words, cell.base
+        topic, partition, offset = words[base + C_TOPIC], words[base + C_PARTITION], words[base + C_OFFSET]
+        with self._engine.mutex:
+            topics = {owned.topic_index: owned.place[0] for owned in self._engine.owned.values()}
+        return f"{topics.get(topic, '?')}/{partition}@{offset}"
