@@ -27,7 +27,7 @@ from supervisor.core.board import (
 )
 from supervisor.core.lanes import Lane
 from supervisor.plugin.active import Active
-from supervisor.plugin.types import Record
+from supervisor.plugin.types import Message, Record, Records
 from supervisor.worker.calling import HandlerTimeoutError, WrongReturnError, batch_outcomes
 from supervisor.worker.committer import Committer
 from supervisor.worker.engine import MAIN, Engine, Item
@@ -241,8 +241,7 @@ class TaskExecutor:
 
     async def _work_batches(self, cell: Cell) -> None:
         """Give the handler what a lane holds, up to the batch size; a record that failed before goes alone."""
-        engine, batch = self._engine, self._batch
-        assert batch is not None  # noqa: S101 - the caller looked
+        engine = self._engine
         group = engine.spec.group.batch
         words, base = engine.board.words, cell.base
         while (lane := await self._next(cell)) is not None:
@@ -257,32 +256,35 @@ class TaskExecutor:
                 size = 1 if lane.solo else group.size
                 items = [item for item, _ in islice(lane.items, size) if item[0] is lane.head[0]]
                 lane.taken = len(items)
-            self._enter(cell, lane, last=items[-1][1].offset() or 0)
-            records = [Record(message, lane.attempt) for _, message in items]
-            outcomes = await self._batch_outcomes(cell, batch, records)
-            if any(outcome is not None for outcome in outcomes):
-                await self._aside(cell, self._outcomes.batch, lane, outcomes)
+            engine.enter(base, items[0][0], attempt=lane.attempt)
+            words[base + C_LAST_OFFSET] = items[-1][1].offset() or 0
+            words[base + C_OFFSET] = items[0][1].offset() or 0
+            outcomes = await self._batch_outcomes(cell, [message for _, message in items], lane.attempt)
+            if outcomes is None:
+                self._outcomes.batch(lane, [None] * len(items))
             else:
-                self._outcomes.batch(lane, outcomes)
+                await self._aside(cell, self._outcomes.batch, lane, outcomes)
             words[base + C_OFFSET] = IDLE
             await self._turn(cell)
 
     async def _batch_outcomes(
-        self, cell: Cell, batch: Callable[[Sequence[Record]], Awaitable[object]], records: list[Record]
-    ) -> list[BaseException | None]:
+        self, cell: Cell, messages: list[Message], attempt: int
+    ) -> list[BaseException | None] | None:
+        """Call a batch handler; return what ``calling.batch_outcomes`` does."""
+        assert self._batch is not None  # noqa: S101 - the caller looked
         failure: BaseException | None = None
         answer: Any = None
         cell.is_running = True
         try:
-            answer = await batch(records)
+            answer = await self._batch(Records(messages, attempt))
         except BaseException as error:  # noqa: BLE001 - the record border, for a batch
             failure = error
         cell.is_running = False
         if cell.task is not None and (failure is not None or cell.task.cancelling()):
             failure = await self._after_trouble(cell, failure)
         if failure is not None:
-            return [failure] * len(records)
-        return batch_outcomes(lambda _records: answer, records)
+            return [failure] * len(messages)
+        return batch_outcomes(lambda _records: answer, messages, attempt)
 
     async def _after_trouble(self, cell: Cell, failure: BaseException | None) -> BaseException | None:
         """Return what an attempt failed with, when it raised or was cancelled by anyone; clear the cancelling.
@@ -314,9 +316,12 @@ class TaskExecutor:
 
     async def _send_again(self, cell: Cell, lane: Lane[Item]) -> None:
         """Offer a dead letter again, its record on the board meanwhile."""
-        self._enter(cell, lane)
+        engine, words = self._engine, self._engine.board.words
+        owned, message = lane.head
+        engine.enter(cell.base, owned, attempt=lane.attempt)
+        words[cell.base + C_OFFSET] = message.offset() or 0
         await self._aside(cell, self._outcomes.send_again, lane)
-        self._engine.board.words[cell.base + C_OFFSET] = IDLE
+        words[cell.base + C_OFFSET] = IDLE
 
     async def _aside(self, cell: Cell, function: Callable[..., None], *args: object) -> None:
         """Run what may block in a thread beside the loop, and wait for it, however often this task is cancelled.
@@ -331,14 +336,3 @@ class TaskExecutor:
             except CancelledError:
                 self._not_heard(cell)
         future.result()
-
-    def _enter(self, cell: Cell, lane: Lane[Item], *, last: int = IDLE) -> None:
-        """Announce on the board what is worked next; the store of its offset makes it count."""
-        words, base = self._engine.board.words, cell.base
-        owned, message = lane.head
-        words[base + C_SEQUENCE] += 1
-        words[base + C_TOPIC] = owned.topic_index
-        words[base + C_PARTITION] = owned.partition
-        words[base + C_LAST_OFFSET] = last
-        words[base + C_ATTEMPT] = lane.attempt
-        words[base + C_OFFSET] = message.offset() or 0
