@@ -11,6 +11,7 @@ import time
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from typing import Any, cast
 
@@ -28,9 +29,9 @@ from supervisor.core.board import (
 from supervisor.core.lanes import Lane
 from supervisor.plugin.active import Active
 from supervisor.plugin.types import Message, Record, Records
-from supervisor.worker.calling import HandlerTimeoutError, WrongReturnError, batch_outcomes
-from supervisor.worker.committer import Committer
-from supervisor.worker.engine import MAIN, Engine, Item
+from supervisor.worker.calling import HandlerTimeoutError, batch_outcomes
+from supervisor.worker.committer import Commits
+from supervisor.worker.engine import MAIN, Engine, Item, Owned
 from supervisor.worker.idle import Idle
 from supervisor.worker.loop import LoopThread, join_named
 from supervisor.worker.outcomes import Outcomes
@@ -38,6 +39,8 @@ from supervisor.worker.overdue import Cell, Overdue
 from supervisor.worker.poller import CHUNK, Poller
 
 POLL_WAIT = 0.05
+OUTPUT_WAIT = 0.01
+"""Seconds of a poll while handlers' outputs are under way: their confirmations are looked at in between."""
 STAND_IN_AFTER = 0.05
 TURN = 0.02
 """Seconds the main thread may poll on end before it looks at its other duties."""
@@ -53,13 +56,14 @@ class TaskExecutor:
     """The tasks of one worker, ``concurrency`` of them. Methods are the main thread's, which also polls."""
 
     def __init__(
-        self, engine: Engine, active: Active, *, poller: Poller, committer: Committer, outcomes: Outcomes
+        self, engine: Engine, active: Active, *, poller: Poller, committer: Commits, outcomes: Outcomes
     ) -> None:
         group = engine.spec.group
         self._engine = engine
         self._poller = poller
         self._committer = committer
         self._outcomes = outcomes
+        self._outlet = outcomes.outlet
         self._process = cast("Callable[[Record], Awaitable[object]] | None", active.process)
         self._batch = cast("Callable[[Sequence[Record]], Awaitable[object]] | None", active.process_batch)
         self._timeout = group.handler_timeout
@@ -109,8 +113,9 @@ class TaskExecutor:
             engine.poller = MAIN
         while True:
             waits = self._has_room() and not engine.stopping
-            messages = self._poller.poll(POLL_WAIT if waits else 0.0)
+            messages = self._poller.poll((OUTPUT_WAIT if self._outlet.held else POLL_WAIT) if waits else 0.0)
             self._poller.accept(messages, cell=None)
+            self._outlet.collect()
             self._committer.if_due()
             self.wake()
             if not messages or time.monotonic() >= until or not self._has_room():
@@ -217,22 +222,22 @@ class TaskExecutor:
             words[at_attempt] = lane.attempt
             words[at_offset] = message.offset() or 0
             failure: BaseException | None = None
+            answer = None
             cell.is_running = True
             try:
                 answer = await process(new(message, lane.attempt))
             except BaseException as error:  # noqa: BLE001 - the record border: whatever a handler raises is its record's failure
                 failure = error
-            else:
-                if answer is not None:
-                    failure = WrongReturnError()
             cell.is_running = False
             if failure is not None or task.cancelling():
                 failure = await self._after_trouble(cell, failure)
-                if failure is not None:
-                    await self._aside(cell, self._outcomes.failed, lane, failure)
-                    words[at_offset] = IDLE
-                    sequence, lane = words[at_sequence], None
-                    continue
+            if answer is not None and failure is None:
+                failure = self._emit(owned, message, answer)
+            if failure is not None:
+                await self._aside(cell, self._outcomes.failed, lane, failure)
+                words[at_offset] = IDLE
+                sequence, lane = words[at_sequence], None
+                continue
             words[at_offset] = IDLE
             with mutex:
                 lane = exchange(lane, now=clock())
@@ -259,7 +264,7 @@ class TaskExecutor:
             engine.enter(base, items[0][0], attempt=lane.attempt)
             words[base + C_LAST_OFFSET] = items[-1][1].offset() or 0
             words[base + C_OFFSET] = items[0][1].offset() or 0
-            outcomes = await self._batch_outcomes(cell, [message for _, message in items], lane.attempt)
+            outcomes = await self._batch_outcomes(cell, items[0][0], [message for _, message in items], lane.attempt)
             if outcomes is None:
                 self._outcomes.batch(lane, [None] * len(items))
             else:
@@ -268,7 +273,7 @@ class TaskExecutor:
             await self._turn(cell)
 
     async def _batch_outcomes(
-        self, cell: Cell, messages: list[Message], attempt: int
+        self, cell: Cell, owned: Owned, messages: list[Message], attempt: int
     ) -> list[BaseException | None] | None:
         """Call a batch handler; return what ``calling.batch_outcomes`` does."""
         assert self._batch is not None  # noqa: S101 - the caller looked
@@ -284,7 +289,15 @@ class TaskExecutor:
             failure = await self._after_trouble(cell, failure)
         if failure is not None:
             return [failure] * len(messages)
-        return batch_outcomes(lambda _records: answer, messages, attempt)
+        return batch_outcomes(lambda _records: answer, messages, partial(self._outlet.send, owned), attempt)
+
+    def _emit(self, owned: Owned, message: Message, answer: object) -> BaseException | None:
+        """Hand on what a handler returned; return what is wrong with it. Only a full producer makes the loop wait."""
+        try:
+            self._outlet.send(owned, message, answer)
+        except BaseException as error:  # noqa: BLE001 - the record border: what a handler returned is user data
+            return error
+        return None
 
     async def _after_trouble(self, cell: Cell, failure: BaseException | None) -> BaseException | None:
         """Return what an attempt failed with, when it raised or was cancelled by anyone; clear the cancelling.

@@ -16,7 +16,7 @@ import pytest
 from supervisor.core.backoff import Backoff
 from supervisor.core.board import C_OFFSET, C_SEQUENCE, H_CANCELS, IDLE, cell_base
 from supervisor.core.spec import BatchSpec, Ordering, RetrySpec
-from supervisor.plugin.types import Failure, Letter, Record, Retry
+from supervisor.plugin.types import Failure, Letter, Produce, Record, Retry
 from supervisor.worker.loop import LoopThread, _selector
 from supervisor.worker.tasks import STREAK
 from tests.waiting import wait_until
@@ -188,6 +188,60 @@ def test_a_batch_is_settled_record_by_record() -> None:
 
     assert [7] in calls
     assert sorted(offset for call in calls for offset in call) == sorted([*range(30), 7])
+
+
+def test_p1_a_record_whose_handler_returns_outputs_is_settled_when_they_are_confirmed() -> None:
+    cluster = a_cluster(b"one", b"two", b"none")
+
+    async def process(record: Record) -> Produce | list[Produce] | None:
+        await asyncio.sleep(0)
+        output = Produce("out", record.value)
+        return {b"one": output, b"two": [output, output]}.get(record.value or b"")
+
+    with InProcess(cluster, process, concurrency=1, **KEYS) as worker:
+        worker.source.assign(PLACE)
+        worker.until(lambda: len(worker.outputs.sent) == 3 and worker.engine.counters.settled == 1)
+        assert cluster.committed.get(PLACE, 0) == 0
+        worker.outputs.confirm(0)
+        worker.until(committed(cluster, 1))
+        worker.outputs.confirm(1)
+        worker.outputs.confirm(2)
+        worker.until(committed(cluster, 3))
+
+
+def test_what_a_handler_returns_after_its_time_is_not_produced() -> None:
+    cluster = a_cluster(b"slow")
+
+    async def process(record: Record) -> Produce | None:
+        if record.attempt > 1:
+            return None
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        return Produce("out", b"half of it")
+
+    with InProcess(cluster, process, concurrency=1, handler_timeout=0.1, **KEYS) as worker:
+        worker.source.assign(PLACE)
+        worker.until(committed(cluster, 1))
+
+        assert not worker.outputs.sent
+
+
+def test_a_batch_may_return_outputs_and_failures_record_by_record() -> None:
+    cluster = a_cluster(b"a", b"b", b"c")
+    letters: list[Letter] = []
+
+    async def process_batch(records: Sequence[Record]) -> list[Any]:
+        await asyncio.sleep(0)
+        answers = {b"a": Produce("out", b"a"), b"b": 7, b"c": None}
+        return [answers[record.value or b""] for record in records]
+
+    with InProcess(cluster, process_batch=process_batch, sink=letters.append, retry=FAST) as worker:
+        worker.source.assign(PLACE)
+        worker.until(lambda: worker.outputs.sent and letters)
+        worker.outputs.confirm(0)
+        worker.until(committed(cluster, 3))
+
+    assert [letter.key for letter in letters] == [b"b"]
 
 
 @pytest.mark.parametrize("how", ["raises", "swallows"])
