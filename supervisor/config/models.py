@@ -128,7 +128,10 @@ class Defaults(Table):
         "partition", description="Which records wait for each other: those of a partition, of a key, or none."
     )
     concurrency: int = _key(
-        1, ge=1, le=4096, description="Records in their handlers at once per worker; above 1 handlers run in threads."
+        1,
+        ge=1,
+        le=4096,
+        description="Records in their handlers at once per worker: threads, or tasks of one event loop for `async def`.",
     )
     delivery: Literal["at-least-once", "exactly-once"] = _key(
         "at-least-once",
