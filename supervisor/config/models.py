@@ -131,7 +131,7 @@ class Defaults(Table):
         1,
         ge=1,
         le=4096,
-        description="Records in their handlers at once per worker: threads, or tasks of one event loop for `async def`.",
+        description="Records in their handlers at once per worker: threads, or tasks of one loop for `async def`.",
     )
     delivery: Literal["at-least-once", "exactly-once"] = _key(
         "at-least-once",
