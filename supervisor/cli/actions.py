@@ -19,7 +19,7 @@ from supervisor.core.spec import End
 EVERY = 0.1
 
 
-def _seconds(_ctx: click.Context, _param: click.Parameter, text: str) -> float:
+def seconds(_ctx: click.Context, _param: click.Parameter, text: str) -> float:
     """Return the seconds that an option means, or fail as wrong usage."""
     try:
         return parse_duration(text)
@@ -32,7 +32,7 @@ def timeout_option(default: str) -> Callable[[Callable[..., None]], Callable[...
     return click.option(
         "--timeout",
         metavar="DURATION",
-        callback=_seconds,
+        callback=seconds,
         default=default,
         show_default=True,
         help='How long to wait until it is done: "30s", "2m".',

@@ -20,6 +20,7 @@ COMMANDS = {
     "start": "supervisor.cli.actions",
     "restart": "supervisor.cli.actions",
     "hold": "supervisor.cli.actions",
+    "resume": "supervisor.cli.resume",
     "plugins": "supervisor.cli.plugins",
     "config": "supervisor.cli.config",
     "init": "supervisor.cli.init",

@@ -73,6 +73,11 @@ def remark(slot: SlotSnapshot) -> str:
         return f"{wait}: {slot.reason}" if slot.reason else wait
     if slot.state is not SlotState.RUNNING:
         return slot.reason
+    stopped = [one for one in slot.stats.partitions if one.stopped] if slot.stats else []
+    if stopped:
+        first = stopped[0]
+        more = f" and {len(stopped) - 1} more" if len(stopped) > 1 else ""
+        return f"stopped: {first.topic}/{first.partition} ({first.stopped}){more}"
     waits = slot.stats.waits.lower() if slot.stats else ""
     if waits not in UNREMARKABLE:
         return f"waits: {waits}"

@@ -40,10 +40,17 @@ def check_values(source: Source, values: Defaults, where: Callable[..., KeyPath]
 
 
 def _check_delivery(source: Source, values: Defaults, where: Callable[..., KeyPath]) -> None:
-    if values.delivery == "exactly-once" and values.commit.mode == "automatic":
-        mode, delivery = where("commit", "mode"), where("delivery")
+    mode, delivery, metadata = where("commit", "mode"), where("delivery"), where("commit", "metadata")
+    exactly_once, automatic = values.delivery == "exactly-once", values.commit.mode == "automatic"
+    if exactly_once and automatic:
         text = 'commit.mode = "automatic" does not go with delivery = "exactly-once": transactions commit the offsets'
         source.report(mode if source.has(mode) else delivery, text, 'write mode = "manual", or leave it out')
+    if values.commit.metadata and automatic:
+        text = 'not with commit.mode = "automatic": librdkafka\'s timer commits only offsets that moved'
+        source.report(metadata if source.has(metadata) else mode, text, 'write commit.mode = "manual"')
+    if values.commit.metadata and exactly_once:
+        text = 'not with delivery = "exactly-once": what is settled above the committed offset has not been sent yet'
+        source.report(metadata if source.has(metadata) else delivery, text, "leave it out")
 
 
 def check_group_values(source: Source, name: str, group: Group) -> None:

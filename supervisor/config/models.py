@@ -97,6 +97,10 @@ class Commit(Table):
     transaction_interval: Timeout = _key(
         "100ms", description='The longest time until outputs are seen, with `delivery = "exactly-once"`.'
     )
+    metadata: bool = _key(
+        default=False,
+        description="Write what is settled above the committed offset into the commit, so that a crash repeats little.",
+    )
 
 
 class Batch(Table):
@@ -146,6 +150,9 @@ class Defaults(Table):
         "5s", description="A slot whose restart is further away than this leaves the group (`classic`)."
     )
     revoke_timeout: Duration = _key("10s", description="How long records in flight may finish when a partition goes.")
+    out_of_range: Literal["stop", "earliest", "latest"] = _key(
+        "stop", description="Where to go on when the committed offset is not in the partition: nowhere, or jump."
+    )
     max_gap: int = _key(
         10_000, ge=1, le=10_000_000, description="Records per partition delivered but not committable, then it pauses."
     )

@@ -76,9 +76,15 @@ def group_spec(config: Config, name: str) -> GroupSpec:
         revoke_timeout=group.revoke_timeout,
         retry=RetrySpec(group.retry.attempts, _backoff(group.retry), permanent=group.retry.permanent),
         dead_letters=DeadLetterSpec(letters.sink, letters.fallback, topic=letters.topic, timeout=letters.timeout),
-        commit=CommitSpec(group.commit.mode, group.commit.count, interval=_commit_interval(group)),
+        commit=CommitSpec(
+            group.commit.mode,
+            group.commit.count,
+            interval=_commit_interval(group),
+            metadata=group.commit.metadata,
+        ),
         batch=BatchSpec(group.batch.size, group.batch.age),
         kafka=_kafka(config, group),
+        out_of_range=group.out_of_range,
     )
 
 

@@ -7,7 +7,10 @@ from supervisor.core.events import Event
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """An action that was taken on: ``slots`` (``group/slot``) are concerned, the snapshot shows what becomes of it."""
+    """An action that was taken on: ``slots`` (``group/slot``) are concerned, the snapshot shows what becomes of it.
+
+    For ``resume`` they are partitions (``topic/partition``).
+    """
 
     text: str
     slots: tuple[str, ...] = ()

@@ -75,6 +75,10 @@ class ControlClient:
         """Keep the slots down when their processes next end; ``start`` takes it back."""
         return self._act("hold", {"target": target})
 
+    def resume(self, group: str, to: str, *, partition: str | None = None) -> Accepted:
+        """Have a stopped partition (``topic/3``; ``None``: all) taken up at ``earliest``, ``latest`` or an offset."""
+        return self._act("resume", {"group": group, "partition": partition, "to": to})
+
     def _act(self, verb: str, body: dict[str, str | None]) -> Accepted:
         return self._ask(Accepted, "POST", f"/v1/{verb}", body=body)
 

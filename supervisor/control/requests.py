@@ -34,6 +34,14 @@ class Restart(Request):
     target: Target | None = None
 
 
+class Resume(Request):
+    """Take up stopped partitions of a group; no partition means all that are stopped here."""
+
+    group: Target
+    partition: str | None = Field(default=None, max_length=300, pattern=r"^[^/]+/[0-9]{1,9}$")
+    to: str = Field(pattern=r"^(earliest|latest|[0-9]{1,18})$")
+
+
 class Hold(Request):
     """Stay down when the slot's process next ends."""
 

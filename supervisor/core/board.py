@@ -43,6 +43,7 @@ class Wait(IntEnum):
     UNASSIGNED = 9
     DRAINING = 10
     BUSY = 11
+    STOPPED = 12
 
 
 @dataclass(frozen=True, slots=True)

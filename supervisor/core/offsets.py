@@ -116,6 +116,31 @@ class PartitionOffsets:
             marks.popleft()
         return first
 
+    def settled_runs(self) -> list[tuple[int, int]]:
+        """Return what is settled above ``committable``, as runs from an offset to before another.
+
+        A hole belongs to the run around it: no record will ever come from it. Of a stretch only what is below its
+        first unsettled record is known to be settled.
+        """
+        at = self.committable()
+        end = self.position if self._stretch is None else self._stretch
+        if at is None or end is None:
+            return []
+        below: list[tuple[int, int]] = []
+        above: list[tuple[int, int]] = []
+        for offset in self._open:
+            is_settled = offset in self._done
+            if offset < end and not is_settled:
+                if at < offset:
+                    below.append((at, offset))
+                at = offset + 1
+            elif offset >= end and is_settled:
+                first = above.pop()[0] if above and above[-1][1] == offset else offset
+                above.append((first, offset + 1))
+        if at < end:
+            below.append((at, end))
+        return below + above
+
     @property
     def gap(self) -> int:
         """How many delivered records are not committable: what a crash now would repeat.

@@ -18,13 +18,17 @@ class SlotState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PartitionStats:
-    """One owned partition: ``committed`` is the newest offset whose commit was confirmed, -1 before the first."""
+    """One owned partition: ``committed`` is the newest offset whose commit was confirmed, -1 before the first.
+
+    ``stopped`` says why nothing is read from it until an operator says where to go on; else it is empty.
+    """
 
     topic: str
     partition: int
     committed: int
     lag: int | None
     gap: int
+    stopped: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,11 +77,15 @@ class DeadLetterSpec:
 
 @dataclass(frozen=True, slots=True)
 class CommitSpec:
-    """``mode`` is ``manual`` (by ``count`` records and ``interval`` seconds) or ``automatic`` (librdkafka's timer)."""
+    """``mode`` is ``manual`` (by ``count`` records and ``interval`` seconds) or ``automatic`` (librdkafka's timer).
+
+    ``metadata``: what is settled above the committed offset is written into the commit's metadata.
+    """
 
     mode: str
     count: int
     interval: float
+    metadata: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,10 @@ class BatchSpec:
 
 @dataclass(frozen=True, slots=True)
 class GroupSpec:
-    """All that a worker needs to know of its group."""
+    """All that a worker needs to know of its group.
+
+    ``out_of_range`` is where to go on when the position is not in the partition: ``stop``, ``earliest``, ``latest``.
+    """
 
     name: str
     topics: tuple[str, ...]
@@ -114,6 +121,7 @@ class GroupSpec:
     commit: CommitSpec
     batch: BatchSpec
     kafka: dict[str, str | int | float | bool] = field(repr=False)
+    out_of_range: str = "stop"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +151,17 @@ class WorkerSpec:
         Classic groups only: a KIP-848 static id locks out its own replacement.
         """
         return self.group.protocol == "classic"
+
+
+@dataclass(frozen=True, slots=True)
+class EndsSpec:
+    """What the child is told that asks for ends and committed offsets, and how to log."""
+
+    supervisor: str
+    groups: tuple[GroupSpec, ...]
+    parent_pid: int
+    log_format: str
+    log_level: str
 
 
 @dataclass(frozen=True, slots=True)

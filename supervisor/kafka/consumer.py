@@ -5,17 +5,28 @@ One thread at a time may use a ``Source`` (the holder of the baton); callbacks r
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol, cast
 
 import confluent_kafka
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_STORED,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
 
+from supervisor.kafka import offsets as offsets_
 from supervisor.kafka.logs import client_logger
+from supervisor.kafka.offsets import AskError
 from supervisor.kafka.settings import Settings
 from supervisor.plugin.types import Message
 
 Place = tuple[str, int]
+NO_NOTES: Mapping[Place, str] = MappingProxyType({})
 partition_of = confluent_kafka.Message.partition
 topic_of = confluent_kafka.Message.topic
 error_of = confluent_kafka.Message.error
@@ -45,6 +56,8 @@ class Source:
         self._listener = listener
         self._gone: set[Place] = set()
         """Partitions given up during the current ``poll``."""
+        self._moved: dict[Place, int] = {}
+        """Where partitions of this assignment were told to begin."""
         try:
             self._consumer = Consumer(
                 {**settings, "on_commit": self._on_commit, "error_cb": self._on_error},
@@ -52,6 +65,8 @@ class Source:
             )
         except KafkaException as error:
             raise SettingsError(error.args[0].str()) from error
+        strategy = str(settings.get("partition.assignment.strategy", ""))
+        self._is_eager = settings.get("group.protocol") != "consumer" and "cooperative" not in strategy
         self._topics = list(topics)
         self.subscribe()
 
@@ -82,22 +97,27 @@ class Source:
             rest.insert(0, first)
         return cast("list[Message]", rest)
 
-    def commit(self, offsets: Sequence[tuple[Place, int]]) -> None:
-        """Commit in the background; ``Listener.committed`` tells the outcome from a later ``poll``."""
+    def commit(self, offsets: Sequence[tuple[Place, int]], notes: Mapping[Place, str] = NO_NOTES) -> None:
+        """Commit in the background; ``Listener.committed`` tells the outcome from a later ``poll``.
+
+        ``notes`` is the metadata of partitions; it may name others, too.
+        """
         try:
-            self._consumer.commit(offsets=_positions(offsets), asynchronous=True)
+            self._consumer.commit(offsets=_positions(offsets, notes), asynchronous=True)
         except KafkaException as error:
             code = error.args[0].name()
             self._listener.committed([(place, offset, code) for place, offset in offsets])
 
-    def commit_now(self, offsets: Sequence[tuple[Place, int]]) -> list[tuple[Place, int, str | None]]:
+    def commit_now(
+        self, offsets: Sequence[tuple[Place, int]], notes: Mapping[Place, str] = NO_NOTES
+    ) -> list[tuple[Place, int, str | None]]:
         """Commit and wait; for rebalance callbacks only. Blocks up to 45 s while no broker answers.
 
         An exception names one partition's failure and hides that others were committed; then every
         partition gets that code, which at worst repeats records.
         """
         try:
-            results = self._consumer.commit(offsets=_positions(offsets), asynchronous=False)
+            results = self._consumer.commit(offsets=_positions(offsets, notes), asynchronous=False)
         except KafkaException as error:
             code = error.args[0].name()
             return [(place, offset, code) for place, offset in offsets]
@@ -139,6 +159,41 @@ class Source:
             return None
         return None if high < 0 else int(high)
 
+    def committed(self, places: Sequence[Place], timeout: float) -> dict[Place, tuple[int, str]]:
+        """See ``offsets.committed``."""
+        return offsets_.committed(self._consumer, places, timeout)
+
+    def bounds(self, places: Sequence[Place], timeout: float) -> dict[Place, tuple[int, int]]:
+        """See ``offsets.bounds``."""
+        return offsets_.bounds(self._consumer, places, timeout)
+
+    def move(self, targets: Mapping[Place, int | None]) -> None:
+        """Have partitions of the assignment begin at given offsets, ``None``: at their beginning; raises ``AskError``.
+
+        The only way once a partition is stopped by ``auto.offset.reset``: ``seek`` and ``pause`` with ``resume``
+        are refused there. Does not wait.
+        """
+        self._moved |= {place: OFFSET_BEGINNING if offset is None else offset for place, offset in targets.items()}
+        positions = [TopicPartition(*place, self._moved[place]) for place in targets]
+        try:
+            if self._is_eager:
+                self._consumer.assign([*positions, *self._where_others_are(targets)])
+            else:
+                self._consumer.incremental_unassign([TopicPartition(*place) for place in targets])
+                self._consumer.incremental_assign(positions)
+        except KafkaException as error:
+            raise AskError(error.args[0].name()) from error
+
+    def _where_others_are(self, targets: Mapping[Place, int | None]) -> list[TopicPartition]:
+        """Return the rest of the assignment, each at its place: with an eager assignor only all can be assigned."""
+        rest = [at for at in self._consumer.assignment() if (at.topic, at.partition) not in targets]
+        others = []
+        for at in self._consumer.position(rest):
+            place = (at.topic, at.partition)
+            offset = at.offset if at.offset >= 0 else self._moved.get(place, OFFSET_STORED)
+            others.append(TopicPartition(*place, offset))
+        return others
+
     def group_metadata(self) -> object:
         """Return what a transaction needs to commit in this member's name: group, generation, member id (KIP-447)."""
         return self._consumer.consumer_group_metadata()
@@ -163,14 +218,17 @@ class Source:
         self._guarded(self._listener.assigned, _places(partitions))
 
     def _on_revoke(self, _consumer: object, partitions: list[TopicPartition]) -> None:
-        places = _places(partitions)
-        self._gone.update(places)
-        self._guarded(self._listener.revoked, places)
+        self._guarded(self._listener.revoked, self._given_up(partitions))
 
     def _on_lost(self, _consumer: object, partitions: list[TopicPartition]) -> None:
+        self._guarded(self._listener.lost, self._given_up(partitions))
+
+    def _given_up(self, partitions: list[TopicPartition]) -> list[Place]:
         places = _places(partitions)
         self._gone.update(places)
-        self._guarded(self._listener.lost, places)
+        for place in places:
+            self._moved.pop(place, None)
+        return places
 
     def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
         outcomes = _outcomes(partitions)
@@ -195,8 +253,10 @@ def _places(partitions: Sequence[TopicPartition]) -> list[Place]:
     return [(tp.topic, tp.partition) for tp in partitions]
 
 
-def _positions(offsets: Sequence[tuple[Place, int]]) -> list[TopicPartition]:
-    return [TopicPartition(topic, partition, offset) for (topic, partition), offset in offsets]
+def _positions(offsets: Sequence[tuple[Place, int]], notes: Mapping[Place, str] = NO_NOTES) -> list[TopicPartition]:
+    if not notes:
+        return [TopicPartition(topic, partition, offset) for (topic, partition), offset in offsets]
+    return [TopicPartition(*place, offset, metadata=notes.get(place, "")) for place, offset in offsets]
 
 
 def _outcomes(partitions: Sequence[TopicPartition]) -> list[tuple[Place, int, str | None]]:

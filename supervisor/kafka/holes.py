@@ -14,6 +14,7 @@ from confluent_kafka import ConsumerGroupState, KafkaException
 from supervisor.kafka.settings import Value, client_settings
 
 if TYPE_CHECKING:
+    from confluent_kafka import Consumer
     from confluent_kafka.admin import AdminClient
 
 Place = tuple[str, int]
@@ -41,7 +42,7 @@ class Holes:
         try:
             future = client.describe_consumer_groups([self._group], request_timeout=TIMEOUT)[self._group]
             group = future.result(timeout=TIMEOUT + 1)
-            wanted = self._partitions(client)
+            wanted = partitions_of(client, self._topics, timeout=TIMEOUT)
         except (KafkaException, TimeoutError, re.error):  # a pattern may be librdkafka's and not ours
             return None
         if group.state != ConsumerGroupState.STABLE:
@@ -49,12 +50,13 @@ class Holes:
         owned = {(at.topic, at.partition) for member in group.members for at in member.assignment.topic_partitions}
         return wanted - owned
 
-    def _partitions(self, client: "AdminClient") -> set[Place]:
-        """Return all partitions of the group's topics; only a pattern asks for every topic of the cluster."""
-        patterns = [topic for topic in self._topics if topic.startswith("^")]
-        topics = client.list_topics(timeout=TIMEOUT).topics if patterns else {}
-        found = {name: topic for name, topic in topics.items() if any(re.match(one, name) for one in patterns)}
-        for name in self._topics:
-            if name not in patterns:
-                found |= client.list_topics(name, timeout=TIMEOUT).topics
-        return {(name, at) for name, topic in found.items() if topic.error is None for at in topic.partitions}
+
+def partitions_of(client: "AdminClient | Consumer", wanted: Sequence[str], *, timeout: float) -> set[Place]:
+    """Return all partitions of a group's topics; only a pattern asks for every topic of the cluster."""
+    patterns = [topic for topic in wanted if topic.startswith("^")]
+    topics = client.list_topics(timeout=timeout).topics if patterns else {}
+    found = {name: topic for name, topic in topics.items() if any(re.match(one, name) for one in patterns)}
+    for name in wanted:
+        if name not in patterns:
+            found |= client.list_topics(name, timeout=timeout).topics
+    return {(name, at) for name, topic in found.items() if topic.error is None for at in topic.partitions}

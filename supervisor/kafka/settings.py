@@ -7,6 +7,17 @@ from supervisor.core.spec import WorkerSpec
 Value = str | int | float | bool
 Settings = dict[str, Value]
 
+BEGINNINGS: Mapping[str, str] = {
+    "earliest": "earliest",
+    "smallest": "earliest",
+    "beginning": "earliest",
+    "latest": "latest",
+    "largest": "latest",
+    "end": "latest",
+    "error": "stop",
+}
+"""librdkafka's words for ``auto.offset.reset``, and what a group without a committed offset does."""
+
 DEFAULTS: Mapping[str, Value] = {
     "auto.offset.reset": "earliest",
     # A large prefetch is thrown away by each pause, and costs memory per worker; a small one needs a short
@@ -65,12 +76,20 @@ def consumer_settings(spec: WorkerSpec) -> Settings:
         "enable.auto.commit": automatic,
         "enable.auto.offset.store": False,
         "enable.partition.eof": True,
+        # Where to begin is the worker's own work (``worker.beginnings``): the client must never jump by itself.
+        "auto.offset.reset": "error",
     }
     if automatic:
         settings["auto.commit.interval.ms"] = max(1, round(group.commit.interval * 1000))
     if spec.is_static:
         settings["group.instance.id"] = spec.instance_id
     return settings
+
+
+def first_position(kafka: Mapping[str, Value]) -> str:
+    """Return where a group without a committed offset begins: ``earliest``, ``latest``, or ``stop``: nowhere."""
+    wanted = str(kafka.get("auto.offset.reset", DEFAULTS["auto.offset.reset"]))
+    return BEGINNINGS.get(wanted, "stop")
 
 
 def output_settings(spec: WorkerSpec) -> Settings:

@@ -16,7 +16,7 @@ from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
 from supervisor.control.answers import Accepted, Refusal
-from supervisor.control.requests import Hold, Restart, Start, Stop
+from supervisor.control.requests import Hold, Restart, Resume, Start, Stop
 from supervisor.control.targets import UnknownTargetError, resolve
 from supervisor.core import slot as slots
 from supervisor.core.events import Scalar, Severity
@@ -67,6 +67,7 @@ class ControlServer:
         application.router.add_post("/v1/start", self._start)
         application.router.add_post("/v1/restart", self._restart)
         application.router.add_post("/v1/hold", self._hold)
+        application.router.add_post("/v1/resume", self._resume)
         self._runner = web.AppRunner(
             application,
             handle_signals=False,
@@ -113,6 +114,27 @@ class ControlServer:
     async def _hold(self, request: web.Request) -> web.Response:
         return self._act(request, "hold", (await _body(request, Hold)).target, event=slots.Hold())
 
+    async def _resume(self, request: web.Request) -> web.Response:
+        body = await _body(request, Resume)
+        if body.group not in self._supervisor.groups:
+            groups = ", ".join(self._supervisor.groups)
+            raise _refusal(web.HTTPNotFound, f"no group is called {body.group!r}", f"groups: {groups}")
+        stopped = {
+            (slot, place): f"{place[0]}/{place[1]}"
+            for slot in range(self._supervisor.groups[body.group])
+            for place in self._supervisor.runners[body.group, slot].stopped_partitions()
+        }
+        wanted = {at for at, name in stopped.items() if body.partition in (None, name)}
+        if not wanted:
+            here = ", ".join(sorted(set(stopped.values()))) or "none; other hosts may own some"
+            what = "no partition is" if body.partition is None else f"{body.partition} is not"
+            raise _refusal(web.HTTPConflict, f"{what} stopped in group {body.group} here", f"stopped here: {here}")
+        self._audit(request, "resume", f"{body.group} {body.partition or '*'} to {body.to}")
+        for slot in {slot for slot, _ in wanted}:
+            places = [place for at, place in wanted if at == slot]
+            self._supervisor.runners[body.group, slot].resume(places, body.to)
+        return _accepted(f"resume {body.group}", tuple(sorted({stopped[at] for at in wanted})))
+
     def _act(self, request: web.Request, verb: str, target: str | None, *, event: slots.SlotEvent) -> web.Response:
         try:
             concerned = resolve(target, self._supervisor.groups)
@@ -143,7 +165,9 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     except web.HTTPException as error:
         if error.content_type == "application/json":
             raise
-        return _answer(Refusal(error.reason, "GET status, events; POST stop, start, restart, hold"), error.status)
+        return _answer(
+            Refusal(error.reason, "GET status, events; POST stop, start, restart, hold, resume"), error.status
+        )
     except Exception:  # the border of a request: a bug in one answer must not end supervision
         logger.exception("control.failed", extra={"fields": {"path": request.path}})
         return _answer(Refusal("this failed inside the supervisor", "its log has the traceback"), 500)

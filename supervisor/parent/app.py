@@ -4,7 +4,7 @@ import asyncio
 import logging
 import signal
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from supervisor.config import Config
 from supervisor.core.exits import ExitCode
@@ -17,24 +17,33 @@ from supervisor.parent.notifier import Notifier
 from supervisor.parent.places import AlreadyRunningError, ParentLock, UnsafePlaceError, make_private
 from supervisor.parent.plan import Plan, plan
 from supervisor.parent.supervisor import Supervisor
+from supervisor.parent.until_end import Until, UntilEnd
 from supervisor.parent.validation import Validate, check_plugins
 
 logger = logging.getLogger(__name__)
 
 
-def run(config: Config) -> int:
-    """Supervise until told to stop; return the process's exit code.
+def run(config: Config, until: Until | None = None) -> int:
+    """Supervise until told to stop, or ``until`` the ends are reached; return the process's exit code.
 
     Blocks, on the main thread. Problems that keep it from starting are printed to stderr: 73 when another
     supervisor runs here, 78 for plugins, handlers and folders that are not right, 1 when in the end every
-    slot of every group was given up.
+    slot of every group was given up, or the ends were not reached.
     """
     set_up(config.supervisor.log_format, config.supervisor.log_level)
-    return run_plan(plan(config))
+    return run_plan(plan(config), until=until)
 
 
-def run_plan(plan: Plan, *, launcher: Launcher | None = None, validate: Validate = check_plugins) -> int:
+def run_plan(
+    plan: Plan,
+    *,
+    launcher: Launcher | None = None,
+    validate: Validate = check_plugins,
+    until: Until | None = None,
+) -> int:
     """Supervise what ``plan`` says; ``launcher`` and ``validate`` are for tests and other start methods."""
+    if until is not None and until.groups:
+        plan = replace(plan, groups=tuple(group for group in plan.groups if group.name in until.groups))
     try:
         make_private(plan.runtime_dir)
         make_private(plan.state_dir)
@@ -44,7 +53,7 @@ def run_plan(plan: Plan, *, launcher: Launcher | None = None, validate: Validate
     except AlreadyRunningError as error:
         return _refuse(ExitCode.ALREADY_RUNNING, str(error))
     try:
-        return asyncio.run(_supervise(plan, launcher or ExecLauncher(), validate))
+        return asyncio.run(_supervise(plan, launcher or ExecLauncher(), validate, until=until))
     finally:
         lock.release()
 
@@ -73,7 +82,7 @@ class _Wishes:
             logger.warning("supervisor.hangup_ignored", extra={"fields": {"text": "reload is not supported yet"}})
 
 
-async def _supervise(plan: Plan, launcher: Launcher, validate: Validate) -> int:
+async def _supervise(plan: Plan, launcher: Launcher, validate: Validate, *, until: Until | None) -> int:
     loop, wishes, exits = asyncio.get_running_loop(), _Wishes(), ExitWatch()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, wishes.take, number)
@@ -87,7 +96,7 @@ async def _supervise(plan: Plan, launcher: Launcher, validate: Validate) -> int:
             return _refuse(
                 ExitCode.CONFIG, f"{count} with plugins, handlers or Kafka settings\n  " + "\n  ".join(problems)
             )
-        return await _run_slots(plan, launcher, exits, wishes=wishes)
+        return await _run_slots(plan, launcher, exits, wishes=wishes, until=until)
     except OSError as error:
         return _refuse(ExitCode.FAILURE, f"cannot make a slot file or the control socket: {error}")
     finally:
@@ -106,7 +115,7 @@ async def _validated(plan: Plan, exits: ExitWatch, validate: Validate, *, wishes
     return () if check.cancelled() else check.result()
 
 
-async def _run_slots(plan: Plan, launcher: Launcher, exits: ExitWatch, *, wishes: _Wishes) -> int:
+async def _run_slots(plan: Plan, launcher: Launcher, exits: ExitWatch, *, wishes: _Wishes, until: Until | None) -> int:
     events = EventLog()
     notifier = None
     if plan.notifier is not None:
@@ -114,20 +123,28 @@ async def _run_slots(plan: Plan, launcher: Launcher, exits: ExitWatch, *, wishes
     pulse = notifier.pump if notifier else lambda: None
     supervisor = Supervisor(plan, launcher=launcher, exits=exits, events=events, pulse=pulse)
     control = ControlServer(supervisor, plan.socket)
+    ends = UntilEnd(supervisor, until, exits) if until is not None else None
     try:
         await control.start()
         if notifier is not None:
             notifier.start()
         wishes.supervisor = supervisor
-        supervisor.start()
+        if ends is None:
+            supervisor.start()
+        else:
+            ends.start()
         if wishes.asked.is_set():
             supervisor.stop(wishes.by)
         await supervisor.finished()
     finally:
+        if ends is not None:
+            await ends.stop()
         if notifier is not None:
             await notifier.stop()
         await control.stop()
         supervisor.close()
+    if ends is not None and ends.failure():
+        return _refuse(ExitCode.FAILURE, "\n  ".join([ends.failure(), *supervisor.fatal_reasons()]))
     if supervisor.exit_code is ExitCode.FAILURE:
         return _refuse(ExitCode.FAILURE, "\n  ".join(["every group was given up", *supervisor.fatal_reasons()]))
     return supervisor.exit_code

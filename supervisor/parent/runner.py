@@ -5,7 +5,7 @@ import logging
 import random
 import signal
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_never
@@ -153,6 +153,16 @@ class SlotRunner:
         """SIGKILL whatever fills the slot, past all rules; for a supervisor that must end now."""
         if self.child is not None:
             send_signal(self.child, signal.SIGKILL, whole_group=True)
+
+    def stopped_partitions(self) -> list[tuple[str, int]]:
+        """Return the partitions whose worker waits to be told where to go on."""
+        stats = self._telemetry.stats if self._telemetry else None
+        return [(one.topic, one.partition) for one in stats.partitions if one.stopped] if stats else []
+
+    def resume(self, partitions: Sequence[tuple[str, int]], to: str) -> None:
+        """Tell the worker where to go on in stopped partitions."""
+        if self._channel is not None:
+            self._channel.send("resume", partitions=list(partitions), to=to)
 
     def snapshot(self) -> SlotSnapshot:
         """Return what people may see of the slot."""

@@ -6,7 +6,7 @@ loop would silence the whole group for a heartbeat of every cooperative rebalanc
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -14,6 +14,7 @@ from supervisor.core.commits import Answer, answer
 from supervisor.core.exits import ExitCode
 from supervisor.kafka.consumer import Source
 from supervisor.worker.engine import Engine, Owned, Place
+from supervisor.worker.notes import Notes
 
 logger = logging.getLogger(__name__)
 
@@ -28,11 +29,16 @@ Results = Sequence[tuple[Place, int, str | None]]
 class Commits(Protocol):
     """How a worker's progress gets to Kafka. All of it belongs to the holder of the baton."""
 
+    notes: Notes
+
     def open(self, source: Source) -> None:
         """Take the consumer; before any thread polls."""
 
     def begin(self, offsets: Sequence[tuple[Place, int]]) -> None:
         """Pin where ownerships began: their first records' offsets."""
+
+    def pin(self, offsets: Mapping[Place, int]) -> None:
+        """Commit where partitions were told to go on, which may be lower than before."""
 
     def if_due(self) -> None:
         """Commit in the background when enough was settled, or long enough ago; never waits for it."""
@@ -55,6 +61,7 @@ class Committer:
         self._commit = engine.spec.group.commit
         self._is_automatic = self._commit.mode == "automatic"
         self._source: Source | None = None
+        self.notes = Notes(engine)
         self._sent_at: float | None = None
         """When the commit went that has no answer yet."""
         self._committed_at = time.monotonic()
@@ -63,6 +70,7 @@ class Committer:
     def open(self, source: Source) -> None:
         """Take the consumer; before any thread polls."""
         self._source = source
+        self.notes.open(source)
 
     def begin(self, offsets: Sequence[tuple[Place, int]]) -> None:
         """Pin where ownerships began: their first records' offsets.
@@ -71,6 +79,14 @@ class Committer:
         delivered and not settled.
         """
         self._send(offsets, time.monotonic())
+
+    def pin(self, offsets: Mapping[Place, int]) -> None:
+        """See ``Commits``; in either mode, since librdkafka's timer never goes back."""
+        with self._engine.mutex:
+            for place, offset in offsets.items():
+                self._engine.owned[place].sent = offset
+            self.notes.forget(list(offsets))
+        self._client.commit(list(offsets.items()))
 
     def if_due(self) -> None:
         """Send a commit in the background when enough was settled, or long enough ago; never waits for it."""
@@ -115,6 +131,7 @@ class Committer:
         partitions = list(partitions)
         for owned in partitions:
             owned.sent = None
+            self.notes.refused(owned.place, "")
         return partial(self._before_revoke, self._take(partitions))
 
     def _before_revoke(self, offsets: list[tuple[Place, int]]) -> None:
@@ -126,7 +143,7 @@ class Committer:
             self._client.store(offsets)
             return
         for _ in range(REVOKE_TRIES):
-            results = self._client.commit_now(offsets)
+            results = self._client.commit_now(offsets, self.notes.texts)
             self.committed(results)
             offsets = [(place, offset) for place, offset, code in results if code and answer(code) is Answer.RETRY]
             if not offsets:
@@ -159,8 +176,13 @@ class Committer:
         offsets = []
         for owned in partitions:
             offset = owned.offsets.committable()
-            if offset is not None and not owned.revoked and offset != owned.sent and offset > owned.committed:
+            if offset is None or owned.revoked or offset < owned.committed:
+                continue
+            note = self.notes.of(owned, offset)
+            is_news = self.notes.is_news(owned.place, note)
+            if is_news or (offset != owned.sent and offset > owned.committed):
                 owned.sent = offset
+                self.notes.sent(owned.place, note)
                 offsets.append((owned.place, offset))
         return offsets
 
@@ -171,7 +193,7 @@ class Committer:
             self._client.store(offsets)
         else:
             self._sent_at = now
-            self._client.commit(offsets)
+            self._client.commit(offsets, self.notes.texts)
 
     def _answer(self, code: str, place: Place, owned: Owned | None) -> None:
         """Do what a failed commit calls for; mutex held."""
@@ -184,6 +206,7 @@ class Committer:
                 # the partition) it is still ours to commit, and perhaps nothing more settles that would.
                 if owned is not None:
                     owned.sent = None
+                    self.notes.refused(place, code)
                     self._engine.dirty.add(owned)
             case Answer.FENCED:
                 self._engine.fail(ExitCode.FENCED, f"commit: {code}")

@@ -118,6 +118,8 @@ class Engine:
         self.paused: set[Place] = set()
         self.at_end: set[Place] = set()
         """Partitions whose end was reached and nothing came since."""
+        self.stopped: dict[Place, str] = {}
+        """Owned partitions that nothing is read from until somebody says where to go on, and why."""
         self.ends: dict[Place, int | None] = {}
         """The end of each owned partition as last heard, ``None`` while unknown."""
         self.broker_trouble: str = ""
@@ -277,6 +279,19 @@ class Engine:
         words[base + C_PARTITION] = owned.partition
         words[base + C_LAST_OFFSET] = IDLE
         words[base + C_ATTEMPT] = attempt
+
+    def own_again(self, owned: Owned) -> Owned:
+        """End this ownership and begin the next of the same partition, at an earlier offset; mutex held.
+
+        What is in hand of the old one counts for nothing: it will be delivered again.
+        """
+        owned.revoked = True
+        self.dirty.discard(owned)
+        self.purge({owned.place})
+        if self.outlet is not None:
+            self.outlet.drop(owned)
+        again = self.owned[owned.place] = Owned(owned.place, owned.topic_index)
+        return again
 
     def release_baton(self) -> None:
         """Let another thread poll; mutex held."""

@@ -6,7 +6,7 @@ import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from supervisor.core.frames import Frame
@@ -39,6 +39,8 @@ class Orders:
         self._frames = deque(early)
         self._orphan_grace = orphan_grace
         self._stop_timeout = stop_timeout
+        self.other: Callable[[Frame], None] = lambda _frame: None
+        """Called with orders that end nothing."""
         self._terminated = False
         self._orphaned = False
         reader, writer = socket.socketpair()
@@ -65,6 +67,7 @@ class Orders:
             frame = self._frames.popleft()
             if frame["type"] == "stop":
                 return stop(End(frame["end"]), float(frame["timeout"]))
+            self.other(frame)
         if self._terminated:
             self._terminated = False
             return stop(End.KEEP, self._stop_timeout)

@@ -45,6 +45,7 @@ class Ownership:
                 engine.owned[place] = Owned(place, engine.board.topic_index(place[0]))
             if engine.joined_at is None:
                 engine.joined_at = time.monotonic()
+        self._committer.notes.read(places)
         logger.info("partitions.assigned", extra={"fields": {"partitions": _words(places)}})
         if places:
             self._active.partitions_assigned(list(places))
@@ -103,6 +104,7 @@ class Ownership:
         engine = self._engine
         with engine.mutex:
             engine.purge(set(places))
+            self._committer.notes.forget(places)
             for place in places:
                 owned = engine.owned.pop(place, None)
                 if owned is not None:
@@ -110,6 +112,7 @@ class Ownership:
                     engine.dirty.discard(owned)
                     self._outlet.drop(owned)
                 engine.at_end.discard(place)
+                engine.stopped.pop(place, None)
             paused = engine.paused & set(places)
             engine.paused -= paused
         if paused and not self.closing and self._source is not None:

@@ -15,6 +15,8 @@ from supervisor.core.events import Severity
 from supervisor.core.exits import ExitCode
 from supervisor.kafka.consumer import Source, error_of, partition_of, topic_of, trouble_of
 from supervisor.plugin.types import Message
+from supervisor.worker.beginnings import CODES as LOST
+from supervisor.worker.beginnings import Beginnings
 from supervisor.worker.committer import Commits, Results
 from supervisor.worker.engine import MAIN, Engine, Owned, Place
 from supervisor.worker.ownership import Ownership
@@ -46,6 +48,8 @@ class Poller:
         self._engine = engine
         self._ownership = ownership
         self._committer = committer
+        self._notes = committer.notes
+        self.beginnings = Beginnings(engine, committer)
         self._group = engine.spec.group
         self._source: Source | None = None
         topics = self._group.topics
@@ -67,6 +71,7 @@ class Poller:
         self._source = source
         self._ownership.open(source)
         self._committer.open(source)
+        self.beginnings.open(source)
 
     @property
     def source(self) -> Source:
@@ -84,6 +89,8 @@ class Poller:
             self._await_room(timeout)
             return []
         self._hold_back(now)
+        if not self._engine.stopping:
+            self.beginnings.serve()
         if now - self._ends_noted_at >= ENDS_INTERVAL:
             self._ends_noted_at = now
             self._note_ends()
@@ -158,7 +165,8 @@ class Poller:
                     continue  # revoked within this very poll: another member will get it
                 if owned.offsets.position is None:
                     owned.sent = batch[0].offset() or 0
-                    begun.append((place, owned.sent))
+                    if owned.committed < 0:
+                        begun.append((place, owned.sent))
                 run = self._hand_out(owned, batch, ends.pop(place, None), spread=spread)
                 if run is not None:
                     runs.append(run)
@@ -175,14 +183,17 @@ class Poller:
         else:
             engine.at_end.discard(place)
         run = None
-        if spread:
+        if place in self._notes.claimed:
+            self._notes.spread(owned, batch)
+        elif spread:
             into_lanes(engine, owned, ())
             engine.spread(owned, batch)
         else:
             run = run_of(engine, owned, batch)
         if end is not None:
             owned.offsets.advance(end)
-        if owned.offsets.gap - (len(run.messages) if run else 0) >= self._gap_bound or self._hogs(place, 1 / 2):
+        unsettled = owned.offsets.gap - (len(run.messages) if run else 0)
+        if unsettled >= self._gap_bound or place in self._notes.crowded or self._hogs(place, 1 / 2):
             self._held_back.add(place)
         return run
 
@@ -217,7 +228,11 @@ class Poller:
             owned = engine.owned
             wanted = set(owned) if self._full or engine.stopping else self._held_back & set(owned)
             pause = wanted - engine.paused
-            resume = [(place, owned[place].offsets.position) for place in engine.paused - wanted if place in owned]
+            resume = [
+                (place, None if place in engine.stopped else owned[place].offsets.position)
+                for place in engine.paused - wanted
+                if place in owned
+            ]
             engine.paused = wanted
         if pause:
             self.source.pause(sorted(pause))
@@ -240,7 +255,8 @@ class Poller:
             self._held_back |= {place for place in self._engine.owned if self._hogs(place, 1 / 2)}
         for place in list(self._held_back):
             owned = self._engine.owned.get(place)
-            if owned is None or (owned.offsets.gap <= self._gap_bound // 2 and not self._hogs(place, 1 / 4)):
+            is_low = owned is None or (owned.offsets.gap <= self._gap_bound // 2 and not self._hogs(place, 1 / 4))
+            if is_low and place not in self._notes.crowded:
                 self._held_back.discard(place)
 
     def _note_ends(self) -> None:
@@ -261,6 +277,8 @@ class Poller:
                 good.append(message)
             elif trouble[0] == "_PARTITION_EOF":
                 ends[message.topic() or "", message.partition() or 0] = message.offset() or 0
+            elif trouble[0] in LOST:
+                self.beginnings.heard((message.topic() or "", message.partition() or 0), message.offset())
             else:
                 self._trouble(*trouble)
         return good, ends
@@ -269,14 +287,14 @@ class Poller:
         """Note an end of partition: with nothing unsettled it is committable, past control records; mutex held.
 
         Only once every record before it was handed out: what is thrown away while stopping must not be passed.
+        With no record at all it is committed, too: there was nothing but control records, and lag reaches 0.
         """
         owned = self._engine.owned.get(place)
         if owned is None:
             return
         self._engine.at_end.add(place)
-        if owned.offsets.position is not None:
-            owned.offsets.advance(end)
-            self._engine.dirty.add(owned)
+        owned.offsets.advance(end)
+        self._engine.dirty.add(owned)
 
     def _trouble(self, code: str, text: str) -> None:
         if code in FENCED or (code == "_FATAL" and "fenced" in text.lower()):

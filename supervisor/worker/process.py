@@ -11,6 +11,7 @@ from pathlib import Path
 from supervisor.core.board import Board, BoardWriter, Wait
 from supervisor.core.events import Severity
 from supervisor.core.exits import ExitCode
+from supervisor.core.frames import Frame
 from supervisor.core.jsonable import to_json
 from supervisor.core.spec import End, WorkerSpec
 from supervisor.kafka.consumer import Source
@@ -120,6 +121,7 @@ class Incarnation:
         self.ownership = Ownership(self.engine, active, self.committer, self.outlet)
         self.ownership.meanwhile = self._meanwhile
         self.poller = Poller(self.engine, self.ownership, self.committer)
+        orders.other = self._obey
         self.outcomes = Outcomes(self.engine, active, self.outlet)
         self.outlet.connect(self.outcomes)
         executor = TaskExecutor if active.is_async else Executor
@@ -205,6 +207,11 @@ class Incarnation:
         """Return the next order, or ``None`` after ``timeout`` seconds."""
         heard, self._heard = self._heard, None
         return heard or self._orders.wait(timeout)
+
+    def _obey(self, frame: Frame) -> None:
+        if frame["type"] == "resume":
+            places = [(str(topic), int(partition)) for topic, partition in frame["partitions"]]
+            self.poller.beginnings.order(places, str(frame["to"]))
 
     def _meanwhile(self) -> None:
         """Go on with this thread's duties while a revoke makes it wait."""

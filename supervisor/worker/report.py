@@ -38,8 +38,8 @@ def stated_wait(engine: Engine) -> Wait:  # noqa: PLR0911 - one return per reaso
         return Wait.RETRY
     if engine.paused:
         return Wait.PAUSED
-    if len(engine.at_end) == len(engine.owned):
-        return Wait.EOF
+    if len(engine.at_end) + len(engine.stopped) == len(engine.owned):
+        return Wait.STOPPED if engine.stopped else Wait.EOF
     return Wait.NONE
 
 
@@ -51,6 +51,7 @@ def worker_stats(engine: Engine) -> WorkerStats:
         rows = [(one.place, one.committed, _next(engine, one), one.offsets.gap) for one in owned]
         oldest = max((one.offsets.oldest(now=now) for one in owned), default=0.0)
         counters, lanes, ends = engine.counters, engine.lanes, engine.ends
+        stopped = dict(engine.stopped)
         stats = WorkerStats(
             settled=counters.settled,
             failed_attempts=counters.failed_attempts,
@@ -70,7 +71,8 @@ def worker_stats(engine: Engine) -> WorkerStats:
         high = ends.get(place)
         lag = None if high is None or committable is None else max(0, high - committable)
         total = None if total is None or lag is None else total + lag
-        partitions.append(PartitionStats(place[0], place[1], committed, lag, gap))
+        partitions.append(PartitionStats(place[0], place[1], committed, lag, gap, stopped.get(place, "")))
+    partitions.sort(key=lambda one: not one.stopped)  # those must not be cut off
     return replace(stats, lag=total if rows else None, partitions=tuple(partitions[:MAX_PARTITIONS]))
 
 

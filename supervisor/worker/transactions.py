@@ -9,7 +9,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from operator import itemgetter
@@ -25,6 +25,7 @@ from supervisor.kafka.outputs import RefusedOutputError
 from supervisor.kafka.transactions import AbortedError, CrowdedError, FatalError, RefusedError, TransactionalProducer
 from supervisor.plugin.types import Message, Produce
 from supervisor.worker.engine import Engine, Owned, Place
+from supervisor.worker.notes import Notes
 from supervisor.worker.outlet import Refusals, outputs_of, size_of
 
 logger = logging.getLogger(__name__)
@@ -83,6 +84,8 @@ class Transactions:
         self._committed_at = time.monotonic()
         self.held = 0
         self.size = 0
+        self.notes = Notes(engine)
+        """Off: what is settled above a committed offset was not produced yet, so it must be done again."""
 
     # --- Outlet -----------------------------------------------------------------------------------------
 
@@ -157,6 +160,10 @@ class Transactions:
                 owned = self._engine.owned.get(place)
                 if owned is not None:
                     self._engine.dirty.add(owned)
+
+    def pin(self, offsets: Mapping[Place, int]) -> None:
+        """See ``Commits``."""
+        self.begin(list(offsets.items()))
 
     def if_due(self) -> None:
         """See ``Commits``; looks at the group's generation, the thread does the rest."""

@@ -34,6 +34,7 @@ def supervise(tmp_path: Path, ledger: Ledger, name: str) -> Iterator[Supervise]:
             handler: str = "Work",
             kafka: str = '"heartbeat.interval.ms" = 300',
             more: str = "",
+            arguments: tuple[str, ...] = (),
         ) -> Program:
             text = CONFIG.format(
                 name=called,
@@ -47,6 +48,6 @@ def supervise(tmp_path: Path, ledger: Ledger, name: str) -> Iterator[Supervise]:
             )
             program = Program(tmp_path / folder, text + more, ledger)
             stack.callback(program.close)
-            return program.start()
+            return program.start(*arguments)
 
         yield starter

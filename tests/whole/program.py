@@ -66,11 +66,11 @@ class Program:
         drop = ("RUNTIME_DIRECTORY", "STATE_DIRECTORY", "SUPERVISOR_CONFIG", "SUPERVISOR_SOCKET")
         return {key: value for key, value in os.environ.items() if key not in drop} | ours
 
-    def start(self) -> "Program":
+    def start(self, *arguments: str) -> "Program":
         """Start it, as systemd would; returns at once."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                self._command("run"),
+                self._command("run", *arguments),
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -170,6 +170,10 @@ class DirectWorker:
         """Return the end of the worker's log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
+    def send(self, kind: str, **members: object) -> None:
+        """Send the worker a frame, as the parent would."""
+        self._sock.sendall(encode(kind, **members))
+
     def stop(self, end: str = "keep", timeout: float = 10.0) -> int:
         """Tell the worker to stop and return its exit code."""
         self._sock.sendall(encode("stop", end=end, timeout=timeout))

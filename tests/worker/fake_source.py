@@ -3,16 +3,19 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import KafkaError, Message
 
-from supervisor.kafka.consumer import Listener
+from supervisor.kafka.consumer import NO_NOTES, Listener
+from supervisor.kafka.offsets import AskError
 
 Place = tuple[str, int]
 Answers = Callable[[Place, int], str | None]
 EOF = KafkaError._PARTITION_EOF
+NO_ANSWER = "_TIMED_OUT"
+LOST = KafkaError._AUTO_OFFSET_RESET
 
 
 class FakeCluster:
@@ -21,7 +24,11 @@ class FakeCluster:
     def __init__(self) -> None:
         self.records: dict[Place, list[Message[Any, Any]]] = {}
         self.ends: dict[Place, int] = {}
+        self.begins: dict[Place, int] = {}
         self.committed: dict[Place, int] = {}
+        self.silent = 0
+        """How many questions go without an answer."""
+        self.metadata: dict[Place, str] = {}
 
     def add(self, place: Place, value: bytes | None, key: bytes | None = None, *, hole: int = 0) -> int:
         """Append a record behind ``hole`` offsets that hold none; return its offset."""
@@ -46,9 +53,10 @@ class FakeSource:
         self.on_commit: Callable[[Place, int], None] = lambda _place, _offset: None
         self.chunk: Callable[[int], int] = lambda limit: limit
         self._told_end: dict[Place, int] = {}
+        self._lost: set[Place] = set()
         self._scripted: deque[tuple[Callable[[], None], threading.Event]] = deque()
         self._callbacks: deque[Callable[[], None]] = deque()
-        self._inside = threading.Lock()
+        self._inside = threading.RLock()  # callbacks may ask the client
 
     # --- the test's side --------------------------------------------------------------------------------
 
@@ -56,7 +64,7 @@ class FakeSource:
         """Have the next poll hand over partitions, each from its committed offset on."""
 
         def hand_over() -> None:
-            self.positions.update({place: self.cluster.committed.get(place, 0) for place in places})
+            self.positions.update({place: self.cluster.committed.get(place, -1) for place in places})
             self.listener.assigned(list(places))
 
         return self.script(hand_over)
@@ -69,6 +77,7 @@ class FakeSource:
             for place in places:
                 self.positions.pop(place, None)
                 self._told_end.pop(place, None)
+                self._lost.discard(place)
 
         return self.script(take)
 
@@ -90,13 +99,15 @@ class FakeSource:
                     return chunk
                 time.sleep(0.001)
 
-    def commit(self, offsets: Sequence[tuple[Place, int]]) -> None:
+    def commit(self, offsets: Sequence[tuple[Place, int]], notes: Mapping[Place, str] = NO_NOTES) -> None:
         with self._alone():
-            results = self._commit(offsets)
+            results = self._commit(offsets, notes)
             self._callbacks.append(lambda: self.listener.committed(results))
 
-    def commit_now(self, offsets: Sequence[tuple[Place, int]]) -> list[tuple[Place, int, str | None]]:
-        return self._commit(offsets)
+    def commit_now(
+        self, offsets: Sequence[tuple[Place, int]], notes: Mapping[Place, str] = NO_NOTES
+    ) -> list[tuple[Place, int, str | None]]:
+        return self._commit(offsets, notes)
 
     def store(self, offsets: Sequence[tuple[Place, int]]) -> None:
         self._commit(offsets)
@@ -115,6 +126,25 @@ class FakeSource:
 
     def high_watermark(self, place: Place) -> int | None:
         return self.cluster.ends.get(place)
+
+    def committed(self, places: Sequence[Place], timeout: float) -> dict[Place, tuple[int, str]]:
+        with self._alone():
+            if self.cluster.silent:
+                self.cluster.silent -= 1
+                raise AskError(NO_ANSWER)
+            committed, metadata = self.cluster.committed, self.cluster.metadata
+            return {place: (committed.get(place, -1001), metadata.get(place, "")) for place in places}
+
+    def bounds(self, places: Sequence[Place], timeout: float) -> dict[Place, tuple[int, int]]:
+        with self._alone():
+            return {place: (self.cluster.begins.get(place, 0), self.cluster.ends.get(place, 0)) for place in places}
+
+    def move(self, targets: Mapping[Place, int | None]) -> None:
+        with self._alone():
+            for place, offset in targets.items():
+                self.positions[place] = self.cluster.begins.get(place, 0) if offset is None else offset
+                self._told_end.pop(place, None)
+                self._lost.discard(place)
 
     def close(self) -> None:
         with self._alone():
@@ -143,6 +173,11 @@ class FakeSource:
             if place in self.paused or len(chunk) >= limit:
                 continue
             end = self.cluster.ends.get(place, 0)  # read first: the test may add records meanwhile
+            if not self.cluster.begins.get(place, 0) <= position <= end:
+                if place not in self._lost:
+                    self._lost.add(place)
+                    chunk.append(_lost(place, position))
+                continue
             records = [one for one in self.cluster.records.get(place, ()) if position <= (one.offset() or 0) < end]
             taken = records[: limit - len(chunk)]
             if taken:
@@ -153,21 +188,30 @@ class FakeSource:
                 chunk.append(Message(topic=place[0], partition=place[1], offset=end, error=KafkaError(EOF)))
         return chunk
 
-    def _commit(self, offsets: Sequence[tuple[Place, int]]) -> list[tuple[Place, int, str | None]]:
+    def _commit(
+        self, offsets: Sequence[tuple[Place, int]], notes: Mapping[Place, str] = NO_NOTES
+    ) -> list[tuple[Place, int, str | None]]:
         results = []
         for place, offset in offsets:
             code = self.answers(place, offset)
             if code is None:
                 self.on_commit(place, offset)
                 self.cluster.committed[place] = offset
+                self.cluster.metadata[place] = notes.get(place, "")
             results.append((place, offset, code))
         return results
+
+
+def _lost(place: Place, position: int) -> Any:
+    if position < 0:
+        return Message(topic=place[0], partition=place[1], error=KafkaError(LOST))
+    return Message(topic=place[0], partition=place[1], offset=position, error=KafkaError(LOST))
 
 
 class _Alone:
     """A client hangs or worse when two threads use it at once; here it is a problem noted."""
 
-    def __init__(self, lock: threading.Lock, problems: list[str]) -> None:
+    def __init__(self, lock: Any, problems: list[str]) -> None:
         self._lock = lock
         self._problems = problems
         self._mine = False

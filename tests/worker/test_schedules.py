@@ -11,6 +11,7 @@ import pytest
 from supervisor.core.backoff import Backoff
 from supervisor.core.board import H_TICK_NS
 from supervisor.core.spec import BatchSpec, DeadLetterSpec, Ordering, RetrySpec
+from supervisor.kafka.consumer import NO_NOTES
 from supervisor.plugin.types import DeadLetter, Letter, Record, Retry
 from tests.worker.fake_source import FakeCluster
 from tests.worker.in_process import PLACE, InProcess
@@ -367,11 +368,11 @@ def test_p1_p2_a_record_that_fails_in_its_revoke_is_not_begun_again_before_the_l
     with InProcess(cluster, process, concurrency=2, retry=retry) as worker:
         commit_now = worker.source.commit_now
 
-        def slowly(offsets: Any) -> Any:
+        def slowly(offsets: Any, notes: Any = NO_NOTES) -> Any:
             before = len(begun)
             time.sleep(0.3)
             begun_meanwhile.append(len(begun) - before)
-            return commit_now(offsets)
+            return commit_now(offsets, notes)
 
         worker.source.commit_now = slowly  # type: ignore[method-assign]
         worker.source.assign(PLACE)

@@ -193,7 +193,7 @@ class Life:
             revoke_timeout=5.0 if self.patient else 0.02,
             retry=RetrySpec(2, Backoff(0.01, 1.0, 0.01, 0.5)),
             dead_letters=DeadLetterSpec("dlq_kafka", "", "dlq", 0.05),
-            commit=CommitSpec("manual", dice.choice([1, 10, 1000]), 0.02),
+            commit=CommitSpec("manual", dice.choice([1, 10, 1000]), 0.02, metadata=dice.random() < 0.5),
             batch=BatchSpec(dice.choice([1, 5, 50]), dice.choice([0.0, 0.01])),
         )
         worker.source.on_commit = self.ledger.committed

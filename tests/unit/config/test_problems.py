@@ -117,6 +117,11 @@ def test_nothing_is_concluded_from_a_protocol_that_is_wrong_itself(problems: Che
         ('dead_letters.topic = "{group}.dlq"', "dead_letters.topic", "the only placeholder"),
         ('dead_letters.topic = "a b"', "dead_letters.topic", "not a name Kafka takes"),
         ('commit.mode = "auto"', "commit.mode", 'did you mean "automatic"?'),
+        (
+            "commit = { mode = 'automatic', metadata = true }",
+            "commit.metadata",
+            'not with commit.mode = "automatic": librdkafka\'s timer commits only offsets that moved',
+        ),
         ("batch.size = 50000", "batch.size", "batch.size (50000) is above queue_records (10000)"),
         ("queue_records = 10", "queue_records", "batch.size (500) is above queue_records (10)"),
         ("attempts = 3", "attempts", "retry.attempts"),
