@@ -1,5 +1,6 @@
 """The handlers of the benchmarks; they run in workers, named by the benchmarks' configuration."""
 
+import asyncio
 import os
 import time
 from collections.abc import Sequence
@@ -7,6 +8,7 @@ from pathlib import Path
 
 from supervisor.plugin import Record, WorkerContext
 
+SLEEP = 0.005
 LEDGER = "BENCH_LEDGER"
 """The variable that names the folder of ``Noted``."""
 
@@ -30,3 +32,13 @@ def process(record: Record) -> None:
 
 def process_batch(records: Sequence[Record]) -> None:
     """Do nothing."""
+
+
+def sleep(_record: object) -> None:
+    """Wait as for a quick database."""
+    time.sleep(SLEEP)
+
+
+async def sleep_async(_record: object) -> None:
+    """Wait as for a quick database, on the event loop."""
+    await asyncio.sleep(SLEEP)
