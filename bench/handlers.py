@@ -9,6 +9,7 @@ from pathlib import Path
 from supervisor.plugin import Record, WorkerContext
 
 SLEEP = 0.005
+SLEEP_LONG = 0.3
 LEDGER = "BENCH_LEDGER"
 """The variable that names the folder of ``Noted``."""
 
@@ -37,6 +38,11 @@ def process_batch(records: Sequence[Record]) -> None:
 def sleep(_record: object) -> None:
     """Wait as for a quick database."""
     time.sleep(SLEEP)
+
+
+def sleep_long(_record: object) -> None:
+    """Wait as for somebody else's service."""
+    time.sleep(SLEEP_LONG)
 
 
 async def sleep_async(_record: object) -> None:

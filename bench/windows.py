@@ -83,7 +83,7 @@ def words_of(shown: Shown) -> Iterator["memoryview[int]"]:
 def cpu_of(process: psutil.Process) -> float:
     """Return the seconds of processor time that a process used so far."""
     times = process.cpu_times()
-    return float(times.user + times.system)
+    return float(times.user) + float(times.system)
 
 
 def median(windows: Sequence[Window]) -> int:
@@ -99,7 +99,7 @@ def median_cpu(windows: Sequence[Window]) -> float:
 def ratio(ours: Sequence[Window], baseline: Sequence[Window], of: str = "per_s") -> float:
     """Return the median of the ratios within rounds."""
     pairs = zip(ours, baseline, strict=True)
-    return round(statistics.median(getattr(one, of) / getattr(other, of) for one, other in pairs), 3)
+    return round(statistics.median([getattr(one, of) / getattr(other, of) for one, other in pairs]), 3)
 
 
 def _watch(words: "memoryview[int]", cells: int, total: int, cpu: Callable[[], float]) -> tuple[float, float, float]:
