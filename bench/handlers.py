@@ -20,11 +20,34 @@ class Noted:
     def open(self, context: WorkerContext) -> None:
         """Open ``SLOT-INCARNATION-PID``."""
         name = f"{context.slot}-{context.incarnation}-{os.getpid()}"
-        self._file = os.open(Path(os.environ[LEDGER]) / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._file = open_ledger(Path(os.environ[LEDGER]) / name)
 
     def process(self, record: Record) -> None:
         """Write one line."""
         os.write(self._file, f"record {record.partition} {time.monotonic()}\n".encode())
+
+
+class Delayed:
+    """Note how long each record was on its way, for ``latency``."""
+
+    def open(self, _context: WorkerContext) -> None:
+        """Open the ledger."""
+        self._file = open_ledger(Path(os.environ[LEDGER]))
+
+    def process(self, record: Record) -> None:
+        """Write one line."""
+        note_delay(self._file, record.value or b"")
+
+
+def open_ledger(path: Path) -> int:
+    """Open a file to which each note is one write."""
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+
+def note_delay(file: int, value: bytes) -> None:
+    """Note when (monotonic nanoseconds) a record was given to its producer, which is its value, and its delay."""
+    now = time.monotonic_ns()
+    os.write(file, b"%b %d\n" % (value, now - int(value)))
 
 
 def process(record: Record) -> None:

@@ -99,7 +99,8 @@ def median_cpu(windows: Sequence[Window]) -> float:
 def ratio(ours: Sequence[Window], baseline: Sequence[Window], of: str = "per_s") -> float:
     """Return the median of the ratios within rounds."""
     pairs = zip(ours, baseline, strict=True)
-    return round(statistics.median([getattr(one, of) / getattr(other, of) for one, other in pairs]), 3)
+    ratios: list[float] = [getattr(one, of) / getattr(other, of) for one, other in pairs]
+    return round(statistics.median(ratios), 3)
 
 
 def _watch(words: "memoryview[int]", cells: int, total: int, cpu: Callable[[], float]) -> tuple[float, float, float]:
