@@ -10,6 +10,7 @@ from supervisor.plugin import Record, WorkerContext
 
 SLEEP = 0.005
 SLEEP_LONG = 0.3
+FAILING = 42
 LEDGER = "BENCH_LEDGER"
 """The variable that names the folder of ``Noted``."""
 
@@ -71,3 +72,31 @@ def sleep_long(_record: object) -> None:
 async def sleep_async(_record: object) -> None:
     """Wait as for a quick database, on the event loop."""
     await asyncio.sleep(SLEEP)
+
+
+class OnceInAWhileError(Exception):
+    """What ``some_fail`` raises."""
+
+
+def some_fail(record: Record) -> None:
+    """Fail at the first attempt of one record in a hundred."""
+    if record.offset % 100 == FAILING and record.attempt == 1:
+        raise OnceInAWhileError
+
+
+def all_well(record: Record) -> None:
+    """Ask the same, and never fail."""
+    if record.offset % 100 == FAILING and record.attempt == 0:
+        raise OnceInAWhileError
+
+
+def sleep_some_fail(record: Record) -> None:
+    """Wait, then fail as ``some_fail``."""
+    time.sleep(SLEEP)
+    some_fail(record)
+
+
+def sleep_all_well(record: Record) -> None:
+    """Wait, and never fail."""
+    time.sleep(SLEEP)
+    all_well(record)
