@@ -7,6 +7,7 @@ import sys
 from bench.stage import BenchError, report, stage
 
 BENCHMARKS = {
+    "memory": "eight partitions of 1 MB/s each and stuck handlers: resident memory against what the bounds add up to",
     "retries": "one record in a hundred failing once against none: records per second, as a ratio",
     "latency": "from produce() to the handler at 100 records/s, against a raw poll() loop",
     "takeover": "a 0.3 s handler that makes the worker hold back: bytes received against bytes of records used",

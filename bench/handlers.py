@@ -69,6 +69,17 @@ def sleep_long(_record: object) -> None:
     time.sleep(SLEEP_LONG)
 
 
+def stick(_record: object) -> None:
+    """Do not come back."""
+    time.sleep(3600)
+
+
+def stick_at_first(record: Record) -> None:
+    """Do not come back from partition 0."""
+    if record.partition == 0:
+        time.sleep(3600)
+
+
 async def sleep_async(_record: object) -> None:
     """Wait as for a quick database, on the event loop."""
     await asyncio.sleep(SLEEP)
