@@ -7,6 +7,8 @@ import sys
 from bench.stage import BenchError, report, stage
 
 BENCHMARKS = {
+    "scaling": "processor time per record and memory with more workers, more partitions, more in flight: the curves",
+    "exactly_once": "one output per record in transactions of 100 ms, against at least once: outputs per second",
     "memory": "eight partitions of 1 MB/s each and stuck handlers: resident memory against what the bounds add up to",
     "retries": "one record in a hundred failing once against none: records per second, as a ratio",
     "latency": "from produce() to the handler at 100 records/s, against a raw poll() loop",

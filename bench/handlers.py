@@ -5,14 +5,19 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from supervisor.plugin import Record, WorkerContext
+from supervisor.plugin import Produce, Record, WorkerContext
 
 SLEEP = 0.005
 SLEEP_LONG = 0.3
 FAILING = 42
 LEDGER = "BENCH_LEDGER"
-"""The variable that names the folder of ``Noted``."""
+"""The variable that names the folder of ``Noted``, or the file of ``Delayed``."""
+OUTPUT = "BENCH_OUTPUT"
+"""The variable that names the topic of ``Produces``."""
+SECONDS = "BENCH_SECONDS"
+"""The variable that says how long ``Sleeps`` waits."""
 
 
 class Noted:
@@ -57,6 +62,39 @@ def process(record: Record) -> None:
 
 def process_batch(records: Sequence[Record]) -> None:
     """Do nothing."""
+
+
+class Produces:
+    """Return one output per record, for ``exactly_once``."""
+
+    def open(self, _context: WorkerContext) -> None:
+        """Look up the topic."""
+        self._make: Any = Produce
+        self._topic = os.environ[OUTPUT]
+
+    def process(self, record: Record) -> object:
+        """Copy the record."""
+        return self._make(topic=self._topic, key=record.key, value=record.value)
+
+
+class Sleeps:
+    """Wait as many milliseconds as there are records in flight, so that their number does not change the rate."""
+
+    def open(self, _context: WorkerContext) -> None:
+        """Look up the time."""
+        self._seconds = float(os.environ[SECONDS])
+
+    def process(self, _record: Record) -> None:
+        """Wait."""
+        time.sleep(self._seconds)
+
+
+class SleepsAsync(Sleeps):
+    """The same on the event loop."""
+
+    async def process(self, _record: Record) -> None:  # type: ignore[override]
+        """Wait."""
+        await asyncio.sleep(self._seconds)
 
 
 def sleep(_record: object) -> None:

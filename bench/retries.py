@@ -4,12 +4,14 @@ Once with a handler that waits 5 ms in 32 threads and the default retry table, o
 and retries without a wait. Both by key, and both handlers ask the same question of each record.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
-from bench.sides import Side, fill, group, in_turns, workers
-from bench.stage import Figures, Stage, progress
-from bench.windows import median, median_cpu, ratio, steady, whole
-from supervisor.core.spec import Ordering
+from bench.sides import Side, fill, group, in_turns, shown, workers, working
+from bench.stage import Figures, Stage, progress, wait_for
+from bench.windows import Shown, median, median_cpu, ratio, steady, whole
+from supervisor.core.spec import GroupSpec, Ordering
 from tests.broker.records import create_topic
 
 PARTITIONS = 4
@@ -35,14 +37,14 @@ def measure(stage: Stage, *, total: int, rounds: int, seconds: float, warm: floa
     quick = replace(group(stage, topic, AT_ONCE), ordering=Ordering.KEY, concurrency=8)
     slow: dict[str, Side] = {
         "wait": workers(stage, waiting, handler="bench.handlers:sleep_all_well"),
-        "wait_failing": workers(stage, waiting, handler="bench.handlers:sleep_some_fail"),
+        "wait_failing": _failing(stage, replace(waiting, handler="bench.handlers:sleep_some_fail")),
     }
     fast: dict[str, Side] = {
         "noop": workers(stage, quick, handler="bench.handlers:all_well"),
-        "noop_failing": workers(stage, quick, handler="bench.handlers:some_fail"),
+        "noop_failing": _failing(stage, replace(quick, handler="bench.handlers:some_fail")),
     }
-    windows = in_turns(slow, rounds, lambda shown: steady(shown, warm=warm, seconds=seconds))
-    windows |= in_turns(fast, rounds, lambda shown: whole(shown, total))
+    windows = in_turns(slow, rounds, lambda one: steady(one, warm=warm, seconds=seconds))
+    windows |= in_turns(fast, rounds, lambda one: whole(one, total))
     return {
         "ratio": ratio(windows["wait_failing"], windows["wait"]),
         "noop_ratio": ratio(windows["noop_failing"], windows["noop"]),
@@ -51,3 +53,15 @@ def measure(stage: Stage, *, total: int, rounds: int, seconds: float, warm: floa
         "records": total,
         "rounds": rounds,
     }
+
+
+def _failing(stage: Stage, like: GroupSpec) -> Side:
+    """Return a side that counts for nothing unless records failed."""
+
+    @contextmanager
+    def start(name: str) -> Iterator[Shown]:
+        with working(stage, replace(like, name=name)) as worker:
+            yield shown(worker)
+            wait_for(lambda: worker.stats.get("failed_attempts"), "no record failed")
+
+    return start

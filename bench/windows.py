@@ -23,11 +23,12 @@ LIMIT = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A process to watch: its slot file, how many cells that has, and its id."""
+    """A process to watch: its slot file, how many cells that has, its id, and the topic it writes to, if any."""
 
     file: Path
     cells: int
     pid: int
+    output: str = ""
 
 
 @dataclass(frozen=True, slots=True)
