@@ -9,14 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-import psutil
 from confluent_kafka import IsolationLevel, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from bench.handlers import OUTPUT
 from bench.sides import Side, fill, group, in_turns, shown, working
-from bench.stage import BenchError, Figures, Stage, progress
-from bench.windows import LIMIT, Shown, Window, cpu_of, median, median_cpu, ratio
+from bench.stage import Figures, Stage, progress
+from bench.windows import Shown, Window, between, median, median_cpu, next_change, ratio
 from supervisor.core.spec import GroupSpec, Ordering
 from tests.broker.records import create_topic
 
@@ -72,30 +71,15 @@ def _side(stage: Stage, topic: str, delivery: str) -> Side:
 
 def _window(admin: AdminClient, one: Shown, *, warm: float, seconds: float) -> Window:
     """Watch the output topic for ``seconds``, between two moments when something became readable."""
-    process = psutil.Process(one.pid)
-    _change(admin, one, process)
+
+    def readable() -> int:
+        return _readable(admin, one.output)
+
+    next_change(readable, one.pid, every=LOOK)
     time.sleep(warm)
-    at, count, cpu = _change(admin, one, process)
+    begin = next_change(readable, one.pid, every=LOOK)
     time.sleep(seconds)
-    at_end, count_end, cpu_end = _change(admin, one, process)
-    outputs = count_end - count
-    return Window(outputs / (at_end - at), (cpu_end - cpu) / outputs * 1e6)
-
-
-def _change(admin: AdminClient, one: Shown, process: psutil.Process) -> tuple[float, int, float]:
-    deadline = time.monotonic() + LIMIT
-    before = _readable(admin, one.output)
-    while True:
-        at, count, cpu = time.monotonic(), _readable(admin, one.output), cpu_of(process)
-        if count != before:
-            return at, count, cpu
-        if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
-            message = "the worker ended"
-            raise BenchError(message)
-        if at > deadline:
-            message = f"no output became readable within {LIMIT:g} s, {before:,} before; was the topic too short?"
-            raise BenchError(message)
-        time.sleep(LOOK)
+    return between(begin, next_change(readable, one.pid, every=LOOK))
 
 
 def _readable(admin: AdminClient, topic: str) -> int:

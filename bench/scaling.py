@@ -18,9 +18,9 @@ from confluent_kafka import Producer
 from bench.handlers import SECONDS
 from bench.sides import fill, group, shown, working, write
 from bench.stage import BenchError, Figures, Stage, progress, wait_for
-from bench.windows import LIMIT, TICK, cpu_of, steady, words_of
+from bench.windows import LIMIT, TICK, cpu_of, steady_together, words_of
 from supervisor.core.board import H_SETTLED
-from supervisor.core.spec import GroupSpec, Ordering
+from supervisor.core.spec import Ordering
 from tests.broker.records import create_topic
 from tests.worker.direct import DirectWorker
 
@@ -40,10 +40,15 @@ class Point:
     rss_mb: float
 
 
+Curve = dict[int, Point]
+"""The points of an axis, smallest first."""
+
+
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much is measured: records at full speed, seconds at the fixed rate, rounds."""
+    """How much is measured: records per worker at full speed, for one worker, seconds at the fixed rate, rounds."""
 
+    each: int
     total: int
     seconds: float
     rounds: int
@@ -51,7 +56,7 @@ class Size:
 
 def run(stage: Stage) -> Figures:
     """Measure every axis."""
-    size = Size(240_000, 2.5, 1) if stage.quick else Size(1_000_000, 10.0, 3)
+    size = Size(30_000, 240_000, 2.0, 1) if stage.quick else Size(250_000, 1_000_000, 10.0, 3)
     return measure(stage, size, workers=WORKERS, partitions=PARTITIONS, in_flight=IN_FLIGHT)
 
 
@@ -60,26 +65,22 @@ def measure(
 ) -> Figures:
     """Measure each axis from its smallest to its largest point, the others at rest."""
     most = max(workers)
-    axes: dict[str, tuple[Sequence[int], Callable[[int], Point]]] = {
-        "workers": (workers, lambda count: _at_once(stage, size.total, partitions=most, workers=count)),
-        "partitions": (partitions, lambda count: _at_once(stage, size.total, partitions=count, workers=1)),
-        "in_flight": (in_flight, lambda count: _in_flight(stage, size.seconds, count, "Sleeps")),
-        "in_flight_async": (in_flight, lambda count: _in_flight(stage, size.seconds, count, "SleepsAsync")),
+    axes: dict[str, Callable[[], Curve]] = {
+        "workers": lambda: {n: _at_once(stage, size.each * n, partitions=most, workers=n) for n in workers},
+        "partitions": lambda: {n: _at_once(stage, size.total, partitions=n, workers=1) for n in partitions},
+        "in_flight": lambda: _in_flight(stage, size.seconds, in_flight, "Sleeps"),
+        "in_flight_async": lambda: _in_flight(stage, size.seconds, in_flight, "SleepsAsync"),
     }
-    curves: dict[str, dict[int, Point]] = {}
-    for axis, (counts, measured) in axes.items():
-        points: dict[int, list[Point]] = {count: [] for count in counts}
-        for _ in range(size.rounds):
-            for count in counts:
-                points[count].append(measured(count))
-                last = points[count][-1]
-                progress(f"{axis:16} {count:5}  {last.cpu_us:8.2f} us/record  {last.rss_mb:8.1f} MB")
-        curves[axis] = {count: _median(some) for count, some in points.items()}
+    curves: dict[str, Curve] = {}
+    for axis, measured in axes.items():
+        curve = curves[axis] = _median_curve([measured() for _ in range(size.rounds)])
+        for count, point in curve.items():
+            progress(f"{axis:16} {count:5}  {point.cpu_us:8.2f} us/record  {point.rss_mb:8.1f} MB")
     return {
         "worst_growth": {axis: _growth(curve) for axis, curve in curves.items()},
         "cpu_us": {axis: {count: point.cpu_us for count, point in curve.items()} for axis, curve in curves.items()},
         "rss_mb": {axis: {count: point.rss_mb for count, point in curve.items()} for axis, curve in curves.items()},
-        "records": size.total,
+        "records": {"workers": size.each, "partitions": size.total},
         "rounds": size.rounds,
     }
 
@@ -115,43 +116,51 @@ def _at_once(stage: Stage, total: int, *, partitions: int, workers: int) -> Poin
         return Point((_cpu(started) - before) / total * 1e6, _rss(started))
 
 
-def _in_flight(stage: Stage, seconds: float, count: int, handler: str) -> Point:
-    """Keep ``count`` records in flight at ``RATE``."""
-    name = f"scaling-in-flight-{handler}-{count}-{time.monotonic_ns()}"
-    topic = create_topic(stage.bootstrap, name, partitions=4)
-    takes = count / RATE
-    warm = max(1.0, 3 * takes)
-    fill(stage.bootstrap, topic, math.ceil(RATE * (seconds + warm + 3)), partitions=4)
-    like: GroupSpec = replace(
-        group(stage, topic),
-        name=name,
-        ordering=Ordering.KEY,
-        concurrency=count,
-        handler=f"bench.handlers:{handler}",
-    )
-    with working(stage, like, env={SECONDS: str(takes)}) as worker:
-        window = steady(shown(worker), warm=warm, seconds=seconds)
-        if window.per_s < RATE * 0.7:
-            message = f"{window.per_s:.0f} records per second with {count} in flight, not about {RATE}"
-            raise BenchError(message)
-        return Point(window.cpu_us, _rss([worker]))
+def _in_flight(stage: Stage, seconds: float, counts: Sequence[int], handler: str) -> Curve:
+    """Keep so many records in flight at ``RATE``, each number in a worker of its own, all at once."""
+    topic = create_topic(stage.bootstrap, f"{handler}-{time.monotonic_ns()}", partitions=4)
+    takes = {count: count / RATE for count in counts}
+    warm = 1 + 2 * max(takes.values())
+    fill(stage.bootstrap, topic, math.ceil(RATE * (seconds + warm + JOIN / 4)), partitions=4)
+    like = replace(group(stage, topic), ordering=Ordering.KEY, handler=f"bench.handlers:{handler}")
+    with ExitStack() as stack:
+        started = [
+            stack.enter_context(
+                working(
+                    stage, replace(like, name=f"{topic}-{count}", concurrency=count), env={SECONDS: str(seconds_of)}
+                )
+            )
+            for count, seconds_of in takes.items()
+        ]
+        windows = steady_together([shown(one) for one in started], warm=warm, seconds=seconds)
+        for count, window in zip(counts, windows, strict=True):
+            if window.per_s < RATE * 0.7:
+                message = f"{window.per_s:.0f} records per second with {count} in flight, not about {RATE}"
+                raise BenchError(message)
+        return {
+            count: Point(window.cpu_us, _rss([one]))
+            for count, window, one in zip(counts, windows, started, strict=True)
+        }
 
 
 def _cpu(workers: Sequence[DirectWorker]) -> float:
-    return sum(cpu_of(psutil.Process(worker.process.pid)) for worker in workers)
+    return sum(cpu_of(worker.process.pid) for worker in workers)
 
 
 def _rss(workers: Sequence[DirectWorker]) -> float:
     return sum(psutil.Process(worker.process.pid).memory_info().rss for worker in workers) / 1e6
 
 
-def _median(points: Sequence[Point]) -> Point:
-    return Point(
-        round(statistics.median(point.cpu_us for point in points), 2),
-        round(statistics.median(point.rss_mb for point in points), 1),
-    )
+def _median_curve(rounds: Sequence[Curve]) -> Curve:
+    return {
+        count: Point(
+            round(statistics.median(curve[count].cpu_us for curve in rounds), 2),
+            round(statistics.median(curve[count].rss_mb for curve in rounds), 1),
+        )
+        for count in rounds[0]
+    }
 
 
-def _growth(curve: dict[int, Point]) -> float:
+def _growth(curve: Curve) -> float:
     """Return the cost of a record at the largest point over that at the smallest."""
     return round(curve[max(curve)].cpu_us / curve[min(curve)].cpu_us, 2)
