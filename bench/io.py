@@ -7,7 +7,7 @@ a bare pool of asyncio tasks without Kafka, and with the ceiling that arithmetic
 from dataclasses import replace
 
 from bench.handlers import SLEEP
-from bench.sides import Side, by_hand, fill, group, in_turns, script, workers
+from bench.sides import Side, by_hand, fill, group, in_turns, refusal, script, workers
 from bench.stage import Figures, Stage, progress
 from bench.windows import Windows, median, median_cpu, ratio, steady
 from supervisor.core.spec import Ordering
@@ -20,7 +20,7 @@ CEILING = MANY / SLEEP
 
 
 def run(stage: Stage) -> Figures:
-    """Measure every side; three rounds take about 50 s."""
+    """Measure every side in windows of seconds."""
     if stage.quick:
         return measure(stage, total=400_000, rounds=2, seconds=1.5)
     return measure(stage, total=1_000_000, rounds=7, seconds=4.0)
@@ -32,25 +32,35 @@ def measure(stage: Stage, *, total: int, rounds: int, seconds: float, warm: floa
     progress(f"topic: writing {total:,} records")
     fill(stage.bootstrap, topic, total, partitions=PARTITIONS)
     plain = replace(group(stage, topic), ordering=Ordering.KEY)
-    blocking, coroutine = "bench.handlers:sleep", "bench.handlers:sleep_async"
+    blocking = replace(plain, handler="bench.handlers:sleep")
+    coroutine = replace(plain, handler="bench.handlers:sleep_async")
     sides: dict[str, Side] = {
         "raw_threads": lambda name: by_hand(stage, "raw_threads.py", replace(plain, name=name), str(FEW)),
-        "threads": workers(stage, plain, handler=blocking, concurrency=FEW),
+        "threads": workers(stage, blocking, concurrency=FEW),
         "pool": lambda _: script(stage, "raw_pool.py", str(FEW)),
-        "async": workers(stage, plain, handler=coroutine, concurrency=FEW),
+        "async": workers(stage, coroutine, concurrency=FEW),
         "pool512": lambda _: script(stage, "raw_pool.py", str(MANY)),
-        "async512": workers(stage, plain, handler=coroutine, concurrency=MANY),
+        "async512": workers(stage, coroutine, concurrency=MANY),
     }
-    return _figures(in_turns(sides, rounds, lambda shown: steady(shown, warm=warm, seconds=seconds)))
+    missing = refusal(stage, coroutine)
+    if missing is not None:
+        sides = {name: sides[name] for name in ("raw_threads", "threads")}
+    windows = in_turns(sides, rounds, lambda shown: steady(shown, warm=warm, seconds=seconds))
+    return {**_figures(windows), **({"missing": f"async: {missing}"} if missing else {})}
 
 
 def _figures(windows: Windows) -> Figures:
-    return {
+    figures: Figures = {
         "thread_ratio": ratio(windows["threads"], windows["raw_threads"]),
         "cpu_ratio": ratio(windows["threads"], windows["raw_threads"], "cpu_us"),
-        "async_ratio": ratio(windows["async"], windows["pool"]),
-        "async512_ratio": round(median(windows["async512"]) / CEILING, 3),
-        "async512_pool_ratio": ratio(windows["async512"], windows["pool512"]),
+    }
+    if "async" in windows:
+        figures |= {
+            "async_ratio": ratio(windows["async"], windows["pool"]),
+            "async512_ratio": round(median(windows["async512"]) / CEILING, 3),
+            "async512_pool_ratio": ratio(windows["async512"], windows["pool512"]),
+        }
+    return figures | {
         "per_s": {side: median(measured) for side, measured in windows.items()},
         "cpu_us": {side: median_cpu(measured) for side, measured in windows.items()},
         "rounds": len(windows["threads"]),

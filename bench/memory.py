@@ -52,7 +52,7 @@ def run(stage: Stage) -> Figures:
     return measure(stage, seconds=25.0 if stage.quick else 60.0)
 
 
-def measure(stage: Stage, *, seconds: float) -> Figures:
+def measure(stage: Stage, *, seconds: float, rate: int = RATE) -> Figures:
     """Pour for ``seconds`` and compare the highest resident memory with the bound."""
     topic = create_topic(stage.bootstrap, "memory", partitions=PARTITIONS)
     stuck = replace(group(stage, topic), ordering=Ordering.KEY, concurrency=THREADS, handler="bench.handlers:stick")
@@ -61,7 +61,7 @@ def measure(stage: Stage, *, seconds: float) -> Figures:
         wait_for(lambda: len(worker.owned) == PARTITIONS, "the worker does not get its partitions")
         time.sleep(1.0)
         idle = psutil.Process(worker.process.pid).memory_info().rss
-        with _pouring(stage.bootstrap, topic) as poured:
+        with _pouring(stage.bootstrap, topic, rate) as poured:
             samples = _sampled(worker, seconds / 2)
             with working(stage, late) as second:
                 backlog = _sampled(second, seconds / 2)
@@ -102,14 +102,14 @@ def _mb(size: int) -> float:
 
 
 @contextmanager
-def _pouring(bootstrap: str, topic: str) -> Iterator[list[int]]:
-    """Write ``RATE`` to each partition until the block ends; the list gets how many bytes that was."""
+def _pouring(bootstrap: str, topic: str, rate: int) -> Iterator[list[int]]:
+    """Write ``rate`` bytes per second to each partition until the block ends; the list gets how many bytes that was."""
     producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 5, "log_level": 3})
     ended = threading.Event()
     poured: list[int] = []
 
     def pour() -> None:
-        pause = len(VALUE) / RATE
+        pause = len(VALUE) / rate
         due, number = time.monotonic(), 0
         while not ended.wait(max(0.0, due - time.monotonic())):
             write(producer, topic, range(number, number + PARTITIONS), partitions=PARTITIONS, value=VALUE)

@@ -16,7 +16,7 @@ import psutil
 from confluent_kafka import Producer
 
 from bench.handlers import SECONDS
-from bench.sides import fill, group, shown, working, write
+from bench.sides import fill, group, refusal, shown, working, write
 from bench.stage import BenchError, Figures, Stage, progress, wait_for
 from bench.windows import LIMIT, TICK, cpu_of, steady_together, words_of
 from supervisor.core.board import H_SETTLED
@@ -71,6 +71,9 @@ def measure(
         "in_flight": lambda: _in_flight(stage, size.seconds, in_flight, "Sleeps"),
         "in_flight_async": lambda: _in_flight(stage, size.seconds, in_flight, "SleepsAsync"),
     }
+    missing = refusal(stage, replace(group(stage, "nothing"), handler="bench.handlers:sleep_async"))
+    if missing is not None:
+        del axes["in_flight_async"]
     curves: dict[str, Curve] = {}
     for axis, measured in axes.items():
         curve = curves[axis] = _median_curve([measured() for _ in range(size.rounds)])
@@ -82,6 +85,7 @@ def measure(
         "rss_mb": {axis: {count: point.rss_mb for count, point in curve.items()} for axis, curve in curves.items()},
         "records": {"workers": size.each, "partitions": size.total},
         "rounds": size.rounds,
+        **({"missing": f"async: {missing}"} if missing else {}),
     }
 
 

@@ -6,14 +6,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Producer
 
-from bench.stage import BenchError, Stage, progress
+from bench.stage import BenchError, Stage, progress, wait_for
 from bench.windows import Shown, Window
 from supervisor.config import ConfigError, group_spec, load, worker_spec
 from supervisor.core.spec import GroupSpec, Mode
@@ -105,6 +105,13 @@ def working(
             raise BenchError(message) from error
 
 
+def refusal(stage: Stage, like: GroupSpec) -> str | None:
+    """Return why a worker of this group would end at once, or ``None`` when it gets ready."""
+    with working(stage, replace(like, name=f"probe-{like.handler.partition(':')[2]}")) as probe:
+        wait_for(lambda: probe.of_type("ready") or probe.process.poll() is not None, "the worker does not get ready")
+        return None if probe.of_type("ready") else _last_words(probe)
+
+
 def shown(started: DirectWorker) -> Shown:
     """Return how a worker is watched."""
     return Shown(started.slot_file, started.spec.group.concurrency, started.process.pid)
@@ -161,5 +168,7 @@ def write(
 
 
 def _last_words(worker: DirectWorker) -> str:
+    with suppress(BenchError):
+        wait_for(lambda: worker.of_type("bye"), "no goodbye", timeout=1)
     goodbyes = worker.of_type("bye")
     return str(goodbyes[-1]["reason"]) if goodbyes else worker.log_tail()

@@ -26,6 +26,14 @@ LOOK = 0.05
 
 
 @dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much a worker does at once, and how many records it may hold."""
+
+    threads: int
+    queue_records: int
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """What one report of a worker said: records settled or held, records held, bytes received; at a time."""
 
@@ -57,20 +65,19 @@ class Watched:
 
 def run(stage: Stage) -> Figures:
     """Watch long enough that lanes fill and empty several times."""
-    if stage.quick:
-        return measure(stage, total=60_000, seconds=30.0)
-    return measure(stage, total=150_000, seconds=120.0)
+    seconds, total = (30.0, 60_000) if stage.quick else (120.0, 150_000)
+    return measure(stage, total=total, seconds=seconds, default=Bounds(256, 10_000), small=Bounds(32, 500))
 
 
-def measure(stage: Stage, *, total: int, seconds: float, threads: int = 256, small: int = 500) -> Figures:
-    """Let two workers read the same topic: one with the defaults' bounds, one that may hold ``small`` records."""
+def measure(stage: Stage, *, total: int, seconds: float, default: Bounds, small: Bounds) -> Figures:
+    """Let two workers with different bounds read the same topic for so long."""
     topic = create_topic(stage.bootstrap, "takeover", partitions=PARTITIONS)
     progress(f"topic: writing {total:,} records")
     fill(stage.bootstrap, topic, total, partitions=PARTITIONS, value=VALUE)
     plain = replace(group(stage, topic), ordering=Ordering.KEY, handler="bench.handlers:sleep_long")
     groups = [
-        replace(plain, name="default", concurrency=threads),
-        replace(plain, name="small", concurrency=max(1, threads // 8), queue_records=small),
+        replace(plain, name=name, concurrency=bounds.threads, queue_records=bounds.queue_records)
+        for name, bounds in (("default", default), ("small_queue", small))
     ]
     with ExitStack() as stack:
         watched = [_start(stage, one, stack) for one in groups]
@@ -79,14 +86,12 @@ def measure(stage: Stage, *, total: int, seconds: float, threads: int = 256, sma
             for one in watched:
                 one.look()
             time.sleep(LOOK)
-        figures = [_figures(one.samples, one.worker.spec.group) for one in watched]
-    default, small_queue = figures
+    by_name = {one.name: summary(watcher.samples, one) for one, watcher in zip(groups, watched, strict=True)}
     return {
-        "received_ratio": default["ratio"],
-        "small_queue_ratio": small_queue["ratio"],
-        "total_ratio": default["total_ratio"],
-        "default": default,
-        "small_queue": small_queue,
+        "received_ratio": by_name["default"]["ratio"],
+        "total_ratio": by_name["default"]["total_ratio"],
+        "small_queue_ratio": by_name["small_queue"]["ratio"],
+        **by_name,
     }
 
 
@@ -96,7 +101,7 @@ def _start(stage: Stage, like: GroupSpec, stack: ExitStack) -> Watched:
     return Watched(worker, Received(worker.process.pid))
 
 
-def _figures(samples: Sequence[Sample], like: GroupSpec) -> dict[str, object]:
+def summary(samples: Sequence[Sample], like: GroupSpec) -> dict[str, object]:
     """Put received against used: between the first and the last moment of full lanes, and from the start on."""
     full = [sample for sample in samples if sample.held >= like.queue_records * FULL]
     if not full or full[-1].used - full[0].used < like.queue_records // 2:
