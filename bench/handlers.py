@@ -5,7 +5,6 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from supervisor.plugin import Produce, Record, WorkerContext
 
@@ -69,12 +68,11 @@ class Produces:
 
     def open(self, _context: WorkerContext) -> None:
         """Look up the topic."""
-        self._make: Any = Produce
         self._topic = os.environ[OUTPUT]
 
-    def process(self, record: Record) -> object:
+    def process(self, record: Record) -> Produce:
         """Copy the record."""
-        return self._make(topic=self._topic, key=record.key, value=record.value)
+        return Produce(self._topic, record.key, record.value)
 
 
 class Sleeps:
