@@ -1,7 +1,7 @@
 """What exactly-once costs: one output per record in transactions of 100 ms, against the same at least once.
 
-Both sides have all defaults but order by key and 8 threads; their handler returns one ``Produce`` per record. What counts is outputs that a consumer with
-``read_committed`` could read: the last stable offsets of the output topic, asked of the broker.
+Both sides have all defaults but order by key and 8 threads; their handler returns one ``Produce`` per record. What
+counts is outputs that a consumer with ``read_committed`` could read: the last stable offsets of the output topic.
 """
 
 import time
