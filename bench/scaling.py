@@ -2,7 +2,8 @@
 
 Workers and partitions are measured with a handler that does nothing, and records that all become readable at one
 moment, when everybody has joined: they are written in a transaction that is committed then. Records in flight are
-measured at one rate, 1,000 per second: with ``n`` in flight each waits ``n`` milliseconds.
+measured at one rate, 1,000 per second: with ``n`` in flight each waits ``n`` milliseconds. Partitions are measured
+with a loop written by hand, too, since more of them cost the client more.
 """
 
 import math
@@ -16,9 +17,9 @@ import psutil
 from confluent_kafka import Producer
 
 from bench.handlers import SECONDS
-from bench.sides import fill, group, refusal, shown, working, write
+from bench.sides import by_hand, fill, group, refusal, shown, working, write
 from bench.stage import BenchError, Figures, Stage, progress, wait_for
-from bench.windows import LIMIT, TICK, cpu_of, steady_together, words_of
+from bench.windows import LIMIT, TICK, cpu_of, steady_together, whole, words_of
 from supervisor.core.board import H_SETTLED
 from supervisor.core.spec import Ordering
 from tests.broker.records import create_topic
@@ -68,6 +69,7 @@ def measure(
     axes: dict[str, Callable[[], Curve]] = {
         "workers": lambda: {n: _at_once(stage, size.each * n, partitions=most, workers=n) for n in workers},
         "partitions": lambda: {n: _at_once(stage, size.total, partitions=n, workers=1) for n in partitions},
+        "partitions_raw": lambda: {n: _by_hand(stage, size.total, n) for n in partitions},
         "in_flight": lambda: _in_flight(stage, size.seconds, in_flight, "Sleeps"),
         "in_flight_async": lambda: _in_flight(stage, size.seconds, in_flight, "SleepsAsync"),
     }
@@ -118,6 +120,15 @@ def _at_once(stage: Stage, total: int, *, partitions: int, workers: int) -> Poin
             lambda: sum(one[H_SETTLED] for one in words) >= total, "not all were worked", timeout=LIMIT, every=TICK
         )
         return Point((_cpu(started) - before) / total * 1e6, _rss(started))
+
+
+def _by_hand(stage: Stage, total: int, partitions: int) -> Point:
+    """Let a loop written by hand read as many partitions: what of the growth is the client's."""
+    topic = create_topic(stage.bootstrap, f"by-hand-{partitions}-{time.monotonic_ns()}", partitions=partitions)
+    fill(stage.bootstrap, topic, total, partitions=partitions)
+    with by_hand(stage, "raw_loop.py", replace(group(stage, topic), name=topic), str(total)) as one:
+        window = whole(one, total)
+        return Point(window.cpu_us, psutil.Process(one.pid).memory_info().rss / 1e6)
 
 
 def _in_flight(stage: Stage, seconds: float, counts: Sequence[int], handler: str) -> Curve:
