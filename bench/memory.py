@@ -24,6 +24,7 @@ from confluent_kafka import Producer
 
 from bench.sides import group, settings, working, write
 from bench.stage import BenchError, Figures, Stage, progress, wait_for
+from bench.windows import LIMIT
 from supervisor.core.spec import GroupSpec, Ordering
 from supervisor.kafka.settings import Value
 from supervisor.worker.poller import CHUNK
@@ -80,20 +81,23 @@ def measure(stage: Stage, *, seconds: float, rate: int = RATE) -> Figures:
 
 
 def _sampled(worker: DirectWorker, seconds: float) -> list[int]:
-    """Sample a worker's resident bytes for so long; its lanes must be full at the end."""
+    """Sample a worker's resident bytes for so long, and until its lanes are full."""
     process = psutil.Process(worker.process.pid)
+    like = worker.spec.group
     samples: list[int] = []
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+    started = time.monotonic()
+    while True:
         samples.append(process.memory_info().rss)
         time.sleep(LOOK)
-    held, bound = worker.stats.get("queued_bytes", 0), worker.spec.group.queue_bytes
-    if held < bound - 2 * len(VALUE):
-        message = f"the lanes of {worker.spec.group.name!r} were never full: {held:,} of {bound:,} bytes"
-        raise BenchError(message)
+        held, passed = worker.stats.get("queued_bytes", 0), time.monotonic() - started
+        if passed >= seconds and held >= like.queue_bytes - 2 * len(VALUE):
+            break
+        if passed >= seconds + LIMIT:
+            message = f"the lanes of {like.name!r} were never full: {held:,} of {like.queue_bytes:,} bytes"
+            raise BenchError(message)
     second = round(1 / LOOK)
     peaks = [round(max(samples[at : at + second]) / MB) for at in range(0, len(samples), second)]
-    progress(f"{worker.spec.group.name}: MB in each second: {peaks}")
+    progress(f"{like.name}: MB in each second: {peaks}")
     return samples
 
 
