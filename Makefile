@@ -35,9 +35,8 @@ test: lint jars  ## lint, types, tests on a real broker; ARGS go to pytest
 test-long: lint jars  ## the same with full figures
 	$(BIN)/pytest --long $(ARGS)
 
-bench: $(STAMPS)/dev jars  ## the benchmarks, short: failover and throughput
-	$(BIN)/python -m bench failover --quick --json
-	$(BIN)/python -m bench throughput --quick --json
+bench: $(STAMPS)/dev jars  ## all benchmarks, short: some seven minutes
+	for name in $$($(BIN)/python -m bench | cut -d' ' -f1); do $(BIN)/python -m bench $$name --quick --json; done
 
 lint: $(STAMPS)/dev  ## ruff, mypy, import-linter
 	$(BIN)/ruff check

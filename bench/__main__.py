@@ -7,8 +7,15 @@ import sys
 from bench.stage import BenchError, report, stage
 
 BENCHMARKS = {
-    "failover": "kill -9 of one of three workers: seconds until its partitions move again, and what the others notice",
     "throughput": "no-op handlers in a worker against a raw consume(500) loop: records per second, as a ratio",
+    "io": "handlers that wait 5 ms: many records in flight in threads and on an event loop, against bare pools",
+    "latency": "from produce() to the handler at 100 records/s, against a raw poll() loop",
+    "retries": "one record in a hundred failing once against none: records per second, as a ratio",
+    "exactly_once": "one output per record in transactions of 100 ms, against at least once: outputs per second",
+    "takeover": "a 0.3 s handler that makes the worker hold back: bytes received against bytes of records used",
+    "memory": "eight partitions of 1 MB/s each and stuck handlers: resident memory against what the bounds add up to",
+    "scaling": "processor time per record and memory with more workers, more partitions, more in flight: the curves",
+    "failover": "kill -9 of one of three workers: seconds until its partitions move again, and what the others notice",
 }
 
 

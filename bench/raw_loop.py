@@ -5,14 +5,14 @@ a worker does: then one observer measures both.
 """
 
 import json
-import mmap
 import sys
 import time
 from pathlib import Path
 
 from confluent_kafka import Consumer
 
-from supervisor.core.board import C_OFFSET, C_SEQUENCE, H_SETTLED, IDLE, BoardWriter, cell_base, size
+from bench.scoreboard import scoreboard
+from supervisor.core.board import C_OFFSET, C_SEQUENCE, H_SETTLED, IDLE, cell_base
 
 CHUNK = 500
 
@@ -43,15 +43,10 @@ def consume(consumer: Consumer, words: "memoryview[int]", total: int) -> None:
 def main() -> None:
     """Consume, then stay until killed: an observer looks for the last change."""
     settings, topic, total, path = json.loads(sys.argv[1]), sys.argv[2], int(sys.argv[3]), Path(sys.argv[4])
-    new = path.with_suffix(".new")
-    new.write_bytes(bytes(size(1)))
-    new.rename(path)
-    with path.open("r+b") as file:
-        memory = mmap.mmap(file.fileno(), 0)
-    board = BoardWriter(memory, cells=1, pid=0, incarnation=1, now_ns=time.monotonic_ns())
+    words = scoreboard(path)
     consumer = Consumer(settings)
     consumer.subscribe([topic])
-    consume(consumer, board.words, total)
+    consume(consumer, words, total)
     time.sleep(60)
 
 

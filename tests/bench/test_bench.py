@@ -1,5 +1,6 @@
 """The benchmarks run and say what they promise; how fast anything is, no test asks."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -7,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from bench import failover, throughput
+from bench import exactly_once, failover, io, latency, memory, retries, scaling, sides, takeover, throughput
 from bench.__main__ import BENCHMARKS
 from bench.groups import newest
-from bench.stage import ROOT, Stage, report
+from bench.stage import ROOT, BenchError, Figures, Stage, report
+from supervisor.config.models import Group
 from tests.broker.real import RealBroker
 
 
@@ -30,7 +32,7 @@ def test_without_a_name_every_benchmark_is_listed_with_a_line() -> None:
 
 def test_an_unknown_benchmark_is_refused_with_the_names_there_are() -> None:
     refused = subprocess.run(
-        [sys.executable, "-m", "bench", "latency"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-m", "bench", "speed"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
     )
 
     assert refused.returncode == 2
@@ -60,11 +62,16 @@ def test_a_ledger_tells_first_and_newest_records_and_what_moved_away(tmp_path: P
     assert newest(tmp_path, 2).number == 0
 
 
+def test_each_benchmark_that_is_listed_has_a_module_to_run() -> None:
+    for name in BENCHMARKS:
+        assert callable(importlib.import_module(f"bench.{name}").run)
+
+
 def test_throughput_measures_every_side_and_puts_ratios(small_stage: Stage) -> None:
     figures = throughput.measure(small_stage, total=20_000, rounds=1)
 
-    assert {"raw_per_s", "ours_per_s", "ratio", "ratio16", "key_ratio", "batch_ratio"} <= figures.keys()
-    assert all(isinstance(value, float) and value > 0 for key, value in figures.items() if "ratio" in key)
+    assert {"raw_per_s", "ours_per_s"} <= figures.keys()
+    assert _ratios(figures) == {"ratio", "ratio16", "key_ratio", "batch_ratio"}
 
 
 def test_failover_kills_a_worker_whose_partitions_come_back_and_nobody_else_is_called(small_stage: Stage) -> None:
@@ -75,3 +82,75 @@ def test_failover_kills_a_worker_whose_partitions_come_back_and_nobody_else_is_c
     assert figures["others_disturbed"] == 0
     assert isinstance(figures["max_s"], float)
     assert 0 < figures["max_s"] < 45, "the session ended first"
+
+
+def test_io_compares_threads_with_a_loop_by_hand_and_coroutines_with_a_bare_pool(small_stage: Stage) -> None:
+    figures = io.measure(small_stage, total=60_000, rounds=1, seconds=0.2, warm=0.1)
+
+    assert _ratios(figures) >= {"thread_ratio", "cpu_ratio"}
+    assert ("async" in str(figures.get("missing"))) is not ("async512_pool_ratio" in figures)
+
+
+def test_takeover_counts_what_came_over_the_network_once_lanes_were_full(small_stage: Stage) -> None:
+    bounds = takeover.Bounds(threads=128, queue_records=300)
+    figures = takeover.measure(small_stage, total=10_000, seconds=6.0, default=bounds, small=bounds)
+
+    assert {"received_ratio", "total_ratio", "small_queue_ratio"} <= figures.keys()
+    assert isinstance(figures["total_ratio"], float)
+    assert figures["total_ratio"] >= 1.0, "records were used that never came"
+
+
+def test_takeover_has_no_figures_when_nothing_was_held_back(tmp_path: Path) -> None:
+    group = sides.group(Stage("127.0.0.1:1", tmp_path, quick=True), "orders")
+    few = [takeover.Sample(at=float(at), used=100 * at, held=50, received=10**6) for at in range(5)]
+
+    with pytest.raises(BenchError, match="at most 50 of 10000 held"):
+        takeover.summary(few, group)
+
+
+def test_latency_puts_percentiles_of_both_sides(small_stage: Stage) -> None:
+    figures = latency.measure(small_stage, rounds=2, seconds=0.3, warm=0.1)
+
+    assert _ratios(figures) == {"p50_ratio", "p99_ratio"}
+    assert figures["records"] == 60
+
+
+def test_retries_measures_with_failing_records_that_do_fail(small_stage: Stage) -> None:
+    figures = retries.measure(small_stage, total=20_000, rounds=1, seconds=0.2, warm=0.1)
+
+    assert _ratios(figures) == {"ratio", "noop_ratio"}
+
+
+@pytest.mark.skipif("delivery" not in Group.model_fields, reason="there is no exactly-once to measure")
+def test_exactly_once_counts_outputs_that_can_be_read(small_stage: Stage) -> None:
+    figures = exactly_once.measure(small_stage, total=300_000, rounds=1, seconds=0.3, warm=0.1)
+
+    assert _ratios(figures) == {"ratio"}
+
+
+def test_memory_watches_a_worker_from_the_start_and_one_that_comes_to_a_backlog(small_stage: Stage) -> None:
+    figures = memory.measure(small_stage, seconds=5.0, rate=2_500_000)
+
+    assert figures["within_bound"] is True
+    sizes = [figures[key] for key in ("rss_idle_mb", "rss_peak_mb", "backlog_peak_mb", "bound_mb")]
+    assert all(isinstance(size, float) and size > 0 for size in sizes)
+
+
+def test_scaling_draws_each_axis_from_its_smallest_to_its_largest_point(small_stage: Stage) -> None:
+    size = scaling.Size(each=2_000, total=2_000, seconds=0.3, rounds=1)
+    figures = scaling.measure(small_stage, size, workers=(1, 2), partitions=(2, 4), in_flight=(1, 20))
+
+    growth, cost, memory_of = figures["worst_growth"], figures["cpu_us"], figures["rss_mb"]
+    assert isinstance(growth, dict)
+    assert isinstance(cost, dict)
+    assert isinstance(memory_of, dict)
+    assert growth.keys() >= {"workers", "partitions", "in_flight"}
+    assert [*cost["in_flight"]] == [1, 20]
+    assert all(point > 0 for curve in (*cost.values(), *memory_of.values()) for point in curve.values())
+
+
+def _ratios(figures: Figures) -> set[str]:
+    """Return the keys of the ratios, which must all be positive."""
+    found = {key: value for key, value in figures.items() if "ratio" in key}
+    assert all(isinstance(value, float) and value > 0 for value in found.values())
+    return set(found)
