@@ -312,6 +312,32 @@ def test_a_dead_letter_that_is_answered_twice_late_or_at_once_counts_once() -> N
         assert worker.engine.counters.dead_lettered == 2
 
 
+def test_p1_a_late_answer_to_one_dead_letter_does_not_settle_the_next_of_its_lane() -> None:
+    cluster = _cluster(b"first", b"second")
+    unanswered: list[tuple[int, Future[None]]] = []
+    is_up = threading.Event()
+
+    def process(_record: Record) -> None:
+        raise ValueError
+
+    def sink(letter: Letter) -> Future[None] | None:
+        if is_up.is_set() or (letter.source_offset == 0 and unanswered):
+            return None
+        unanswered.append((letter.source_offset, Future()))
+        return unanswered[-1][1]
+
+    letters = DeadLetterSpec("dlq_kafka", "", "dlq", 0.2)
+    with InProcess(cluster, process, sink=sink, retry=ONCE, dead_letters=letters) as worker:
+        worker.source.assign(PLACE)
+        worker.until(lambda: len(unanswered) > 1 and worker.engine.lanes.blocked)
+        assert [offset for offset, _ in unanswered][:2] == [0, 1]
+        unanswered[0][1].set_result(None)
+
+        assert worker.engine.counters.dead_lettered == 1
+        is_up.set()
+        worker.until(lambda: cluster.committed.get(PLACE) == 2)
+
+
 def test_p2_what_a_batch_leaves_undone_while_stopping_is_given_back_as_a_whole() -> None:
     cluster = _cluster(*[b"x"] * 3)
     free = threading.Event()
