@@ -121,10 +121,10 @@ class Ledger:
         for record in records:
             self._running.pop((process, self._lane((record.topic, record.partition), record.offset, record.key)), None)
 
-    def settle(self, process: Process, place: Place, offset: int) -> None:
+    def settle(self, ownership: Ownership, offset: int) -> None:
         """Note that a record needs no more work: it was processed, dead-lettered or dropped."""
-        ownership = self.of[process, place, offset]
-        self.machine.note("settled", process.name, place[1], offset)
+        place = ownership.place
+        self.machine.note("settled", ownership.process.name, place[1], offset)
         ownership.done.add(offset)
         log = self.broker.logs[place]
         moved = False

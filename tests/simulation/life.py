@@ -328,7 +328,7 @@ class Life:
         slot = self._any()
         if slot is None or (end is End.LEAVE and len([one for one in self.slots if one.process is not None]) < 2):
             return
-        slot.stop(end, self.machine.chance.choice((0.1, 1.0, 6.0)))
+        slot.stop(end, self.machine.chance.choice((0.5, 1.0, 6.0)))
         if end is End.LEAVE:
             slot.is_wanted = False
             self.machine.at(seconds, lambda: self._want(slot))

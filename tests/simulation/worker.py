@@ -15,7 +15,7 @@ from supervisor.plugin.types import Decision, Drop, Failure, Letter, Record
 from supervisor.worker.orders import Orders, Stop
 from supervisor.worker.process import work
 from tests.simulation.consumer import SimConsumer
-from tests.simulation.ledger import Ledger
+from tests.simulation.ledger import Ledger, Ownership
 from tests.simulation.machine import Killed, Machine, Process, Task
 from tests.simulation.shape import Shape
 from tests.worker.direct import group_spec
@@ -204,7 +204,7 @@ class Handler:
             self._machine.switch_point()
             answer = self._work(record)
             if answer is None:
-                self._ledger.settle(self._process, (record.topic, record.partition), record.offset)
+                self._ledger.settle(_ownership(record), record.offset)
             return answer
         finally:
             self._ledger.leave(self._process, [record])
@@ -223,7 +223,7 @@ class Handler:
                 except Exception as error:  # noqa: BLE001 - the outcome of one record
                     outcomes.append(error)
                 else:
-                    self._ledger.settle(self._process, (record.topic, record.partition), record.offset)
+                    self._ledger.settle(_ownership(record), record.offset)
                     outcomes.append(None)
             return outcomes
         finally:
@@ -236,12 +236,13 @@ class Handler:
         record = failure.record
         if record.value != b"drop":
             return None
-        self._ledger.settle(self._process, (record.topic, record.partition), record.offset)
+        self._ledger.settle(_ownership(record), record.offset)
         return Drop("as it asked")
 
     def sink(self, letter: Letter) -> "Future[None] | None":
         """Take a dead letter: at once, later, never, or not at all."""
         place, offset = (letter.source_topic, letter.source_partition), letter.source_offset
+        ownership = self._ledger.of[self._process, place, offset]
         self._machine.switch_point()
         if self._world.sinks_down:
             raise OSError
@@ -251,7 +252,7 @@ class Handler:
             def run() -> None:
                 self._machine.park(delay)
                 if error is None:
-                    self._ledger.settle(self._process, place, offset)
+                    self._ledger.settle(ownership, offset)
                     future.set_result(None)
                 else:
                     future.set_exception(error)
@@ -270,7 +271,7 @@ class Handler:
             case 4 | 5:
                 self._machine.spawn(self._process, answer(0.005, None), "sink")
             case _:
-                self._ledger.settle(self._process, place, offset)
+                self._ledger.settle(ownership, offset)
                 return None
         return future
 
@@ -295,3 +296,9 @@ class Handler:
                 self._machine.switch_point()
                 raise Killed
         return None
+
+
+def _ownership(record: Record) -> Ownership:
+    message: Any = record._message
+    ownership: Ownership = message.ownership
+    return ownership
