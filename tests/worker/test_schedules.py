@@ -338,6 +338,30 @@ def test_p1_a_late_answer_to_one_dead_letter_does_not_settle_the_next_of_its_lan
         worker.until(lambda: cluster.committed.get(PLACE) == 2)
 
 
+def test_p3_runs_that_pass_an_unsettled_record_count_toward_the_gap() -> None:
+    cluster = _cluster(b"bad", *[b"good"] * 40)
+    begun: list[int] = []
+    letters: list[Future[None]] = []
+
+    def process(record: Record) -> None:
+        begun.append(record.offset)
+        if record.value == b"bad":
+            raise ValueError
+
+    def sink(_letter: Letter) -> Future[None]:
+        letters.append(Future())
+        return letters[-1]
+
+    with InProcess(cluster, process, sink=sink, retry=ONCE, ordering=Ordering.NONE, max_gap=10) as worker:
+        worker.source.chunk = lambda limit: limit if begun else 4
+        worker.source.assign(PLACE)
+        worker.until(lambda: letters and PLACE in worker.source.paused)
+
+        assert max(begun) < 10
+        letters[-1].set_result(None)
+        worker.until(lambda: cluster.committed.get(PLACE) == 41)
+
+
 def test_p2_what_a_batch_leaves_undone_while_stopping_is_given_back_as_a_whole() -> None:
     cluster = _cluster(*[b"x"] * 3)
     free = threading.Event()
