@@ -433,6 +433,42 @@ def test_p1_p2_a_record_that_fails_in_its_revoke_is_not_begun_again_before_the_l
         assert cluster.committed == {PLACE: 1}
 
 
+def test_p2_nothing_is_taken_between_the_last_look_of_a_revoke_and_its_fence() -> None:
+    cluster = _cluster(b"a")
+    taken: list[object] = []
+    looked = threading.Event()
+
+    with InProcess(cluster, lambda _record: None) as worker:
+        worker.source.assign(PLACE)
+        worker.until(lambda: cluster.committed.get(PLACE) == 1)
+        engine, mutex, working = worker.engine, worker.engine.mutex, worker.engine.lanes.working
+
+        class Mutex:
+            """Lets another thread look for work as soon as the mutex is free again."""
+
+            def __enter__(self) -> None:
+                mutex.acquire()
+
+            def __exit__(self, *error: object) -> None:
+                mutex.release()
+                if looked.is_set() and not taken:
+                    with mutex:
+                        taken.append(engine.lanes.take(now=time.monotonic()))
+
+        def look(places: Any) -> int:
+            if not looked.is_set():
+                # What a batch left undone goes back into the line just now.
+                engine.lanes.add("left", PLACE, (engine.owned[PLACE], cluster.records[PLACE][0]), size=0)
+                looked.set()
+            return working(places)
+
+        engine.mutex = Mutex()  # type: ignore[assignment]
+        engine.lanes.working = look  # type: ignore[method-assign]
+        assert worker.source.revoke(PLACE).wait(5)
+
+    assert taken == [None]
+
+
 def test_a_last_commit_that_is_refused_is_sent_again_though_nothing_more_settles() -> None:
     cluster = _cluster(b"a")
     refused: list[int] = []
