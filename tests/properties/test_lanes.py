@@ -1,6 +1,7 @@
-"""P2 and P6: any history of deliver, adopt, work, batch, fail, wait, hasten, block and purge keeps order and starves nobody."""
+"""P2 and P6: any history of deliver, adopt, work, batch, fail, wait, block and purge keeps order and starves nobody."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import hypothesis.strategies as st
 import pytest
@@ -73,7 +74,7 @@ class LaneLife(RuleBasedStateMachine):
 
     @rule()
     def take(self) -> None:
-        """P2, and no starvation: who has been ready longest comes next, so a ready lane waits for those before it only."""
+        """P2, and no starvation: who has been ready longest comes next, so a lane waits for those before it only."""
         self._let_due_ones_join()
         lane = self.lanes.take(now=self.now)
         if not self.ready:
@@ -192,7 +193,7 @@ class LaneLife(RuleBasedStateMachine):
             assert lane.solo == (alone.index(False) if False in alone else len(alone))
 
     def teardown(self) -> None:
-        """With time and hands enough, everything left gets worked, in order, within as many takes as there are lanes."""
+        """With time and hands enough, everything left gets worked, in order, in as many takes as there are lanes."""
         for lane, _ in self.blocked:
             self.lanes.unblock(lane)
         for lane, _ in self.busy + self.blocked:
@@ -203,7 +204,8 @@ class LaneLife(RuleBasedStateMachine):
             taken = self.lanes.take(now=self.now)
             assert taken is not None
             assert taken.state is LaneState.BUSY
-            model = self.models.pop(taken.name)  # type: ignore[arg-type]
+            name: Any = taken.name
+            model = self.models.pop(name)
             while taken.items:
                 assert taken.head == model.items.pop(0)
                 self.lanes.settle_head(taken)
