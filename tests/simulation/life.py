@@ -236,7 +236,7 @@ class Life:
         return {
             "supervisor.kafka.consumer:Consumer": self._consumer,
             "supervisor.worker.process:load": lambda *_, **__: slots().active(process_of(self.machine)),
-            "supervisor.worker.process:LazyProducer": _NoProducer,
+            "supervisor.worker.process:lazy_producer": _NoProducer,
             "supervisor.worker.process:other_member": lambda *_: ("elsewhere", "another"),
             "supervisor.worker.process:_spare_the_collector": lambda: None,
             "supervisor.worker.mending:Holes": lambda *_: self,
