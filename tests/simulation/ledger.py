@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Hashable, Sequence
 from typing import Any
 
+from supervisor.core.board import Board
 from supervisor.core.spec import Ordering
 from supervisor.plugin.types import Record
 from tests.simulation.broker import Broker, Log, Place
@@ -49,6 +50,7 @@ class Ledger:
         self._before: dict[Place, list[int]] = {}
         """For each record the index of the one before it in its lane, or -1."""
         self._running: dict[tuple[Process, Hashable], int] = {}
+        self._in_hand: dict[Process, set[tuple[Place, int]]] = {}
         self.of: dict[tuple[Process, Place, int], Ownership] = {}
         """The ownership in which a process began a record last."""
         broker.on_committed = self._committed
@@ -86,6 +88,7 @@ class Ledger:
                 self.repeated += 1
             self._running[process, self._lane(place, offset, record.key)] = offset
             ours.add(offset)
+            self._in_hand.setdefault(process, set()).add((place, offset))
             self.of[process, place, offset] = ownership
         self.machine.note("begins", process.name, place[1], sorted(ours))
 
@@ -119,6 +122,7 @@ class Ledger:
     def leave(self, process: Process, records: Sequence[Record]) -> None:
         """Note that the handler is done with records, however."""
         for record in records:
+            self._in_hand.get(process, set()).discard(((record.topic, record.partition), record.offset))
             self._running.pop((process, self._lane((record.topic, record.partition), record.offset, record.key)), None)
 
     def settle(self, ownership: Ownership, offset: int) -> None:
@@ -140,8 +144,18 @@ class Ledger:
             while self._open[place] < len(log.offsets) and log.offsets[self._open[place]] in settled:
                 self._open[place] += 1
 
-    def gone(self, process: Process, *, interval: float) -> None:
-        """Take note of a process's end; with nothing in its commits' way, check that no more repeats than P3 says."""
+    def gone(self, process: Process, board: Board | None, *, interval: float) -> None:
+        """Take note of a process's end; with nothing in its commits' way, check that no more repeats than P3 says.
+
+        What was in a handler must be on the board that it left behind.
+        """
+        told = [] if board is None else board.in_flight
+        for (topic, partition), offset in self._in_hand.pop(process, ()):
+            if not any(
+                (one.topic, one.partition) == (topic, partition) and one.offset <= offset <= one.last_offset
+                for one in told
+            ):
+                self.problem(f"board: {process.name} died with {partition}@{offset} in a handler and not on its board")
         for key in [key for key in self._running if key[0] is process]:
             del self._running[key]
         mine = {id(one): one for key, one in self.of.items() if key[0] is process}

@@ -41,6 +41,7 @@ class Process:
         self.inbox: list[Callable[[], None]] = []
         """What reached it while it was frozen."""
         self.on_death: Callable[[], None] = lambda: None
+        """Called before its threads unwind: what it left in shared memory is as it was."""
 
     def freeze(self) -> None:
         """Stop it as SIGSTOP does."""
@@ -120,10 +121,10 @@ class Machine:
             return
         process.is_alive = False
         self.note("gone", process.name)
+        process.on_death()
         for task in list(process.tasks):
             if task is not self.current:
                 self._unwind(task)
-        process.on_death()
 
     def note(self, *what: object) -> None:
         """Remember for the trace that something happened."""

@@ -155,7 +155,8 @@ class Slot:
         if self.consumer is not None and self.consumer.process is process:
             self.consumer.is_gone = True
             self.consumer = None
-        self.world.ledger.gone(process, interval=interval_of(self.world.shape))
+        board = None if self._memory is None else read_board(self._memory)
+        self.world.ledger.gone(process, board, interval=interval_of(self.world.shape))
         self.process = self.orders = None
         code, self._code = self._code, None
         self.world.died(self, code)
