@@ -262,5 +262,5 @@ class PartitionLife(RuleBasedStateMachine):
         assert key not in {self.keys[lane.head[1]] for lane in self.busy + self.blocked}
 
 
-PartitionLife.TestCase.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)
+PartitionLife.TestCase.settings = settings(max_examples=100, stateful_step_count=60, deadline=None)
 test_any_history_of_a_partition_commits_nothing_unsettled_and_keeps_order = PartitionLife.TestCase
