@@ -51,6 +51,7 @@ class SimConsumer:
         self._ops: deque[Callable[[], None]] = deque()
         self._errors: deque[Any] = deque()
         self._revoking: list[Any] = []
+        self._losing: set[Place] = set()
         self._rebalances = 0
         self._lives = 0
         """How often the group was left: a rebalance of an earlier life is not served any more."""
@@ -253,10 +254,12 @@ class SimConsumer:
             return
         self.machine.note("loses" if lost else "revokes", self.process.name, [place[1] for place in places])
         self._revoking = [self.assignment[place].ownership for place in places]
+        self._losing = set(places) if lost else set()
         partitions = [TopicPartition(*place) for place in places]
         if places:
             self._callbacks["on_lost" if lost else "on_revoke"](self, partitions)
         self._revoking = []
+        self._losing = set()
         if self._interval and not lost:
             self._commit_stored(places)
         for place in places:
@@ -323,6 +326,8 @@ class SimConsumer:
 
     def _check(self, place: Place, offset: int) -> None:
         fetching = self.assignment.get(place)
+        if place in self._losing:
+            self.watcher.problem(f"P1: {self.process.name} commits {place[1]}@{offset}, which it has lost")
         self.watcher.sends(None if fetching is None else fetching.ownership, self, place, offset)
 
     def _commit_later(self, pairs: list[tuple[Place, int]]) -> None:
