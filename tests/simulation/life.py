@@ -23,6 +23,8 @@ from tests.simulation.stand_ins import process_of, stood_in
 from tests.simulation.worker import Slot
 
 LOOK = 0.05
+PARTS = 6
+"""In so many parts come the records that are not there from the beginning."""
 MAX_POLL_INTERVAL = 2.5
 PATIENCE = 90.0
 """Seconds of the machine's clock that a healed group may take to reach the end and stop."""
@@ -70,6 +72,9 @@ class Life:
         self._consumers: dict[Process, SimConsumer] = {}
         self._is_healed = self._is_ending = False
         self._to_come = shape.records
+        self._parts = PARTS
+        self._numbers = shape.workers
+        """The next slot's; no two share a static id but twins."""
 
     # --- what slots ask ---------------------------------------------------------------------------------
 
@@ -109,8 +114,8 @@ class Life:
             machine.at(chance.random() * shape.starting, slot.start)
         for fault in shape.faults:
             machine.at(fault.at, self._befall(fault))
-        if self._to_come:
-            machine.at(chance.random() * shape.faults_end, lambda: self._produce(self._to_come))
+        for _ in range(self._parts if self._to_come else 0):
+            machine.at(chance.random() * shape.faults_end, self._produce_a_part)
         machine.at(shape.faults_end, self._heal)
         machine.at(LOOK, self._look)
         limit = BOOT + shape.faults_end + PATIENCE
@@ -163,6 +168,10 @@ class Life:
             self.ledger.know(place)
         for consumer in list(self._consumers.values()):
             consumer.nudge()
+
+    def _produce_a_part(self) -> None:
+        self._parts -= 1
+        self._produce(self._to_come // (self._parts + 1))
 
     def _befall(self, fault: Fault) -> Callable[[], None]:
         def happen() -> None:
@@ -316,7 +325,8 @@ class Life:
         self.machine.at(seconds, end)
 
     def _join(self, _seconds: float) -> None:
-        slot = Slot(self, len(self.slots))
+        slot = Slot(self, self._numbers)
+        self._numbers += 1
         self.slots.append(slot)
         slot.start()
 
