@@ -192,7 +192,7 @@ class Outcomes:
             pending.deadline = time.monotonic() + self._letters.timeout
             self._awaited[lane] = pending
             engine.lanes.block(lane)
-        future.add_done_callback(partial(self._answered, lane, token))
+        future.add_done_callback(partial(self._answered, lane, pending, token))
 
     def overdue(self) -> None:
         """Give up on sinks that did not answer in time. Main thread, each tick."""
@@ -200,23 +200,24 @@ class Outcomes:
         with self._engine.mutex:
             late = [(lane, pending) for lane, pending in self._awaited.items() if pending.deadline <= now]
         for lane, pending in late:
-            self._take_back(lane, pending.token, TimeoutError(f"no answer within {self._letters.timeout:g} s"))
+            self._take_back(lane, pending, pending.token, TimeoutError(f"no answer within {self._letters.timeout:g} s"))
 
-    def _answered(self, lane: Lane[Item], token: int, future: "Future[None]") -> None:
+    def _answered(self, lane: Lane[Item], asked: PendingLetter, token: int, future: "Future[None]") -> None:
         """Take a sink's answer; whatever thread the future ends in."""
         try:
             error = future.exception()
         except BaseException as cancelled:  # noqa: BLE001 - a cancelled future was not written
             error = cancelled
         try:
-            self._take_back(lane, token, error)
+            self._take_back(lane, asked, token, error)
         except BaseException as crash:  # noqa: BLE001 - crash-only: futures swallow what their callbacks raise
             self._engine.crash(crash)
 
-    def _take_back(self, lane: Lane[Item], token: int, error: BaseException | None) -> None:
+    def _take_back(self, lane: Lane[Item], asked: PendingLetter, token: int, error: BaseException | None) -> None:
+        """Take an answer, unless it is late: to an older try, or to a letter that another one of the lane followed."""
         with self._engine.mutex:
             pending = self._awaited.get(lane)
-            if pending is None or pending.token != token:
+            if pending is not asked or pending.token != token:
                 return
             del self._awaited[lane]
             pending.token += 1

@@ -77,28 +77,31 @@ class Ownership:
             engine.revoking = True
             words[H_WAIT] = Wait.REVOKING
             engine.purge(gone)
-        while self._must_wait(gone, deadline):
+        while (commit := self._fence(places, deadline)) is None:
             words[H_TICK_NS] = time.monotonic_ns()  # a stated wait with a deadline is no hang
             self.meanwhile()
+        commit()
+
+    def _fence(self, places: Sequence[Place], deadline: float) -> Callable[[], None] | None:
+        """Fence partitions with nothing in its handler, or at the deadline, and return what commits their last.
+
+        Before, wait a moment and return ``None``. Looked and done in one hold of the mutex: what was put back in
+        line just now would be taken between the two, and begun behind the fence.
+        """
+        engine, gone = self._engine, set(places)
+        self._outlet.collect()
         with engine.mutex:
+            left = min(deadline, engine.drain_by) - time.monotonic()
+            is_working = engine.lanes.working(gone) or self._outlet.is_waited_for(gone)
+            if left > 0 and engine.end is None and is_working:
+                engine.progress.wait(min(left, MOMENT))
+                return None
             mine = [engine.owned[place] for place in places if place in engine.owned]
             commit = self._committer.last_of(mine)
             for owned in mine:
                 owned.revoked = True
             engine.purge(gone)
-        commit()
-
-    def _must_wait(self, gone: set[Place], deadline: float) -> bool:
-        """Wait a moment for records in their handlers; return whether some still are, and time is left."""
-        engine = self._engine
-        self._outlet.collect()
-        with engine.mutex:
-            left = min(deadline, engine.drain_by) - time.monotonic()
-            is_working = engine.lanes.working(gone) or self._outlet.is_waited_for(gone)
-            if left <= 0 or engine.end is not None or not is_working:
-                return False
-            engine.progress.wait(min(left, MOMENT))
-            return True
+            return commit
 
     def _disown(self, places: Sequence[Place], *, lost: bool) -> None:
         engine = self._engine

@@ -192,7 +192,9 @@ class Poller:
             run = run_of(engine, owned, batch)
         if end is not None:
             owned.offsets.advance(end)
-        unsettled = owned.offsets.gap - (len(run.messages) if run else 0)
+        # A run is over before the next poll, and counts only when something below it stays unsettled.
+        passing = len(run.messages) if run and not engine.lanes.held(place) else 0
+        unsettled = owned.offsets.gap - passing
         if unsettled >= self._gap_bound or place in self._notes.crowded or self._hogs(place, 1 / 2):
             self._held_back.add(place)
         return run

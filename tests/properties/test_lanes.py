@@ -1,94 +1,178 @@
-"""P2 and P6: any history of deliver, work, fail, wait, block and purge keeps order, and counts right."""
+"""P2 and P6: any history of deliver, adopt, work, batch, fail, wait, block and purge keeps order and starves nobody."""
 
-from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from supervisor.core.lanes import Lane, Lanes, LaneState
 
-Item = tuple[str, int, int]  # place, key, number
+Item = tuple[str, int, int]  # topic, key, number
+Name = tuple[tuple[str, int], int]
 PLACES = [("t", 0), ("t", 1)]
 SIZE = 10
+PICK = st.integers(0, 99)
+
+
+@dataclass(eq=False)
+class Model:
+    """A lane as it should be. ``alone``: which of its records failed in a batch, and are to be worked one by one."""
+
+    name: Name
+    items: list[Item] = field(default_factory=list)
+    alone: set[Item] = field(default_factory=set)
+    taken: int = 1
+    due: tuple[float, int] = (0.0, 0)
 
 
 class LaneLife(RuleBasedStateMachine):
-    """Lanes beside a model that remembers only what was delivered and what is where."""
+    """Lanes beside lists: which lane is where, and the line of those that are ready, first come first served."""
 
     @initialize()
     def begin(self) -> None:
         self.lanes: Lanes[Item] = Lanes()
         self.now = 0.0
         self.number = 0
-        self.pending: dict[tuple[tuple[str, int], int], list[Item]] = defaultdict(list)
-        self.in_hand: list[Lane[Item]] = []
-        self.blocked: list[Lane[Item]] = []
-        self.orphans = 0
-        """Records that were purged around but are still in a handler or awaiting a confirmation."""
+        self.models: dict[Name, Model] = {}
+        self.ready: list[Model] = []
+        self.busy: list[tuple[Lane[Item], Model]] = []
+        self.blocked: list[tuple[Lane[Item], Model]] = []
+        self.waiting: list[tuple[Lane[Item], Model]] = []
+        self.tickets = 0
+
+    # --- records come -----------------------------------------------------------------------------------
 
     @rule(place=st.sampled_from(PLACES), key=st.integers(0, 3))
     def deliver(self, place: tuple[str, int], key: int) -> None:
-        self.number += 1
-        item = (place[0], key, self.number)
-        self.lanes.add((place, key), place, item, size=SIZE)
-        self.pending[(place, key)].append(item)
+        name = (place, key)
+        item = self._item(name)
+        self.lanes.add(name, place, item, size=SIZE)
+        model = self.models.get(name)
+        if model is None:
+            model = self.models[name] = Model(name)
+            self.ready.append(model)
+        model.items.append(item)
+
+    @rule(place=st.sampled_from(PLACES), key=st.integers(0, 3), count=st.integers(1, 3))
+    def adopt(self, place: tuple[str, int], key: int, count: int) -> None:
+        name = (place, key)
+        items = [self._item(name) for _ in range(count)]
+        if name in self.models:
+            assert name in self.lanes
+            with pytest.raises(RuntimeError, match="in use"):
+                self.lanes.adopt(name, place, [(item, SIZE) for item in items])
+            return
+        assert name not in self.lanes
+        lane = self.lanes.adopt(name, place, [(item, SIZE) for item in items])
+        model = self.models[name] = Model(name, items, taken=count)
+        self.busy.append((lane, model))
+
+    # --- lanes are worked -------------------------------------------------------------------------------
 
     @rule()
     def take(self) -> None:
+        """P2, and no starvation: who has been ready longest comes next, so a lane waits for those before it only."""
+        self._let_due_ones_join()
         lane = self.lanes.take(now=self.now)
-        if lane is None:
-            waiting = self.lanes.next_due()
-            assert self.lanes.ready == 0
-            assert waiting is None or waiting > self.now
+        if not self.ready:
+            assert lane is None
+            due = self.lanes.next_due()
+            assert due == (min(model.due for _, model in self.waiting)[0] if self.waiting else None)
             return
-        assert lane not in self.in_hand, "a lane belongs to one thread at a time"
-        assert lane.head == self.pending[self._key(lane)][0], "the oldest record of a key comes first"
-        self.in_hand.append(lane)
+        model = self.ready.pop(0)
+        assert lane is not None
+        assert lane.name == model.name, "the lane that has been ready longest comes first"
+        assert lane.head == model.items[0], "the oldest record of a key comes first"
+        self.busy.append((lane, model))
 
-    @precondition(lambda self: self.in_hand)
-    @rule(at=st.integers(0, 99), more=st.booleans())
+    @precondition(lambda self: self.busy)
+    @rule(at=PICK, more=st.booleans())
     def settle(self, at: int, more: bool) -> None:
-        lane = self.in_hand[at % len(self.in_hand)]
-        assert lane.head == self.pending[self._key(lane)].pop(0)
+        lane, model = self.busy[at % len(self.busy)]
+        assert lane.head == model.items.pop(0)
         self.lanes.settle_head(lane)
+        model.taken = 1
+        assert lane.attempt == (2 if model.items and model.items[0] in model.alone else 1)
         if not (more and lane.items):
-            self.in_hand.remove(lane)
-            self.lanes.give_back(lane)
+            self._give_back(at)
 
-    @precondition(lambda self: self.in_hand)
-    @rule(at=st.integers(0, 99))
+    @precondition(lambda self: self.busy)
+    @rule(at=PICK)
     def exchange(self, at: int) -> None:
-        lane = self.in_hand.pop(at % len(self.in_hand))
-        assert lane.head == self.pending[self._key(lane)].pop(0)
+        """As ``settle_head``, ``give_back`` and ``take``."""
+        lane, model = self.busy.pop(at % len(self.busy))
+        assert lane.head == model.items.pop(0)
+        lane.taken = model.taken = 1
         following = self.lanes.exchange(lane, now=self.now)
-        if following is None:
-            assert self.lanes.ready == 0
+        if model.items:
+            self.ready.append(model)
+        else:
+            del self.models[model.name]
+        self._let_due_ones_join()
+        if not self.ready:
+            assert following is None
             return
-        assert following not in self.in_hand
-        assert following.state is LaneState.BUSY
-        assert following.head == self.pending[self._key(following)][0]
-        self.in_hand.append(following)
+        assert following is not None
+        expected = self.ready.pop(0)
+        assert (following.name, following.head) == (expected.name, expected.items[0])
+        self.busy.append((following, expected))
 
-    @precondition(lambda self: self.in_hand)
-    @rule(at=st.integers(0, 99), after=st.integers(0, 5))
+    @precondition(lambda self: self.busy)
+    @rule(at=PICK, wanted=st.integers(1, 4))
+    def take_a_batch_in_hand(self, at: int, wanted: int) -> None:
+        lane, model = self.busy[at % len(self.busy)]
+        if lane.taken == 1:
+            lane.taken = model.taken = 1 if lane.solo else min(wanted, len(lane.items))
+
+    @precondition(lambda self: self.busy)
+    @rule(at=PICK, outcomes=st.lists(st.booleans(), min_size=4, max_size=4))
+    def settle_a_batch(self, at: int, outcomes: list[bool]) -> None:
+        lane, model = self.busy[at % len(self.busy)]
+        settled = outcomes[: model.taken]
+        failed = [item for item, done in zip(model.items, settled, strict=False) if not done]
+        model.items = failed + model.items[model.taken :]
+        model.alone |= set(failed)
+        model.taken = 1
+        self.lanes.settle_batch(lane, settled)
+        assert [item for item, _ in lane.items] == model.items, "what failed stays in front, in order"
+        if all(settled):
+            self._give_back(at)
+
+    @precondition(lambda self: self.busy)
+    @rule(at=PICK, after=st.integers(0, 5))
     def fail(self, at: int, after: int) -> None:
-        lane = self.in_hand.pop(at % len(self.in_hand))
+        lane, model = self.busy.pop(at % len(self.busy))
+        lane.taken = model.taken = 1
         self.lanes.wait(lane, due=self.now + after)
+        self._wait(lane, model, self.now + after)
 
-    @precondition(lambda self: self.in_hand)
-    @rule(at=st.integers(0, 99))
+    @precondition(lambda self: self.waiting)
+    @rule(at=PICK, by=st.integers(0, 5))
+    def hasten(self, at: int, by: int) -> None:
+        lane, model = self.waiting[at % len(self.waiting)]
+        due = max(self.now, model.due[0] - by)
+        self.lanes.hasten(lane, due=due)
+        if due < model.due[0]:
+            self.tickets += 1
+            model.due = (due, self.tickets)
+
+    @precondition(lambda self: self.busy)
+    @rule(at=PICK)
     def block(self, at: int) -> None:
-        lane = self.in_hand.pop(at % len(self.in_hand))
+        lane, model = self.busy.pop(at % len(self.busy))
+        lane.taken = model.taken = 1
         self.lanes.block(lane)
-        self.blocked.append(lane)
+        self.blocked.append((lane, model))
 
     @precondition(lambda self: self.blocked)
-    @rule(at=st.integers(0, 99))
+    @rule(at=PICK)
     def unblock(self, at: int) -> None:
-        lane = self.blocked.pop(at % len(self.blocked))
+        lane, model = self.blocked.pop(at % len(self.blocked))
         self.lanes.unblock(lane)
-        self.in_hand.append(lane)
+        self.busy.append((lane, model))
 
     @rule(by=st.integers(1, 3))
     def pass_time(self, by: int) -> None:
@@ -96,47 +180,85 @@ class LaneLife(RuleBasedStateMachine):
 
     @rule(place=st.sampled_from(PLACES))
     def purge(self, place: tuple[str, int]) -> None:
-        held = {self._key(lane) for lane in self.in_hand + self.blocked}
+        held = [model for _, model in self.busy + self.blocked]
         expected = 0
-        for name, items in self.pending.items():
-            if name[0] == place:
-                keep = 1 if name in held else 0
-                expected += len(items) - keep
-                self.pending[name] = items[:keep]
+        for model in [model for model in self.models.values() if model.name[0] == place]:
+            keep = model.taken if model in held else 0
+            expected += len(model.items) - min(keep, len(model.items))
+            model.items = model.items[:keep]
+            if not model.items:
+                del self.models[model.name]
+        self.ready = [model for model in self.ready if model.items]
+        self.waiting = [(lane, model) for lane, model in self.waiting if model.items]
         assert self.lanes.purge({place}) == expected
+
+    # --- what always holds ------------------------------------------------------------------------------
 
     @invariant()
     def counts_are_those_of_the_model(self) -> None:
-        total = sum(len(items) for items in self.pending.values())
+        total = sum(len(model.items) for model in self.models.values())
         assert self.lanes.count == total
         assert self.lanes.size == total * SIZE
-        assert self.lanes.busy == len(self.in_hand)
+        assert self.lanes.busy == len(self.busy)
         assert self.lanes.blocked == len(self.blocked)
         for place in PLACES:
-            assert self.lanes.held(place) == sum(len(items) for name, items in self.pending.items() if name[0] == place)
-            assert self.lanes.held_size(place) == self.lanes.held(place) * SIZE
-            working = [lane for lane in self.in_hand + self.blocked if lane.place == place]
+            of_place = [model for model in self.models.values() if model.name[0] == place]
+            assert self.lanes.held(place) == sum(len(model.items) for model in of_place)
+            working = [lane for lane, _ in self.busy + self.blocked if lane.place == place]
             assert self.lanes.working({place}) == len(working)
 
+    @invariant()
+    def failures_of_batches_are_known_at_the_front(self) -> None:
+        for lane, model in self.busy + self.blocked + self.waiting:
+            alone = [item in model.alone for item in model.items]
+            assert lane.solo == (alone.index(False) if False in alone else len(alone))
+
     def teardown(self) -> None:
-        """No starvation: with time and hands enough, everything left gets worked."""
-        for lane in self.blocked:
+        """With time and hands enough, everything left gets worked, in order, in as many takes as there are lanes."""
+        for lane, _ in self.blocked:
             self.lanes.unblock(lane)
-        for lane in self.in_hand + self.blocked:
+        for lane, _ in self.busy + self.blocked:
+            lane.taken = 1
             self.lanes.give_back(lane)
         self.now += 1000
-        while (taken := self.lanes.take(now=self.now)) is not None:
+        for _ in range(len(self.models)):
+            taken = self.lanes.take(now=self.now)
+            assert taken is not None
             assert taken.state is LaneState.BUSY
+            name: Any = taken.name
+            model = self.models.pop(name)
             while taken.items:
-                assert taken.head == self.pending[self._key(taken)].pop(0)
+                assert taken.head == model.items.pop(0)
                 self.lanes.settle_head(taken)
             self.lanes.give_back(taken)
+        assert self.lanes.take(now=self.now) is None
         assert self.lanes.count == 0
-        assert not any(self.pending.values())
 
-    @staticmethod
-    def _key(lane: Lane[Item]) -> tuple[tuple[str, int], int]:
-        return lane.name  # type: ignore[return-value]
+    # --- the model's own moves --------------------------------------------------------------------------
+
+    def _item(self, name: Name) -> Item:
+        self.number += 1
+        return (name[0][0], name[1], self.number)
+
+    def _give_back(self, at: int) -> None:
+        lane, model = self.busy.pop(at % len(self.busy))
+        lane.taken = model.taken = 1
+        self.lanes.give_back(lane)
+        if model.items:
+            self.ready.append(model)
+        else:
+            del self.models[model.name]
+
+    def _wait(self, lane: Lane[Item], model: Model, due: float) -> None:
+        self.tickets += 1
+        model.due = (due, self.tickets)
+        self.waiting.append((lane, model))
+
+    def _let_due_ones_join(self) -> None:
+        due = sorted((model.due, at) for at, (_, model) in enumerate(self.waiting) if model.due[0] <= self.now)
+        self.ready += [self.waiting[at][1] for _, at in due]
+        joined = {at for _, at in due}
+        self.waiting = [one for at, one in enumerate(self.waiting) if at not in joined]
 
 
 LaneLife.TestCase.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)

@@ -313,6 +313,56 @@ def test_a_dead_letter_that_is_answered_twice_late_or_at_once_counts_once() -> N
         assert worker.engine.counters.dead_lettered == 2
 
 
+def test_p1_a_late_answer_to_one_dead_letter_does_not_settle_the_next_of_its_lane() -> None:
+    cluster = _cluster(b"first", b"second")
+    unanswered: list[tuple[int, Future[None]]] = []
+    is_up = threading.Event()
+
+    def process(_record: Record) -> None:
+        raise ValueError
+
+    def sink(letter: Letter) -> Future[None] | None:
+        if is_up.is_set() or (letter.source_offset == 0 and unanswered):
+            return None
+        unanswered.append((letter.source_offset, Future()))
+        return unanswered[-1][1]
+
+    letters = DeadLetterSpec("dlq_kafka", "", "dlq", 0.2)
+    with InProcess(cluster, process, sink=sink, retry=ONCE, dead_letters=letters) as worker:
+        worker.source.assign(PLACE)
+        worker.until(lambda: len(unanswered) > 1 and worker.engine.lanes.blocked)
+        assert [offset for offset, _ in unanswered][:2] == [0, 1]
+        unanswered[0][1].set_result(None)
+
+        assert worker.engine.counters.dead_lettered == 1
+        is_up.set()
+        worker.until(lambda: cluster.committed.get(PLACE) == 2)
+
+
+def test_p3_runs_that_pass_an_unsettled_record_count_toward_the_gap() -> None:
+    cluster = _cluster(b"bad", *[b"good"] * 40)
+    begun: list[int] = []
+    letters: list[Future[None]] = []
+
+    def process(record: Record) -> None:
+        begun.append(record.offset)
+        if record.value == b"bad":
+            raise ValueError
+
+    def sink(_letter: Letter) -> Future[None]:
+        letters.append(Future())
+        return letters[-1]
+
+    with InProcess(cluster, process, sink=sink, retry=ONCE, ordering=Ordering.NONE, max_gap=10) as worker:
+        worker.source.chunk = lambda limit: limit if begun else 4
+        worker.source.assign(PLACE)
+        worker.until(lambda: letters and PLACE in worker.source.paused)
+
+        assert max(begun) < 10
+        letters[-1].set_result(None)
+        worker.until(lambda: cluster.committed.get(PLACE) == 41)
+
+
 def test_p2_what_a_batch_leaves_undone_while_stopping_is_given_back_as_a_whole() -> None:
     cluster = _cluster(*[b"x"] * 3)
     free = threading.Event()
@@ -382,6 +432,42 @@ def test_p1_p2_a_record_that_fails_in_its_revoke_is_not_begun_again_before_the_l
         assert worker.source.revoke(PLACE).wait(5)
         assert begun_meanwhile == [0]
         assert cluster.committed == {PLACE: 1}
+
+
+def test_p2_nothing_is_taken_between_the_last_look_of_a_revoke_and_its_fence() -> None:
+    cluster = _cluster(b"a")
+    taken: list[object] = []
+    looked = threading.Event()
+
+    with InProcess(cluster, lambda _record: None) as worker:
+        worker.source.assign(PLACE)
+        worker.until(lambda: cluster.committed.get(PLACE) == 1)
+        engine, mutex, working = worker.engine, worker.engine.mutex, worker.engine.lanes.working
+
+        class Mutex:
+            """Lets another thread look for work as soon as the mutex is free again."""
+
+            def __enter__(self) -> None:
+                mutex.acquire()
+
+            def __exit__(self, *error: object) -> None:
+                mutex.release()
+                if looked.is_set() and not taken:
+                    with mutex:
+                        taken.append(engine.lanes.take(now=time.monotonic()))
+
+        def look(places: Any) -> int:
+            if not looked.is_set():
+                # What a batch left undone goes back into the line just now.
+                engine.lanes.add("left", PLACE, (engine.owned[PLACE], cluster.records[PLACE][0]), size=0)
+                looked.set()
+            return working(places)
+
+        engine.mutex = Mutex()  # type: ignore[assignment]
+        engine.lanes.working = look  # type: ignore[method-assign]
+        assert worker.source.revoke(PLACE).wait(5)
+
+    assert taken == [None]
 
 
 def test_a_last_commit_that_is_refused_is_sent_again_though_nothing_more_settles() -> None:

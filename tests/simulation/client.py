@@ -1,0 +1,91 @@
+"""What simulated consumers deal in: errors, messages, outcomes; and whom they talk to."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from confluent_kafka import KafkaError, Message
+
+from tests.simulation.broker import Place, Result
+
+
+class SimError:
+    """A ``KafkaError`` of any name."""
+
+    def __init__(self, name: str, text: str = "simulated") -> None:
+        self._name = name
+        self._text = text
+
+    def name(self) -> str:
+        return self._name
+
+    def str(self) -> str:
+        return self._text
+
+    def code(self) -> int:
+        return int(getattr(KafkaError, self._name, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A ``TopicPartition`` as a commit's callback gets it."""
+
+    topic: str
+    partition: int
+    offset: int
+    error: SimError | None
+
+
+class Delivered(Message):
+    """A message that knows in which ownership it was delivered."""
+
+    __slots__ = ("ownership",)
+    ownership: Any
+
+
+class Membership(Protocol):
+    """The background half, of whichever protocol."""
+
+    @property
+    def identity(self) -> tuple[str, str | None, int]: ...
+    def join(self) -> None: ...
+    def served(self, *, gave_up: bool) -> None: ...
+    def leave(self) -> None: ...
+    def stay_behind(self) -> None: ...
+
+
+class Watcher(Protocol):
+    """Who checks what a consumer is used for."""
+
+    def owns(self, consumer: Any, place: Place, start: int) -> Any:
+        """Note that a partition's records begin to come; return the ownership that they are of."""
+
+    def gives_up(self, ownership: Any, *, lost: bool) -> None:
+        """Note that a partition is not the consumer's any more."""
+
+    def last_commit(self, ownership: Any) -> None:
+        """Note that a revoke commits what it has: nothing of it may be begun from here on."""
+
+    def sends(self, ownership: Any, consumer: Any, place: Place, offset: int) -> None:
+        """Check an offset that goes into a commit or into the store."""
+
+    def problem(self, text: str) -> None:
+        """Note that a promise was broken."""
+
+
+class Fetching:
+    """An assigned partition. ``position`` is ``None`` until the committed offset came."""
+
+    __slots__ = ("from_then_on", "ownership", "position", "stored", "told_end")
+
+    def __init__(self) -> None:
+        self.position: int | None = None
+        self.ownership: Any = None
+        self.told_end = -1
+        self.from_then_on = 0.0
+        self.stored: int | None = None
+
+
+def outcomes_of(results: Sequence[Result]) -> list[Outcome]:
+    """Return a commit's results as its callback gets them."""
+    return [Outcome(*place, offset, SimError(code) if code else None) for place, offset, code in results]

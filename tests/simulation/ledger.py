@@ -1,0 +1,223 @@
+"""The checks: what every record of the group went through, and each promise that was broken on the way."""
+
+from collections import deque
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+from supervisor.core.board import Board
+from supervisor.core.spec import Ordering
+from supervisor.plugin.types import Record
+from tests.simulation.broker import Broker, Log, Place
+from tests.simulation.machine import Machine, Process
+
+
+class Ownership:
+    """A partition in the hands of one consumer, from one assignment to its end."""
+
+    __slots__ = ("attempts", "done", "first_open", "is_fenced", "is_over", "place", "process", "settled_at", "start")
+
+    def __init__(self, process: Process, place: Place, start: int, first_open: int) -> None:
+        self.process = process
+        self.place = place
+        self.start = start
+        self.done: set[int] = set()
+        self.attempts: dict[int, int] = {}
+        self.is_over = self.is_fenced = False
+        self.first_open = first_open
+        """The index of the first record that this ownership has not settled."""
+        self.settled_at: deque[tuple[float, int]] = deque(maxlen=400)
+        """When ``first_open`` moved, and to which offset it is safe to commit since."""
+
+
+class Ledger:
+    """Watches one group. ``patient``: revokes wait longer than any handler takes, so that none leaves work behind."""
+
+    def __init__(self, machine: Machine, broker: Broker, *, ordering: Ordering, max_gap: int, patient: bool) -> None:
+        self.machine = machine
+        self.broker = broker
+        self.broken: list[str] = []
+        self.left = 0
+        """Records that nobody settled yet."""
+        self.begun = 0
+        self.repeated = 0
+        self._ordering = ordering
+        self._max_gap = max_gap
+        self._patient = patient
+        self._open: dict[Place, int] = {}
+        """The index of each partition's first record that nobody settled yet."""
+        self._settled: dict[Place, set[int]] = {}
+        self._lanes: dict[Place, dict[Hashable, list[int]]] = {}
+        self._before: dict[Place, list[int]] = {}
+        """For each record the index of the one before it in its lane, or -1."""
+        self._running: dict[tuple[Process, Hashable], int] = {}
+        self._in_hand: dict[Process, set[tuple[Place, int]]] = {}
+        self.of: dict[tuple[Process, Place, int], Ownership] = {}
+        """The ownership in which a process began a record last."""
+        broker.on_committed = self._committed
+
+    def know(self, place: Place) -> None:
+        """Take note of records that were added to a partition."""
+        log = self.broker.logs[place]
+        lanes = self._lanes.setdefault(place, {})
+        before = self._before.setdefault(place, [])
+        self._open.setdefault(place, 0)
+        self._settled.setdefault(place, set())
+        for at in range(len(before), len(log.offsets)):
+            of_lane = lanes.setdefault(self._lane(place, log.offsets[at], log.records[at][0]), [])
+            before.append(of_lane[-1] if of_lane else -1)
+            of_lane.append(at)
+            self.left += 1
+
+    # --- handlers and sinks -----------------------------------------------------------------------------
+
+    def begin(self, process: Process, records: Sequence[Record]) -> None:
+        """Check that these records may be begun now, in this order, by this process (P2)."""
+        first: Any = records[0]._message
+        ownership: Ownership = first.ownership
+        place = ownership.place
+        ours: set[int] = set()
+        for record in records:
+            message: Any = record._message
+            if message.ownership is not ownership:
+                self._break("P2", record, "shares a batch with a record of another ownership")
+            self._check_ownership(ownership, record)
+            self._check_order(ownership, record, ours)
+            offset = record.offset
+            self.begun += 1
+            if offset in self._settled[place]:
+                self.repeated += 1
+            self._running[process, self._lane(place, offset, record.key)] = offset
+            ours.add(offset)
+            self._in_hand.setdefault(process, set()).add((place, offset))
+            self.of[process, place, offset] = ownership
+        self.machine.note("begins", process.name, place[1], sorted(ours))
+
+    def _check_ownership(self, ownership: Ownership, record: Record) -> None:
+        """Check that a record is still the process's to begin, for the first time or once more."""
+        offset = record.offset
+        if self._patient and (ownership.is_over or ownership.is_fenced):
+            self._break("P2", record, "was begun after its partition was given up")
+        if offset in ownership.done:
+            self._break("P2", record, "was begun again after it was settled")
+        attempt = ownership.attempts[offset] = ownership.attempts.get(offset, 0) + 1
+        if record.attempt != attempt:
+            self._break("attempts", record, f"is attempt {record.attempt} but was begun {attempt} times")
+        beyond = self.broker.logs[ownership.place].at(offset) - ownership.first_open
+        if beyond >= self._max_gap:
+            self._break("P3", record, f"is {beyond} records beyond what may be committed")
+
+    def _check_order(self, ownership: Ownership, record: Record, ours: set[int]) -> None:
+        """Check that nothing of a record's lane runs, and that all before it is settled or in the same batch."""
+        place, offset = ownership.place, record.offset
+        running = self._running.get((ownership.process, self._lane(place, offset, record.key)))
+        if running is not None and running not in ours:
+            self._break("P2", record, f"was begun while {running} of its lane ran")
+        log = self.broker.logs[place]
+        before = self._before[place][log.at(offset)]
+        if before >= 0 and self._ordering is not Ordering.NONE:
+            earlier = log.offsets[before]
+            if ownership.start <= earlier and earlier not in ownership.done and earlier not in ours:
+                self._break("P2", record, f"was begun before {earlier} was settled")
+
+    def leave(self, process: Process, records: Sequence[Record]) -> None:
+        """Note that the handler is done with records, however."""
+        for record in records:
+            self._in_hand.get(process, set()).discard(((record.topic, record.partition), record.offset))
+            self._running.pop((process, self._lane((record.topic, record.partition), record.offset, record.key)), None)
+
+    def settle(self, ownership: Ownership, offset: int) -> None:
+        """Note that a record needs no more work: it was processed, dead-lettered or dropped."""
+        place = ownership.place
+        self.machine.note("settled", ownership.process.name, place[1], offset)
+        ownership.done.add(offset)
+        log = self.broker.logs[place]
+        moved = False
+        while ownership.first_open < len(log.offsets) and log.offsets[ownership.first_open] in ownership.done:
+            ownership.first_open += 1
+            moved = True
+        if moved:
+            ownership.settled_at.append((self.machine.now, self._safe(log, ownership.first_open)))
+        settled = self._settled[place]
+        if offset not in settled:
+            settled.add(offset)
+            self.left -= 1
+            while self._open[place] < len(log.offsets) and log.offsets[self._open[place]] in settled:
+                self._open[place] += 1
+
+    def gone(self, process: Process, board: Board | None, *, interval: float) -> None:
+        """Take note of a process's end; with nothing in its commits' way, check that no more repeats than P3 says.
+
+        What was in a handler must be on the board that it left behind.
+        """
+        told = [] if board is None else board.in_flight
+        for (topic, partition), offset in self._in_hand.pop(process, ()):
+            if not any(
+                (one.topic, one.partition) == (topic, partition) and one.offset <= offset <= one.last_offset
+                for one in told
+            ):
+                self.problem(f"board: {process.name} died with {partition}@{offset} in a handler and not on its board")
+        for key in [key for key in self._running if key[0] is process]:
+            del self._running[key]
+        mine = {id(one): one for key, one in self.of.items() if key[0] is process}
+        for ownership in mine.values():
+            if not ownership.is_over and interval:
+                self._check_interval(ownership, interval)
+            ownership.is_over = True
+        self.of = {key: one for key, one in self.of.items() if key[0] is not process}
+
+    # --- the consumer's watcher ---------------------------------------------------------------------------
+
+    def owns(self, consumer: Any, place: Place, start: int) -> Ownership:
+        return Ownership(consumer.process, place, start, self.broker.logs[place].at(start))
+
+    def gives_up(self, ownership: Ownership, *, lost: bool) -> None:
+        ownership.is_over = True
+
+    def last_commit(self, ownership: Ownership | None) -> None:
+        if ownership is not None:
+            ownership.is_fenced = True
+
+    def sends(self, ownership: Ownership | None, consumer: Any, place: Place, offset: int) -> None:
+        where = f"{consumer.process.name} commits {place[1]}@{offset}"
+        if ownership is None:
+            self.problem(f"P1: {where} of a partition that it does not own")
+        elif offset > self._safe(self.broker.logs[place], ownership.first_open):
+            log = self.broker.logs[place]
+            self.problem(f"P1: {where} beyond {log.offsets[ownership.first_open]}, which it has not settled")
+
+    def problem(self, text: str) -> None:
+        self.broken.append(text)
+        self.machine.finished = True
+
+    # --- inside -----------------------------------------------------------------------------------------
+
+    def _committed(self, place: Place, offset: int) -> None:
+        log, first = self.broker.logs[place], self._open[place]
+        if offset > self._safe(log, first):
+            self.problem(f"P1: {place[1]} was committed to {offset}, {log.offsets[first]} is not settled")
+        if offset > log.end:
+            self.problem(f"P1: {place[1]} was committed to {offset}, beyond its end {log.end}")
+        if offset < self.broker.committed.get(place, 0):
+            self.problem(f"P3: {place[1]} was committed back from {self.broker.committed[place]} to {offset}")
+
+    def _check_interval(self, ownership: Ownership, interval: float) -> None:
+        long_ago = [offset for when, offset in ownership.settled_at if when < self.machine.now - interval]
+        committed = self.broker.committed.get(ownership.place, 0)
+        if long_ago and committed < long_ago[-1]:
+            self.problem(
+                f"P3: {ownership.process.name} died with {ownership.place[1]} committed to {committed}, "
+                f"{interval:.2f} s after all before {long_ago[-1]} was settled"
+            )
+
+    def _safe(self, log: Log, first_open: int) -> int:
+        return log.offsets[first_open] if first_open < len(log.offsets) else log.end
+
+    def _lane(self, place: Place, offset: int, key: bytes | None) -> Hashable:
+        if self._ordering is Ordering.PARTITION:
+            return place
+        if self._ordering is Ordering.NONE or key is None:
+            return (place, offset)
+        return (place, key)
+
+    def _break(self, promise: str, record: Record, text: str) -> None:
+        self.problem(f"{promise}: {record.partition}@{record.offset} {text}")

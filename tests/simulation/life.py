@@ -1,0 +1,398 @@
+"""One simulated life of a group, from its first member to the last commit: ``live(draw(seed))``."""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from supervisor.core.backoff import Backoff
+from supervisor.core.exits import ExitCode
+from supervisor.core.spec import End
+from supervisor.plugin.types import Record
+from tests.simulation.broker import Broker, Log, Place
+from tests.simulation.classic import ClassicGroup, ClassicMembership
+from tests.simulation.consumer import SimConsumer
+from tests.simulation.ledger import Ledger
+from tests.simulation.machine import BOOT, Killed, Machine, Process, StuckError
+from tests.simulation.modern import ModernGroup, ModernMembership
+from tests.simulation.shape import CODES, ENDINGS, HARMLESS, KINDS, MOSTLY, Fault, Shape
+from tests.simulation.stand_ins import process_of, stood_in
+from tests.simulation.worker import Slot
+
+LOOK = 0.05
+PARTS = 6
+"""In so many parts come the records that are not there from the beginning."""
+MAX_POLL_INTERVAL = 2.5
+PATIENCE = 90.0
+"""Seconds of the machine's clock that a healed group may take to reach the end and stop."""
+
+
+class BrokenError(AssertionError):
+    """A life in which a promise was broken; its text tells which, and how to see it again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """What a life came to."""
+
+    steps: int
+    seconds: float
+    begun: int
+    repeated: int
+    ends: Counter[str]
+    trace: str = ""
+
+
+class Life:
+    """The world that slots, broker and ledger share."""
+
+    def __init__(self, shape: Shape, *, traced: bool) -> None:
+        self.shape = shape
+        self.machine = Machine(shape.seed, preempt=shape.preempt, stall=shape.stall, longest=shape.longest_stall)
+        if traced:
+            self.machine.trace = []
+        self.broker = Broker(self.machine, latency=shape.latency)
+        self.group: ClassicGroup | ModernGroup
+        if shape.protocol == "classic":
+            rebalance_timeout = shape.revoke_timeout + 4.0
+            self.group = ClassicGroup(self.broker, session=shape.session, rebalance_timeout=rebalance_timeout)
+        else:
+            self.group = ModernGroup(self.broker, session=shape.session)
+        self.ledger = Ledger(
+            self.machine, self.broker, ordering=shape.ordering, max_gap=shape.max_gap, patient=shape.patient
+        )
+        self.broker.logs = {place: Log() for place in shape.places}
+        self.slots = [Slot(self, number) for number in range(shape.workers)]
+        self.sinks_down = False
+        self.ends: Counter[str] = Counter()
+        self._kills: Counter[tuple[int, int]] = Counter()
+        self._consumers: dict[Process, SimConsumer] = {}
+        self._is_healed = self._is_ending = False
+        self._to_come = shape.records
+        self._parts = PARTS
+        self._numbers = shape.workers
+        """The next slot's; no two share a static id but twins."""
+
+    # --- what slots ask ---------------------------------------------------------------------------------
+
+    def exits(self, process: Process, code: ExitCode, reason: str) -> None:
+        """Take note of a process that ends by itself."""
+        self.machine.note("exits", process.name, code.name, reason)
+        self.ends[code.name] += 1
+        consumer = self._consumers.get(process)
+        # Who stood still, or waits for a revoke's commit, beyond the deadline of its stop, ends as it can.
+        is_held = process.was_frozen or (consumer is not None and consumer.is_committing)
+        if not is_held and code not in {ExitCode.OK, ExitCode.FENCED, ExitCode.KAFKA_FATAL, ExitCode.CONFIG}:
+            self.ledger.problem(f"{process.name} exits with {code.name}: {reason}")
+
+    def died(self, slot: Slot, code: ExitCode | None) -> None:
+        """Have a slot started again as the parent would; a killed process has no ``code``."""
+        if code is None:
+            self.ends["killed"] += 1
+        if self._is_ending or not slot.is_wanted:
+            return
+        delay = self.machine.chance.choice((0.0, 0.1, 1.5)) if code is None else 0.5
+        self.machine.at(delay * self.machine.chance.random(), slot.start)
+
+    def may_kill(self, record: Record) -> bool:
+        """Tell whether a record that kills its worker does it once more."""
+        where = (record.partition, record.offset)
+        self._kills[where] += 1
+        return self._kills[where] <= 2
+
+    # --- the course of things ---------------------------------------------------------------------------
+
+    def run(self) -> Story:
+        """Live it; raise ``BrokenError`` for the first broken promise."""
+        shape, machine = self.shape, self.machine
+        self._produce(shape.records * 2 // 3 if shape.faults else shape.records)
+        chance = machine.chance
+        for slot in self.slots:
+            machine.at(chance.random() * shape.starting, slot.start)
+        for fault in shape.faults:
+            machine.at(fault.at, self._befall(fault))
+        for _ in range(self._parts if self._to_come else 0):
+            machine.at(chance.random() * shape.faults_end, self._produce_a_part)
+        machine.at(shape.faults_end, self._heal)
+        machine.at(LOOK, self._look)
+        limit = BOOT + shape.faults_end + PATIENCE
+        trouble = ""
+        try:
+            with stood_in(machine, self._others()), _quiet():
+                try:
+                    machine.run(steps=3_000_000 + shape.records * 500 + shape.workers * 20_000, deadline=limit)
+                except StuckError as error:
+                    trouble = f"no end: {error}; {self._whereabouts()}"
+                finally:
+                    for slot in self.slots:
+                        if slot.process is not None:
+                            slot.process.on_death = lambda: None
+                            machine.kill(slot.process)
+        finally:
+            self._consumers.clear()
+        broken = self.ledger.broken[:3] or ([trouble] if trouble else [])
+        if broken:
+            raise BrokenError(self._report(broken))
+        return Story(
+            machine.steps,
+            machine.now - BOOT,
+            self.ledger.begun,
+            self.ledger.repeated,
+            self.ends,
+            "\n".join(machine.trace or ()),
+        )
+
+    def _report(self, broken: list[str]) -> str:
+        lines = [f"seed {self.shape.seed}: {broken[0]}", *(f"  and: {one}" for one in broken[1:])]
+        lines.append(f"  again: python -m tests.simulation --seed {self.shape.seed} --trace")
+        lines.append(f"  {self.shape}")
+        lines += [f"  {when - BOOT:9.6f} {' '.join(map(str, what))}" for when, what in list(self.machine.recent)[-25:]]
+        return "\n".join(lines)
+
+    def _produce(self, count: int) -> None:
+        chance, shape = self.machine.chance, self.shape
+        is_large = shape.partitions > 100
+        for at in range(count):
+            kind = chance.choice(HARMLESS) if is_large else chance.choices(KINDS, MOSTLY)[0]
+            place: Place = ("t", at % shape.partitions if is_large else chance.randrange(shape.partitions))
+            key = None if chance.random() < 0.2 else b"%d" % chance.randrange(4)
+            self.broker.logs[place].add(key, kind.encode(), hole=chance.choice((0, 0, 0, 0, 3)))
+        self._to_come -= count
+        for place in shape.places:
+            log = self.broker.logs[place]
+            if not self._to_come and log.offsets and chance.random() < 0.3:
+                log.end += 1  # a transaction marker
+            self.ledger.know(place)
+        for consumer in list(self._consumers.values()):
+            consumer.nudge()
+
+    def _produce_a_part(self) -> None:
+        self._parts -= 1
+        self._produce(self._to_come // (self._parts + 1))
+
+    def _befall(self, fault: Fault) -> Callable[[], None]:
+        def happen() -> None:
+            if self._is_healed:
+                return
+            self.machine.note("fault", fault.kind, f"{fault.seconds:.3f}")
+            getattr(self, f"_{fault.kind}")(fault.seconds)
+
+        return happen
+
+    def _heal(self) -> None:
+        """End all trouble: from here on the group must reach the end."""
+        self.machine.note("healed")
+        self._is_healed = True
+        self.sinks_down = False
+        self.broker.commit_fault = lambda _place, _offset: None
+        self.broker.come_back()
+        for slot in self.slots:
+            slot.is_wanted = True
+            if slot.process is not None and slot.process.is_frozen:
+                slot.process.thaw()
+            slot.start()
+
+    def _look(self) -> None:
+        """Look after the group now and then: who does not poll, and whether the end is reached."""
+        machine = self.machine
+        machine.at(LOOK, self._look)
+        for process, consumer in list(self._consumers.items()):
+            if not process.is_alive:
+                del self._consumers[process]
+            elif process.is_frozen or consumer.in_callback or consumer.is_closed or consumer.is_fatal:
+                consumer.last_poll = machine.now
+            elif machine.now - consumer.last_poll > MAX_POLL_INTERVAL:
+                self.ledger.problem(f"{process.name} did not poll for {MAX_POLL_INTERVAL} s")
+        if self._is_healed and not self._is_ending and self._is_at_end():
+            machine.note("all done")
+            self._is_ending = True
+            for slot in self.slots:
+                slot.is_wanted = False
+                slot.stop(machine.chance.choice(list(End)))
+        if self._is_ending and all(slot.process is None for slot in self.slots):
+            machine.finished = True
+
+    def _is_at_end(self) -> bool:
+        if self.ledger.left or self._to_come:
+            return False
+        committed = self.broker.committed
+        return all(
+            not log.offsets or committed.get(place, 0) > log.offsets[-1] for place, log in self.broker.logs.items()
+        )
+
+    def _whereabouts(self) -> str:
+        committed = self.broker.committed
+        behind = [
+            f"{place[1]}: {committed.get(place, 0)} of {log.end}"
+            for place, log in self.broker.logs.items()
+            if log.offsets and committed.get(place, 0) <= log.offsets[-1]
+        ]
+        return f"{self.ledger.left} records unsettled, committed {', '.join(behind[:10]) or 'all'}"
+
+    def _others(self) -> dict[str, object]:
+        slots = self._slot_of
+
+        def crash(_engine: object, error: BaseException) -> None:
+            process = process_of(self.machine)
+            if process.is_alive:
+                self.ledger.problem(f"{process.name}: the engine crashed: {type(error).__name__}: {error}")
+                self.machine.kill(process)
+            raise Killed
+
+        return {
+            "supervisor.kafka.consumer:Consumer": self._consumer,
+            "supervisor.worker.process:load": lambda *_, **__: slots().active(process_of(self.machine)),
+            "supervisor.worker.process:lazy_producer": _NoProducer,
+            "supervisor.worker.process:other_member": lambda *_: ("elsewhere", "another"),
+            "supervisor.worker.process:_spare_the_collector": lambda: None,
+            "supervisor.worker.mending:Holes": lambda *_: self,
+            "supervisor.worker.outcomes:SINK_BACKOFF": Backoff(initial=0.02, factor=2.0, max=0.2, jitter=0.5),
+            "supervisor.worker.engine:Engine.crash": crash,
+            # Sets of them are walked: by their addresses no life would be lived twice.
+            "supervisor.worker.engine:Owned.__hash__": lambda owned: int(owned.partition),
+        }
+
+    def find(self) -> set[Place] | None:
+        """Answer ``mending``'s question in the place of ``kafka.holes``."""
+        assert isinstance(self.group, ClassicGroup)
+        return self.group.holes()
+
+    def _slot_of(self) -> Slot:
+        process = process_of(self.machine)
+        return next(slot for slot in self.slots if slot.process is process)
+
+    def _consumer(self, settings: dict[str, Any], **_: object) -> SimConsumer:
+        slot, process = self._slot_of(), process_of(self.machine)
+        consumer = SimConsumer(self.machine, self.broker, process, self.ledger, settings, most=self.shape.most)
+        beat = self.shape.beat
+        if isinstance(self.group, ClassicGroup):
+            consumer.membership = ClassicMembership(consumer, consumer, self.group, instance=slot.instance, beat=beat)
+        else:
+            consumer.membership = ModernMembership(consumer, consumer, self.group, beat=beat)
+        slot.consumer = self._consumers[process] = consumer
+        return consumer
+
+    # --- faults -----------------------------------------------------------------------------------------
+
+    def _any(self) -> Slot | None:
+        alive = [slot for slot in self.slots if slot.process is not None]
+        return self.machine.chance.choice(alive) if alive else None
+
+    def _kill(self, _seconds: float) -> None:
+        slot = self._any()
+        if slot is not None and slot.process is not None:
+            slot.process.doom = self.machine.chance.choice((1, 10, 100, 300))
+
+    def _freeze(self, seconds: float) -> None:
+        slot = self._any()
+        if slot is None or slot.process is None:
+            return
+        process = slot.process
+        process.freeze()
+        self.machine.at(seconds, lambda: process.thaw() if process.is_alive and process.is_frozen else None)
+
+    def _away(self, seconds: float) -> None:
+        self.broker.go_away(seconds)
+        for consumer in list(self._consumers.values()):
+            self.machine.at(0.01, partial(consumer.hear, "_TRANSPORT"))
+
+    def _refuse(self, seconds: float) -> None:
+        chance = self.machine.chance
+        codes = chance.sample(CODES, chance.randrange(1, 4)) + (
+            [chance.choice(ENDINGS)] if chance.random() < 0.3 else []
+        )
+        rate = chance.choice((0.1, 0.5, 1.0))
+
+        def fault(_place: Place, _offset: int) -> str | None:
+            return chance.choice(codes) if chance.random() < rate else None
+
+        self.broker.commit_fault = fault
+
+        def end() -> None:
+            self.broker.commit_fault = lambda _place, _offset: None
+
+        self.machine.at(seconds, end)
+
+    def _sinks(self, seconds: float) -> None:
+        self.sinks_down = True
+
+        def end() -> None:
+            self.sinks_down = False
+
+        self.machine.at(seconds, end)
+
+    def _join(self, _seconds: float) -> None:
+        slot = Slot(self, self._numbers)
+        self._numbers += 1
+        self.slots.append(slot)
+        slot.start()
+
+    def _leave(self, seconds: float) -> None:
+        self._stop(End.LEAVE, seconds)
+
+    def _keep(self, seconds: float) -> None:
+        self._stop(End.KEEP, seconds)
+
+    def _stop(self, end: End, seconds: float) -> None:
+        slot = self._any()
+        if slot is None or (end is End.LEAVE and len([one for one in self.slots if one.process is not None]) < 2):
+            return
+        slot.stop(end, self.machine.chance.choice((0.5, 1.0, 6.0)))
+        if end is End.LEAVE:
+            slot.is_wanted = False
+            self.machine.at(seconds, lambda: self._want(slot))
+
+    def _want(self, slot: Slot) -> None:
+        if not self._is_ending and slot in self.slots:
+            slot.is_wanted = True
+            slot.start()
+
+    def _kick(self, _seconds: float) -> None:
+        """Have the coordinator forget a member, as it does with one whose session ran out."""
+        name = self.machine.chance.choice(list(self.group.members) or [""])
+        self.group.leave(name)
+
+    def _twin(self, seconds: float) -> None:
+        """Have another supervisor of the same name start the same slot, and be ended after a while."""
+        slot = self._any()
+        if slot is None:
+            return
+        twin = Slot(self, slot.number, name=f"twin{slot.number}-{len(self.slots)}")
+        self.slots.append(twin)
+        twin.start()
+
+        def end() -> None:
+            twin.is_wanted = False
+            if twin.process is not None:
+                self.machine.kill(twin.process)
+            self.slots.remove(twin)
+
+        self.machine.at(seconds + 0.05, end)
+
+
+class _NoProducer:
+    """Dead letters of simulated workers go to their own sink."""
+
+    def __init__(self, _settings: object) -> None: ...
+
+    def __call__(self, *_: object, **__: object) -> None: ...
+
+    def close(self, _timeout: float) -> None: ...
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def live(shape: Shape, *, traced: bool = False) -> Story:
+    """Live one life."""
+    return Life(shape, traced=traced).run()

@@ -1,0 +1,305 @@
+"""One slot of the simulated group: its processes run the worker's own ``work``, with hooks that the ledger watches."""
+
+import mmap
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any, Protocol, cast
+
+from supervisor.core.backoff import Backoff
+from supervisor.core.board import BoardWriter, read_board, size
+from supervisor.core.exits import ExitCode
+from supervisor.core.spec import BatchSpec, CommitSpec, DeadLetterSpec, End, GroupSpec, RetrySpec, WorkerSpec
+from supervisor.link import Link
+from supervisor.plugin.active import Active
+from supervisor.plugin.types import Decision, Drop, Failure, Letter, Record
+from supervisor.worker.orders import Orders, Stop
+from supervisor.worker.process import work
+from tests.simulation.consumer import SimConsumer
+from tests.simulation.ledger import Ledger, Ownership
+from tests.simulation.machine import Killed, Machine, Process, Task
+from tests.simulation.shape import Shape
+from tests.worker.direct import group_spec
+from tests.worker.in_process import worker_spec
+
+STOP_TIMEOUT = 6.0
+SECONDS = {"slow": 0.004, "pause": 0.08, "stuck": 0.9}
+
+
+class World(Protocol):
+    """What a slot needs of the life that it is part of."""
+
+    machine: Machine
+    ledger: Ledger
+    shape: Shape
+    sinks_down: bool
+
+    def exits(self, process: Process, code: ExitCode, reason: str) -> None: ...
+    def died(self, slot: "Slot", code: ExitCode | None) -> None: ...
+    def may_kill(self, record: Record) -> bool: ...
+
+
+class SimOrders:
+    """What the parent tells: at most the last order counts."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._order: Stop | None = None
+        self._listener: Task | None = None
+
+    def give(self, order: Stop) -> None:
+        self._order = order
+        if self._listener is not None:
+            self._machine.wake(self._listener)
+
+    def wait(self, timeout: float) -> Stop | None:
+        self._machine.switch_point()
+        if self._order is None and timeout > 0:
+            self._listener = self._machine.current
+            self._machine.park(timeout)
+            self._listener = None
+        order, self._order = self._order, None
+        return order
+
+
+class SimLink:
+    """Takes what is sent and keeps nothing."""
+
+    lost = False
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+
+    def send(self, kind: str, **members: object) -> None:
+        if kind == "event":
+            self._machine.note("event", members["name"])
+
+    def flush_until(self, deadline: float) -> None: ...
+
+
+class Slot:
+    """A place in the group for one process at a time."""
+
+    def __init__(self, world: World, number: int, *, name: str = "") -> None:
+        self.world = world
+        self.number = number
+        self.name = name or f"w{number}"
+        self.process: Process | None = None
+        self.consumer: SimConsumer | None = None
+        self.orders: SimOrders | None = None
+        self.is_wanted = True
+        """Whether it is to be started again when its process ends."""
+        self._incarnation = 0
+        self._code: ExitCode | None = None
+        self._memory: mmap.mmap | None = None
+        self._spec = slot_spec(world.shape, number)
+
+    @property
+    def instance(self) -> str | None:
+        """The static id."""
+        return self._spec.instance_id if self.world.shape.is_static else None
+
+    def start(self) -> None:
+        """Start the next incarnation, if none lives."""
+        if self.process is not None or not self.is_wanted:
+            return
+        machine = self.world.machine
+        self._incarnation += 1
+        process = self.process = Process(machine, f"{self.name}.{self._incarnation}")
+        machine.note("starts", process.name)
+        process.on_death = lambda: self._is_dead(process)
+        self.orders = SimOrders(machine)
+        machine.spawn(process, lambda: self._main(process), "main")
+
+    def stop(self, end: End, timeout: float = STOP_TIMEOUT) -> None:
+        """Tell its process to end."""
+        if self.orders is not None:
+            self.world.machine.note("stop", self.name, end.value)
+            self.orders.give(Stop(end, timeout, self.world.machine.now + timeout))
+
+    def active(self, process: Process) -> Active:
+        """Return the hooks of one process."""
+        handler = Handler(self.world, process)
+        hooks: dict[str, Any] = {
+            "send_dead_letter": [("sink", handler.sink)],
+            "retry_decision": [("policy", handler.policy)],
+            "partitions_assigned": [("watcher", lambda _places: self.world.machine.switch_point())],
+        }
+        if self.world.shape.in_batches:
+            hooks["process_batch"] = [("handler", handler.process_batch)]
+        else:
+            hooks["process"] = [("handler", handler.process)]
+        return Active(hooks)
+
+    def _main(self, process: Process) -> None:
+        world, cells = self.world, self._spec.group.concurrency
+        before = None if self._memory is None else read_board(self._memory)
+        self._memory = self._memory or mmap.mmap(-1, size(cells))
+        now_ns = int(world.machine.now * 1e9)
+        board = BoardWriter(self._memory, cells=cells, pid=1, incarnation=self._incarnation, now_ns=now_ns)
+        link = cast("Link", SimLink(world.machine))
+        code, reason = ExitCode.ENGINE, "raised"
+        try:
+            ending = work(self._spec, board, link, cast("Orders", self.orders), before=before)
+            code, reason = ending.code, ending.reason
+        except Killed:
+            raise
+        except BaseException as error:
+            if not process.is_alive:
+                raise Killed from error
+            world.ledger.problem(f"{process.name} raised {type(error).__name__}: {error}")
+        world.exits(process, code, reason)
+        self._code = code
+        world.machine.kill(process)
+
+    def _is_dead(self, process: Process) -> None:
+        if self.consumer is not None and self.consumer.process is process:
+            self.consumer.is_gone = True
+            self.consumer = None
+        board = None if self._memory is None else read_board(self._memory)
+        self.world.ledger.gone(process, board, interval=interval_of(self.world.shape))
+        self.process = self.orders = None
+        code, self._code = self._code, None
+        self.world.died(self, code)
+
+
+def interval_of(shape: Shape) -> float:
+    """Return within how many seconds all that was settled must be committed; 0 where commits may be held up."""
+    return shape.commit_interval + 3.0 if shape.is_gentle and shape.patient else 0.0
+
+
+def slot_spec(shape: Shape, number: int) -> WorkerSpec:
+    """Return what the slot's processes are told."""
+    group: GroupSpec = group_spec(
+        "nowhere",
+        "g",
+        ("t",),
+        "none",
+        protocol=shape.protocol,
+        ordering=shape.ordering,
+        concurrency=shape.concurrency,
+        max_gap=shape.max_gap,
+        queue_records=shape.queue_records,
+        revoke_timeout=shape.revoke_timeout,
+        retry=RetrySpec(shape.attempts, Backoff(0.02, 2.0, 0.1, 0.5)),
+        dead_letters=DeadLetterSpec("sink", "", "dlq", 0.05),
+        commit=CommitSpec(shape.commit_mode, shape.commit_count, shape.commit_interval),
+        batch=BatchSpec(shape.batch_size, shape.batch_age),
+    )
+    spec = worker_spec(group)
+    return WorkerSpec(**{name: getattr(spec, name) for name in spec.__slots__} | {"slot": number, "state_dir": "."})
+
+
+class Handler:
+    """What users write, of one process."""
+
+    def __init__(self, world: World, process: Process) -> None:
+        self._world = world
+        self._process = process
+        self._machine = world.machine
+        self._ledger = world.ledger
+
+    def process(self, record: Record) -> object:
+        """Handle one record."""
+        self._ledger.begin(self._process, [record])
+        try:
+            self._machine.switch_point()
+            answer = self._work(record)
+            if answer is None:
+                self._ledger.settle(_ownership(record), record.offset)
+            return answer
+        finally:
+            self._ledger.leave(self._process, [record])
+            self._machine.switch_point()
+
+    def process_batch(self, records: Sequence[Record]) -> list[BaseException | None]:
+        """Handle a run of records; what fails is told by its place."""
+        records = list(records)
+        self._ledger.begin(self._process, records)
+        outcomes: list[BaseException | None] = []
+        try:
+            for record in records:
+                self._machine.switch_point()
+                try:
+                    self._work(record)
+                except Exception as error:  # noqa: BLE001 - the outcome of one record
+                    outcomes.append(error)
+                else:
+                    self._ledger.settle(_ownership(record), record.offset)
+                    outcomes.append(None)
+            return outcomes
+        finally:
+            self._ledger.leave(self._process, records)
+            self._machine.switch_point()
+
+    def policy(self, failure: Failure) -> Decision | None:
+        """Drop what asks to be dropped; the rest follows the ``[retry]`` table."""
+        self._machine.switch_point()
+        record = failure.record
+        if record.value != b"drop":
+            return None
+        self._ledger.settle(_ownership(record), record.offset)
+        return Drop("as it asked")
+
+    def sink(self, letter: Letter) -> "Future[None] | None":
+        """Take a dead letter: at once, later, never, or not at all."""
+        place, offset = (letter.source_topic, letter.source_partition), letter.source_offset
+        ownership = self._ledger.of[self._process, place, offset]
+        self._machine.switch_point()
+        if self._world.sinks_down:
+            raise OSError
+        future: Future[None] = Future()
+
+        def answer(delay: float, error: Exception | None) -> Callable[[], None]:
+            def run() -> None:
+                self._machine.park(delay)
+                if error is None:
+                    self._ledger.settle(ownership, offset)
+                    future.set_result(None)
+                else:
+                    future.set_exception(error)
+
+            return run
+
+        match self._machine.chance.randrange(8):
+            case 0:
+                raise OSError
+            case 1:
+                return future  # no answer ever
+            case 2:
+                self._machine.spawn(self._process, answer(0.01, OSError()), "sink")
+            case 3:
+                self._machine.spawn(self._process, answer(0.2, None), "sink")  # too late
+            case 4 | 5:
+                self._machine.spawn(self._process, answer(0.005, None), "sink")
+            case _:
+                self._ledger.settle(ownership, offset)
+                return None
+        return future
+
+    def _work(self, record: Record) -> object:
+        kind = (record.value or b"").decode()
+        seconds = SECONDS.get(kind)
+        if seconds is not None:
+            self._machine.park(seconds * (0.5 + self._machine.chance.random()))
+        match kind:
+            case "fails once" if record.attempt == 1:
+                raise ValueError
+            case "fails twice" if record.attempt <= 2:
+                raise ValueError
+            case "poison" | "drop":
+                raise ValueError
+            case "exits" if not self._world.shape.in_batches:
+                raise SystemExit
+            case "returns" if not self._world.shape.in_batches:
+                return 1
+            case "kills" if self._world.may_kill(record):
+                self._process.doom = 1
+                self._machine.switch_point()
+                raise Killed
+        return None
+
+
+def _ownership(record: Record) -> Ownership:
+    message: Any = record._message
+    ownership: Ownership = message.ownership
+    return ownership
