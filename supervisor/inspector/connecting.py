@@ -33,9 +33,9 @@ _REMEDIES = (
 )
 
 
-def remedy(reason: str, kafka: Mapping[str, Value]) -> str:
-    """Return what to do about a connection that failed for ``reason``."""
+def remedy(reason: str, kafka: Mapping[str, Value], *, otherwise: str = _UNKNOWN) -> str:
+    """Return what to do about a client that could not be made, or not connect, for ``reason``."""
     if "SASL authentication error" in reason:
         mechanism = str(kafka.get("sasl.mechanisms") or kafka.get("sasl.mechanism") or "")
         return _REFUSED if mechanism.upper() == "OAUTHBEARER" else _LOGIN
-    return next((help_ for word, help_ in _REMEDIES if word in reason), _UNKNOWN)
+    return next((help_ for word, help_ in _REMEDIES if word in reason), otherwise)

@@ -36,6 +36,7 @@ LEAVE_POLL = 0.2
 TROUBLE_LASTS = 30.0
 """Seconds after which trouble that was not heard of again is over: an idle consumer hears nothing good either."""
 FENCED = frozenset({"FENCED_INSTANCE_ID", "UNRELEASED_INSTANCE_ID"})
+REFUSED = frozenset({"_AUTHENTICATION", "_SSL"})
 NOT_ALLOWED = frozenset({"TOPIC_AUTHORIZATION_FAILED", "GROUP_AUTHORIZATION_FAILED", "CLUSTER_AUTHORIZATION_FAILED"})
 
 
@@ -60,6 +61,8 @@ class Poller:
             self._chunk -= self._chunk % self._group.batch.size
         self._gap_bound = self._group.max_gap - self._chunk
         """From here on a partition pauses; one chunk may be on its way already (P3)."""
+        self._refused: set[str] = set()
+        """Who of the broker and the token endpoint was told, in the present trouble, not to let us in."""
         self._released_at = self._ends_noted_at = self._trouble_logged_at = self._trouble_at = 0.0
 
     def open(self, source: Source) -> None:
@@ -89,6 +92,8 @@ class Poller:
             self._note_ends()
             if now - self._trouble_at >= TROUBLE_LASTS:
                 self._engine.broker_trouble = ""
+            if not self._engine.broker_trouble:
+                self._refused.clear()
         if self._engine.rejoin and self._engine.joined_at is not None and not self._engine.stopping:
             self._join_again()
         self._took_at = now
@@ -292,10 +297,20 @@ class Poller:
 
     def _note_trouble(self, code: str, text: str) -> None:
         self._engine.broker_trouble = code
+        if code in REFUSED or "SSL alert" in text:
+            self._note_refusal(code, text)
         now = self._trouble_at = time.monotonic()
         if now - self._trouble_logged_at >= TROUBLE_LOG:
             self._trouble_logged_at = now
             logger.warning("broker.trouble", extra={"fields": {"code": code, "text": text}})
+
+    def _note_refusal(self, code: str, text: str) -> None:
+        """Tell once per trouble who does not let us in. Not the end: the other side's secrets change, too."""
+        who = "the token endpoint" if "OAUTHBEARER token" in text else "a broker"
+        if who not in self._refused:
+            self._refused.add(who)
+            text = f"{who} does not let this worker in, which goes on trying: {text}"
+            self._engine.event("broker.refused", Severity.CRITICAL, text, code=code)
 
     # --- Listener ---------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ class TokenEndpoint:
     """Answers ``POST /token`` for one client id and secret, and ``GET /jwks``. Use as a context manager.
 
     ``given`` is how many tokens went out, ``refused`` how many were asked for with a wrong secret; while
-    ``down``, everything is answered with 503.
+    ``down``, connections are closed without an answer.
     """
 
     def __init__(self, key: SigningKey, *, client: str, secret: str, lifetime: float) -> None:
@@ -33,7 +33,8 @@ class TokenEndpoint:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                self._answer(*endpoint._token(self.headers.get("Authorization") or ""))
+                if not endpoint.down:
+                    self._answer(*endpoint._token(self.headers.get("Authorization") or ""))
 
             def do_GET(self) -> None:
                 self._answer(200, {"keys": [endpoint._key.jwk]})
@@ -65,8 +66,6 @@ class TokenEndpoint:
         self._thread.join(10)
 
     def _token(self, authorization: str) -> tuple[int, dict[str, Any]]:
-        if self.down:
-            return 503, {"error": "temporarily_unavailable"}
         if authorization != f"Basic {self._basic}":
             self.refused += 1
             return 401, {"error": "invalid_client"}
