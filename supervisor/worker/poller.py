@@ -36,6 +36,7 @@ LEAVE_POLL = 0.2
 TROUBLE_LASTS = 30.0
 """Seconds after which trouble that was not heard of again is over: an idle consumer hears nothing good either."""
 FENCED = frozenset({"FENCED_INSTANCE_ID", "UNRELEASED_INSTANCE_ID"})
+NO_TOPIC = frozenset({"UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC", "UNKNOWN_TOPIC_ID"})
 REFUSED = frozenset({"_AUTHENTICATION", "_SSL"})
 NOT_ALLOWED = frozenset({"TOPIC_AUTHORIZATION_FAILED", "GROUP_AUTHORIZATION_FAILED", "CLUSTER_AUTHORIZATION_FAILED"})
 
@@ -61,6 +62,8 @@ class Poller:
             self._chunk -= self._chunk % self._group.batch.size
         self._gap_bound = self._group.max_gap - self._chunk
         """From here on a partition pauses; one chunk may be on its way already (P3)."""
+        self._missing: set[str] = set()
+        """Topics that were told not to be there, until they are."""
         self._refused: set[str] = set()
         """Who of the broker and the token endpoint was told, in the present trouble, not to let us in."""
         self._released_at = self._ends_noted_at = self._trouble_logged_at = self._trouble_at = 0.0
@@ -266,6 +269,8 @@ class Poller:
                 good.append(message)
             elif trouble[0] == "_PARTITION_EOF":
                 ends[message.topic() or "", message.partition() or 0] = message.offset() or 0
+            elif trouble[0] in NO_TOPIC:
+                self._note_missing(message.topic() or "", trouble[1])
             else:
                 self._trouble(*trouble)
         return good, ends
@@ -304,6 +309,12 @@ class Poller:
             self._trouble_logged_at = now
             logger.warning("broker.trouble", extra={"fields": {"code": code, "text": text}})
 
+    def _note_missing(self, topic: str, text: str) -> None:
+        """Tell once that a topic is not there, or was deleted: the others go on, and it is taken up when it comes."""
+        if topic not in self._missing:
+            self._missing.add(topic)
+            self._engine.event("topic.missing", Severity.WARNING, text, topic=topic)
+
     def _note_refusal(self, code: str, text: str) -> None:
         """Tell once per trouble who does not let us in. Not the end: the other side's secrets change, too."""
         who = "the token endpoint" if "OAUTHBEARER token" in text else "a broker"
@@ -316,6 +327,7 @@ class Poller:
 
     def assigned(self, places: Sequence[Place]) -> None:
         """See ``ownership``."""
+        self._missing.difference_update(topic for topic, _ in places)
         self._ownership.assigned(places)
 
     def revoked(self, places: Sequence[Place]) -> None:
