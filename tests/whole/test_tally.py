@@ -45,6 +45,6 @@ def test_two_records_of_a_key_at_once_in_one_process_are_seen_though_both_were_d
 
     verdict = judged(tmp_path, before, [(START, 7, 0), (START, 7, 1), (END, 7, 0), (END, 7, 1)], end=2)
 
-    assert verdict.side_by_side == ["1.tally: 1 of key 7 began while 0 was not done"]
+    assert verdict.side_by_side == ["1.tally: 1 of key 7 began while 0 was in its handler"]
     assert verdict.overtaken == []
     assert verdict.repeats == 2
