@@ -51,7 +51,7 @@ def _judgement(kafka: Mapping[str, Value], group: str, protocol: str) -> str:
         Producer({**client_settings(kafka, client_id="supervisor-check"), **quiet, "enable.idempotence": True})
     except KafkaException as error:
         return f"librdkafka refuses the settings: {_without_secrets(error.args[0].str(), kafka)}"
-    except (TypeError, ValueError) as error:  # the binding's own: a key or value of no type it knows
+    except (TypeError, ValueError, ImportError) as error:  # the binding's own: no type it knows, an extra it lacks
         return f"the Kafka client refuses the settings: {_without_secrets(str(error), kafka)}"
     return ""
 

@@ -53,7 +53,9 @@ class Churn:
     def _whole(self) -> None:
         """Let the second supervisor leave with all its workers (SIGTERM), or join."""
         if self._is_up():
-            assert self._second.terminate(40) == 0
+            self._second.wait(self._second.slots, what="the second answers")
+            code = self._second.terminate(40)
+            assert code == 0, f"exit {code}\n{self._second.log.read_text()[-3000:]}"
         else:
             self._second.start()
 
