@@ -73,30 +73,30 @@ def test_p6_a_paused_partition_is_read_again_at_once(broker: RealBroker, name: s
         "auto.offset.reset": "earliest",
     }
     source = Source(settings, [name], listener)
-    waits = []
+    ours, bare = [], []
     try:
         produce(broker.bootstrap, name, ["a"])
         wait_until(lambda: source.poll(0.1, 1), 20)
-        for offset in range(1, 6):
+        for offset in range(1, 11):
             source.pause([(name, 0)])
             produce(broker.bootstrap, name, ["a"])
             assert source.poll(0.3, 10) == []
             began = time.monotonic()
-            source.resume([((name, 0), offset)])
+            source.resume([((name, 0), offset if offset % 2 else None)])
             wait_until(lambda: source.poll(0.05, 10), 10, every=0)
-            waits.append(time.monotonic() - began)
+            (ours if offset % 2 else bare).append(time.monotonic() - began)
     finally:
         source.close()
 
-    # A bare resume() takes 0.7 s each time; a busy machine may be slow, but not five times out of five.
-    assert min(waits) < 0.4
+    # A seek wakes the fetcher: 3 to 14 ms against 190 to 700. The best of five, on however busy a machine.
+    assert min(ours) < min(bare) / 2
 
 
 def test_p3_p6_a_partition_that_was_paused_when_it_went_is_read_when_it_comes_back(
     broker: RealBroker, name: str, start: Start, ledger: Ledger
 ) -> None:
     create_topic(broker.bootstrap, name, partitions=2)
-    produce(broker.bootstrap, name, ["sleep:0.02"] * 600, partition=lambda at: at % 2)
+    produce(broker.bootstrap, name, ["sleep:0.01"] * 600, partition=lambda at: at % 2)
     group = group_spec(
         broker.bootstrap, name, (name,), "handlers:by_value", queue_records=20, kafka={"heartbeat.interval.ms": 300}
     )
@@ -104,14 +104,14 @@ def test_p3_p6_a_partition_that_was_paused_when_it_went_is_read_when_it_comes_ba
     first.wait(lambda: len(ledger.places()) > 20)
     second = start(group, slot=1)
     second.wait(lambda: len(second.owned) == 1 and len(first.owned) == 1, timeout=30)
-    seen = len(ledger.places())
-    second.wait(lambda: len(ledger.places()) > seen + 20)
+    first.wait(lambda: lag(broker.bootstrap, name, name) == 0, timeout=40)
 
     assert second.stop("leave") == 0
-
     first.wait(lambda: len(first.owned) == 2)
-    first.wait(lambda: lag(broker.bootstrap, name, name) == 0, timeout=40)
-    assert [ledger.offsets(partition) for partition in range(2)] == [list(range(300))] * 2, "once each, in order"
+    produce(broker.bootstrap, name, ["good"] * 20, partition=lambda at: at % 2)  # nothing holds back now
+
+    first.wait(lambda: lag(broker.bootstrap, name, name) == 0)
+    assert [ledger.offsets(partition) for partition in range(2)] == [list(range(310))] * 2, "once each, in order"
 
 
 def test_p8_a_fatal_error_of_the_client_ends_the_worker_with_its_own_code(
