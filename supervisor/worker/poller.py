@@ -19,6 +19,7 @@ from supervisor.worker.committer import Commits, Results
 from supervisor.worker.engine import MAIN, Engine, Owned, Place
 from supervisor.worker.ownership import Ownership
 from supervisor.worker.runs import Run, Serial, due_batches, into_lanes, run_of
+from supervisor.worker.troubles import NO_TOPIC, Troubles
 
 logger = logging.getLogger(__name__)
 
@@ -29,15 +30,10 @@ FULL_AFTER = 1.0
 """Seconds without any room after which partitions are paused: handlers stand, and only polls keep us a member."""
 RELEASE_CHECK = 0.1
 ENDS_INTERVAL = 0.5
-TROUBLE_LOG = 30.0
 REJOIN_PATIENCE = 5.0
 LEAVE_POLL = 0.2
 """Seconds of polling in which a LeaveGroup is sent."""
-TROUBLE_LASTS = 30.0
-"""Seconds after which trouble that was not heard of again is over: an idle consumer hears nothing good either."""
 FENCED = frozenset({"FENCED_INSTANCE_ID", "UNRELEASED_INSTANCE_ID"})
-NO_TOPIC = frozenset({"UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC", "UNKNOWN_TOPIC_ID"})
-REFUSED = frozenset({"_AUTHENTICATION", "_SSL"})
 NOT_ALLOWED = frozenset({"TOPIC_AUTHORIZATION_FAILED", "GROUP_AUTHORIZATION_FAILED", "CLUSTER_AUTHORIZATION_FAILED"})
 
 
@@ -62,11 +58,8 @@ class Poller:
             self._chunk -= self._chunk % self._group.batch.size
         self._gap_bound = self._group.max_gap - self._chunk
         """From here on a partition pauses; one chunk may be on its way already (P3)."""
-        self._missing: set[str] = set()
-        """Topics that were told not to be there, until they are."""
-        self._refused: set[str] = set()
-        """Who of the broker and the token endpoint was told, in the present trouble, not to let us in."""
-        self._released_at = self._ends_noted_at = self._trouble_logged_at = self._trouble_at = 0.0
+        self._troubles = Troubles(engine)
+        self._released_at = self._ends_noted_at = 0.0
 
     def open(self, source: Source) -> None:
         """Take the consumer; before any thread polls."""
@@ -93,10 +86,7 @@ class Poller:
         if now - self._ends_noted_at >= ENDS_INTERVAL:
             self._ends_noted_at = now
             self._note_ends()
-            if now - self._trouble_at >= TROUBLE_LASTS:
-                self._engine.broker_trouble = ""
-            if not self._engine.broker_trouble:
-                self._refused.clear()
+            self._troubles.look(now)
         if self._engine.rejoin and self._engine.joined_at is not None and not self._engine.stopping:
             self._join_again()
         self._took_at = now
@@ -270,7 +260,7 @@ class Poller:
             elif trouble[0] == "_PARTITION_EOF":
                 ends[message.topic() or "", message.partition() or 0] = message.offset() or 0
             elif trouble[0] in NO_TOPIC:
-                self._note_missing(message.topic() or "", trouble[1])
+                self._troubles.no_topic(message.topic() or "", trouble[1])
             else:
                 self._trouble(*trouble)
         return good, ends
@@ -298,36 +288,13 @@ class Poller:
         elif code == "_MAX_POLL_EXCEEDED":
             self._engine.event("worker.poll_exceeded", Severity.WARNING, text)
         else:
-            self._note_trouble(code, text)
-
-    def _note_trouble(self, code: str, text: str) -> None:
-        self._engine.broker_trouble = code
-        if code in REFUSED or "SSL alert" in text:
-            self._note_refusal(code, text)
-        now = self._trouble_at = time.monotonic()
-        if now - self._trouble_logged_at >= TROUBLE_LOG:
-            self._trouble_logged_at = now
-            logger.warning("broker.trouble", extra={"fields": {"code": code, "text": text}})
-
-    def _note_missing(self, topic: str, text: str) -> None:
-        """Tell once that a topic is not there, or was deleted: the others go on, and it is taken up when it comes."""
-        if topic not in self._missing:
-            self._missing.add(topic)
-            self._engine.event("topic.missing", Severity.WARNING, text, topic=topic)
-
-    def _note_refusal(self, code: str, text: str) -> None:
-        """Tell once per trouble who does not let us in. Not the end: the other side's secrets change, too."""
-        who = "the token endpoint" if "OAUTHBEARER token" in text else "a broker"
-        if who not in self._refused:
-            self._refused.add(who)
-            text = f"{who} does not let this worker in, which goes on trying: {text}"
-            self._engine.event("broker.refused", Severity.CRITICAL, text, code=code)
+            self._troubles.note(code, text)
 
     # --- Listener ---------------------------------------------------------------------------------------
 
     def assigned(self, places: Sequence[Place]) -> None:
         """See ``ownership``."""
-        self._missing.difference_update(topic for topic, _ in places)
+        self._troubles.there(topic for topic, _ in places)
         self._ownership.assigned(places)
 
     def revoked(self, places: Sequence[Place]) -> None:
@@ -347,7 +314,7 @@ class Poller:
         if code == "_FATAL" or code in FENCED:
             self._trouble(code, text)
         else:
-            self._note_trouble(code, text)
+            self._troubles.note(code, text)
 
     def crashed(self, error: BaseException) -> None:
         """End the process: a callback must not raise into the client."""

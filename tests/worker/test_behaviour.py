@@ -73,7 +73,8 @@ def test_p6_a_paused_partition_is_read_again_at_once(broker: RealBroker, name: s
         "auto.offset.reset": "earliest",
     }
     source = Source(settings, [name], listener)
-    ours, bare = [], []
+    ours: list[float] = []
+    bare: list[float] = []
     try:
         produce(broker.bootstrap, name, ["a"])
         wait_until(lambda: source.poll(0.1, 1), 20)
