@@ -117,6 +117,21 @@ def _check_classic_times(source: Source, name: str, group: Group, kafka: Mapping
         source.warn(_setting(source, name, "failover_after"), text, "lower failover_after, or raise session.timeout.ms")
 
 
+def check_patterns(source: Source, name: str, group: Group) -> None:
+    """Report patterns that take in Kafka's own topics: their records would reach the handler (both protocols)."""
+    for index, topic in enumerate(group.topics):
+        if not is_pattern(topic):
+            continue
+        compiled = compile_pattern(topic)
+        matches = compiled.fullmatch if group.protocol == "consumer" else compiled.match
+        found = next((one for one in kafka_keys.INTERNAL_TOPICS if matches(one)), "")
+        if found:
+            path = ("groups", name, "topics")
+            where = (*path, index) if source.has((*path, index)) else path
+            text = f"the pattern matches Kafka's own topic {found}"
+            source.report(where, text, 'begin it so that it leaves those out: "^[^_].*", or name the topics')
+
+
 def check_dead_letters(source: Source, name: str, group: Group) -> None:
     """Report dead letters that would come back to their own group, and a fallback that is no second way."""
     letters = group.dead_letters

@@ -53,6 +53,9 @@ NOT_WITH_CONSUMER: Mapping[str, str] = MappingProxyType(
 )
 """Keys with which librdkafka refuses to make a client for ``group.protocol=consumer`` (KIP-848)."""
 
+INTERNAL_TOPICS = ("__consumer_offsets", "__transaction_state", "__share_group_state", "__cluster_metadata")
+"""The brokers' own topics. Neither librdkafka nor a broker keeps them out of a pattern, as Java's consumer does."""
+
 ONLY_WITH_CONSUMER = "group.remote.assignor"
 
 SESSION_TIMEOUT_MS = 45_000

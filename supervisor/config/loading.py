@@ -235,6 +235,7 @@ def _check(source: Source, tree: Tree, settings: Supervisor | None, groups: dict
         source.warn(("groups",), "every group is disabled: nothing will run", "set enabled = true in one of them")
     for name, group in groups.items():
         checks.check_group_kafka(source, name, group, {**tree["kafka"], **group.kafka})
+        checks.check_patterns(source, name, group)
         checks.check_dead_letters(source, name, group)
         _check_ids(source, name, group, settings)
     if settings is not None:

@@ -7,6 +7,7 @@ from typing import Any
 from supervisor.core.jsonable import from_json, to_json
 from supervisor.core.spec import GroupSpec
 from supervisor.core.suggest import did_you_mean
+from supervisor.inspector.connecting import remedy
 from supervisor.inspector.findings import (
     Finding,
     Level,
@@ -49,8 +50,7 @@ def inspect_broker(request: list[dict[str, Any]]) -> dict[str, Any]:
             clusters[key] = _look(spec)
         cluster = clusters[key]
         if cluster.admin is None:
-            help_ = 'is the broker up, and "bootstrap.servers" (and security settings) of [kafka] right?'
-            findings.append(Finding(Level.ERROR, spec.name, cluster.problem, help_))
+            findings.append(Finding(Level.ERROR, spec.name, cluster.problem, remedy(cluster.problem, spec.kafka)))
             continue
         findings += _group(spec, int(item.get("workers") or 0), cluster, cluster.admin)
     return {"findings": [to_json(finding) for finding in findings]}

@@ -6,6 +6,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, Producer
 
+from supervisor.inspector.connecting import remedy
 from supervisor.kafka.settings import CLASSIC_DEFAULTS, DEFAULTS, Value, client_settings
 
 _UNKNOWN = re.compile(r'No such configuration property: "([^"]*)"')
@@ -20,7 +21,7 @@ def check_settings(request: dict[str, Any]) -> list[dict[str, str]]:
     ``request``: ``{"groups": {name: {"kafka": {...}, "protocol": str}}}``, ``kafka`` may be left out.
     """
     return [
-        {"group": name, "plugin": "kafka", "text": text, "help": _HELP.format(name)}
+        {"group": name, "plugin": "kafka", "text": text, "help": remedy(text, {}, otherwise=_HELP.format(name))}
         for name, group in request.get("groups", {}).items()
         for text in _refused(group.get("kafka", {}), name, group.get("protocol", "classic"))
     ]
@@ -50,7 +51,7 @@ def _judgement(kafka: Mapping[str, Value], group: str, protocol: str) -> str:
         Producer({**client_settings(kafka, client_id="supervisor-check"), **quiet, "enable.idempotence": True})
     except KafkaException as error:
         return f"librdkafka refuses the settings: {_without_secrets(error.args[0].str(), kafka)}"
-    except (TypeError, ValueError) as error:  # the binding's own: a key or value of no type it knows
+    except (TypeError, ValueError, ImportError) as error:  # the binding's own: no type it knows, an extra it lacks
         return f"the Kafka client refuses the settings: {_without_secrets(str(error), kafka)}"
     return ""
 

@@ -22,7 +22,11 @@ _MISSING = {"UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC", "UNKNOWN_TOPIC_OR_PARTITI
 _PASSING = {"COORDINATOR_LOAD_IN_PROGRESS", "COORDINATOR_NOT_AVAILABLE", "NOT_COORDINATOR", "_WAIT_COORD"}
 _RETRY_EVERY = 0.2
 _MAX_REASONS = 3
-_STATE = re.compile(r" \(after \d+ms in state .*\)$")
+_STATE = re.compile(r" \(after \d+ms in state (.*)\)$")
+_REFUSALS = {"_AUTHENTICATION", "_SSL"}
+_REFUSED_PATIENCE = 2.0
+"""Seconds to go on once a broker refused us: another one of ``bootstrap.servers`` may still answer."""
+_FIRST_STEP = 1.0
 
 
 class AdminError(Exception):
@@ -60,21 +64,32 @@ class Admin:
 
     def __init__(self, kafka: Mapping[str, Value], *, client_id: str) -> None:
         self._reasons: dict[str, None] = {}
-        settings = client_settings(kafka, client_id=client_id) | {"log_level": 0}
+        self._hints = _Hints()
+        self._refused_at: float | None = None
+        settings = client_settings(kafka, client_id=client_id) | {"log_level": 6, "log.connection.close": True}
+        logger = logging.Logger("librdkafka")  # noqa: LOG001 - of its own: what it hears is for ``_why``, not for a log
+        logger.addHandler(self._hints)
         try:
             config: dict[str, Any] = {**settings, "error_cb": self._note}
-            self._client = AdminClient(config, logger=logging.getLogger("librdkafka"))
+            self._client = AdminClient(config, logger=logger)
         except KafkaException as error:
             raise AdminError(_words(error)) from error
 
     def partitions(self, timeout: float) -> dict[str, int]:
-        """Return every topic that this user may see, with its partitions."""
-        try:
-            topics = self._client.list_topics(timeout=timeout).topics
-        except KafkaException as error:
-            self._client.poll(0.1)  # where the reasons come out
-            raise AdminError("; ".join(list(self._reasons)[-_MAX_REASONS:]) or _words(error)) from error
-        return {name: len(topic.partitions) for name, topic in topics.items()}
+        """Return every topic that this user may see, with its partitions; give up early on who refuses us."""
+        deadline, step = time.monotonic() + timeout, _FIRST_STEP
+        while True:
+            left = deadline - time.monotonic()
+            try:
+                topics = self._client.list_topics(timeout=max(0.1, min(step, left))).topics
+            except KafkaException as error:
+                self._client.poll(0.1)  # where the reasons come out
+                now = time.monotonic()
+                if now >= deadline or (self._refused_at is not None and now - self._refused_at >= _REFUSED_PATIENCE):
+                    raise AdminError(self._why(error)) from error
+                step = step * 2 if self._refused_at is None else _FIRST_STEP
+            else:
+                return {name: len(topic.partitions) for name, topic in topics.items()}
 
     def topics(self, names: Sequence[str], timeout: float) -> dict[str, TopicState]:
         """Return the state of each named topic and what this user may do with it."""
@@ -130,6 +145,26 @@ class Admin:
     def _note(self, error: KafkaError) -> None:
         if error.name() != "_ALL_BROKERS_DOWN":
             self._reasons[_STATE.sub("", error.str())] = None
+        if error.name() in _REFUSALS and self._refused_at is None:
+            self._refused_at = time.monotonic()
+
+    def _why(self, error: KafkaException) -> str:
+        return "; ".join(list(self._reasons or self._hints.texts)[-_MAX_REASONS:]) or _words(error)
+
+
+class _Hints(logging.Handler):
+    """What librdkafka tells its log only: a broker that closes the connection on our first words."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: dict[str, None] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        kind, _, text = record.getMessage().partition("]: ")
+        if kind.startswith("FAIL") and len(self.texts) < _MAX_REASONS:
+            state = _STATE.search(text)
+            early = " before it said a word" if state is not None and state[1].startswith("APIVERSION") else ""
+            self.texts[_STATE.sub("", text).partition(": receive")[0] + early] = None
 
 
 def _topic(name: str, future: "Future[Any]", deadline: float) -> TopicState:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from confluent_kafka import KafkaException
 
+from supervisor.kafka.members import membership
 from supervisor.kafka.settings import Value, client_settings
 
 logger = logging.getLogger(__name__)
@@ -16,15 +17,12 @@ def other_member(kafka: Mapping[str, Value], group: str, instance_id: str) -> tu
     """Return (host, client id) of the member that holds a static id; ``UNKNOWN`` when it cannot be found. Blocks."""
     from confluent_kafka.admin import AdminClient  # noqa: PLC0415 - 6 ms that a worker's start need not pay
 
-    # Kept referenced until the answer is there: a dropped client never completes its futures.
-    client = AdminClient(client_settings(kafka, client_id=f"{instance_id}-fenced"))
     try:
-        future = client.describe_consumer_groups([group], request_timeout=TIMEOUT)[group]
-        members = future.result(timeout=TIMEOUT).members
-    except (KafkaException, TimeoutError) as error:
+        found = membership(AdminClient(client_settings(kafka, client_id=f"{instance_id}-fenced")), group, TIMEOUT)
+    except KafkaException as error:
         logger.warning("fencing.unexplained", extra={"fields": {"why": str(error)}})
         return UNKNOWN
-    for member in members:
-        if member.group_instance_id == instance_id:
+    for member in found.members if found is not None else ():
+        if member.member_id.startswith(f"{instance_id}-"):
             return member.host, member.client_id
     return UNKNOWN

@@ -9,15 +9,15 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from confluent_kafka import ConsumerGroupState, KafkaException
+from confluent_kafka import KafkaException
 
+from supervisor.kafka.members import STABLE, Place, membership
 from supervisor.kafka.settings import Value, client_settings
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer
     from confluent_kafka.admin import AdminClient
 
-Place = tuple[str, int]
 TIMEOUT = 5.0
 
 
@@ -25,7 +25,7 @@ class Holes:
     """A look at one group, as often as asked, with one client for all looks. Any thread, one at a time."""
 
     def __init__(self, kafka: Mapping[str, Value], group: str, topics: Sequence[str]) -> None:
-        self._settings = client_settings(kafka, client_id=f"{group}-holes")
+        self._settings = client_settings(kafka, client_id=f"{group}-holes") | {"log_level": 0}
         self._group = group
         self._topics = topics
         self._client: AdminClient | None = None
@@ -40,15 +40,13 @@ class Holes:
 
         client = self._client = self._client or AdminClient(self._settings)
         try:
-            future = client.describe_consumer_groups([self._group], request_timeout=TIMEOUT)[self._group]
-            group = future.result(timeout=TIMEOUT + 1)
+            group = membership(client, self._group, TIMEOUT)
             wanted = partitions_of(client, self._topics, timeout=TIMEOUT)
-        except (KafkaException, TimeoutError, re.error):  # a pattern may be librdkafka's and not ours
+        except (KafkaException, re.error):  # a pattern may be librdkafka's and not ours
             return None
-        if group.state != ConsumerGroupState.STABLE:
+        if group is None or group.state != STABLE:
             return None
-        owned = {(at.topic, at.partition) for member in group.members for at in member.assignment.topic_partitions}
-        return wanted - owned
+        return wanted - {place for member in group.members for place in member.places}
 
 
 def partitions_of(client: "AdminClient | Consumer", wanted: Sequence[str], *, timeout: float) -> set[Place]:

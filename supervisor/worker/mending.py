@@ -7,7 +7,8 @@ is to leave and join once: two rebalances, in which the others only gain and giv
 import threading
 import time
 
-from supervisor.kafka.holes import Holes, Place
+from supervisor.kafka.holes import Holes
+from supervisor.kafka.members import Place
 from supervisor.worker.engine import Engine
 
 FIRST_LOOK = 3.0

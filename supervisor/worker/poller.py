@@ -21,6 +21,7 @@ from supervisor.worker.committer import Commits, Results
 from supervisor.worker.engine import MAIN, Engine, Owned, Place
 from supervisor.worker.ownership import Ownership
 from supervisor.worker.runs import Run, Serial, due_batches, into_lanes, run_of
+from supervisor.worker.troubles import NO_TOPIC, Troubles
 
 logger = logging.getLogger(__name__)
 
@@ -31,12 +32,9 @@ FULL_AFTER = 1.0
 """Seconds without any room after which partitions are paused: handlers stand, and only polls keep us a member."""
 RELEASE_CHECK = 0.1
 ENDS_INTERVAL = 0.5
-TROUBLE_LOG = 30.0
 REJOIN_PATIENCE = 5.0
 LEAVE_POLL = 0.2
 """Seconds of polling in which a LeaveGroup is sent."""
-TROUBLE_LASTS = 30.0
-"""Seconds after which trouble that was not heard of again is over: an idle consumer hears nothing good either."""
 FENCED = frozenset({"FENCED_INSTANCE_ID", "UNRELEASED_INSTANCE_ID"})
 NOT_ALLOWED = frozenset({"TOPIC_AUTHORIZATION_FAILED", "GROUP_AUTHORIZATION_FAILED", "CLUSTER_AUTHORIZATION_FAILED"})
 
@@ -64,7 +62,8 @@ class Poller:
             self._chunk -= self._chunk % self._group.batch.size
         self._gap_bound = self._group.max_gap - self._chunk
         """From here on a partition pauses; one chunk may be on its way already (P3)."""
-        self._released_at = self._ends_noted_at = self._trouble_logged_at = self._trouble_at = 0.0
+        self._troubles = Troubles(engine)
+        self._released_at = self._ends_noted_at = 0.0
 
     def open(self, source: Source) -> None:
         """Take the consumer; before any thread polls."""
@@ -94,8 +93,7 @@ class Poller:
         if now - self._ends_noted_at >= ENDS_INTERVAL:
             self._ends_noted_at = now
             self._note_ends()
-            if now - self._trouble_at >= TROUBLE_LASTS:
-                self._engine.broker_trouble = ""
+            self._troubles.look(now)
         if self._engine.rejoin and self._engine.joined_at is not None and not self._engine.stopping:
             self._join_again()
         self._took_at = now
@@ -281,6 +279,8 @@ class Poller:
                 ends[message.topic() or "", message.partition() or 0] = message.offset() or 0
             elif trouble[0] in LOST:
                 self.beginnings.heard((message.topic() or "", message.partition() or 0), message.offset())
+            elif trouble[0] in NO_TOPIC:
+                self._troubles.no_topic(message.topic() or "", trouble[1])
             else:
                 self._trouble(*trouble)
         return good, ends
@@ -308,19 +308,13 @@ class Poller:
         elif code == "_MAX_POLL_EXCEEDED":
             self._engine.event("worker.poll_exceeded", Severity.WARNING, text)
         else:
-            self._note_trouble(code, text)
-
-    def _note_trouble(self, code: str, text: str) -> None:
-        self._engine.broker_trouble = code
-        now = self._trouble_at = time.monotonic()
-        if now - self._trouble_logged_at >= TROUBLE_LOG:
-            self._trouble_logged_at = now
-            logger.warning("broker.trouble", extra={"fields": {"code": code, "text": text}})
+            self._troubles.note(code, text)
 
     # --- Listener ---------------------------------------------------------------------------------------
 
     def assigned(self, places: Sequence[Place]) -> None:
         """See ``ownership``."""
+        self._troubles.there(topic for topic, _ in places)
         self._ownership.assigned(places)
 
     def revoked(self, places: Sequence[Place]) -> None:
@@ -340,7 +334,7 @@ class Poller:
         if code == "_FATAL" or code in FENCED:
             self._trouble(code, text)
         else:
-            self._note_trouble(code, text)
+            self._troubles.note(code, text)
 
     def crashed(self, error: BaseException) -> None:
         """End the process: a callback must not raise into the client."""

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -127,11 +127,12 @@ class RealBroker:
     thread that started it, so that a test session killed by SIGKILL leaves nothing behind.
     """
 
-    def __init__(self, settings: Mapping[str, str] | None = None) -> None:
-        self.port, self._controller_port = _free_ports(2)
+    def __init__(self, settings: Mapping[str, str] | None = None, *, jvm: Sequence[str] = ()) -> None:
+        self.port, self.controller_port = free_ports(2)
         self.bootstrap = f"127.0.0.1:{self.port}"
         self.pid: int | None = None
         self._overrides = dict(settings or {})
+        self._jvm = tuple(jvm)
         self._process: subprocess.Popen[bytes] | None = None
         self.folder: Path | None = None
 
@@ -144,12 +145,16 @@ class RealBroker:
         """End it and remove its data."""
         self.close()
 
+    def override(self, settings: Mapping[str, str]) -> None:
+        """Set more of the broker's settings; before its first start, since they may need its ports."""
+        self._overrides |= settings
+
     def start(self, timeout: float = 40.0) -> None:
         """Start the broker and return when it answers; about 2 s, after a kill 3 s (its session must end first)."""
         deadline = time.monotonic() + timeout
         folder = self.folder or self._format(timeout)
         with (folder / "broker.log").open("ab") as log:
-            self._process = _spawn(["kafka.Kafka", str(folder / "server.properties")], folder, log.fileno())
+            self._process = _spawn([*self._jvm, "kafka.Kafka", str(folder / "server.properties")], folder, log.fileno())
         self.pid = self._process.pid
         admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
         while True:
@@ -208,8 +213,8 @@ class RealBroker:
         folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=place))
         self.folder = folder
         settings = _SETTINGS | {
-            "controller.quorum.voters": f"1@127.0.0.1:{self._controller_port}",
-            "listeners": f"PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{self._controller_port}",
+            "controller.quorum.voters": f"1@127.0.0.1:{self.controller_port}",
+            "listeners": f"PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{self.controller_port}",
             "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self.port}",
             "log.dirs": str(folder / "data"),
         }
@@ -290,7 +295,8 @@ def _cluster_id() -> str:
     return name
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Return ports of this host that nobody listens on now."""
     ports: list[int] = []
     for _ in range(200):
         port = _PORTS[secrets.randbelow(len(_PORTS))]

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import click
@@ -10,6 +11,8 @@ import tomli
 from click.testing import CliRunner, Result
 
 from supervisor.cli.main import cli
+from tests.broker import certificates
+from tests.broker.certificates import Authority
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -49,7 +52,20 @@ def project(tmp_path: Path) -> Path:
     (folder / "shop" / "payments.py").write_text(shown("# shop/orders.py"))
     (folder / "shop" / "policies.py").write_text(shown("class Patient"))
     (folder / "shop" / "deliver.py").write_text(shown("class Deliver"))
-    (folder / "kafka-password").write_text("x")
+    for secret in ("kafka-password", "client-secret"):
+        (folder / secret).write_text("x")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the certificates that docs/security.md talks of, called as there."""
+    lack = certificates.missing()
+    if lack is not None:
+        pytest.skip(lack)
+    folder = tmp_path_factory.mktemp("keys")
+    Authority(folder, "ca").issue("orders", password="x")
+    (folder / "key-password").write_text("x")
     return folder
 
 
@@ -61,7 +77,12 @@ def checked(folder: Path, text: str, **environ: str) -> Result:
 
 
 @pytest.mark.parametrize("block", toml_blocks())
-def test_every_toml_block_is_a_configuration_that_passes_the_check(project: Path, block: str) -> None:
+def test_every_toml_block_is_a_configuration_that_passes_the_check(
+    project: Path, block: str, request: pytest.FixtureRequest
+) -> None:
+    if "ssl.ca.location" in block:
+        shutil.copytree(request.getfixturevalue("keys"), project, dirs_exist_ok=True)
+
     result = checked(project, block, CREDENTIALS_DIRECTORY=str(project))
 
     assert result.exit_code == 0, result.output

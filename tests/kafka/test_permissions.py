@@ -95,12 +95,12 @@ def broker() -> Iterator[Secured]:
     if lack is not None:
         pytest.skip(lack)
     running = RealBroker()
-    (port,) = real._free_ports(1)
+    (port,) = real.free_ports(1)
     plain, users = f"PLAINTEXT://127.0.0.1:{running.port}", f"SASL_PLAINTEXT://127.0.0.1:{port}"
     passwords = " ".join(f'user_{user}="{PASSWORD}"' for user in USERS)
     login = "org.apache.kafka.common.security.plain.PlainLoginModule"
-    running._overrides |= {
-        "listeners": f"{plain},{users},CONTROLLER://127.0.0.1:{running._controller_port}",
+    settings = {
+        "listeners": f"{plain},{users},CONTROLLER://127.0.0.1:{running.controller_port}",
         "advertised.listeners": f"{plain},{users}",
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT",
         "sasl.enabled.mechanisms": "PLAIN",
@@ -108,6 +108,7 @@ def broker() -> Iterator[Secured]:
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
         "super.users": "User:ANONYMOUS",
     }
+    running.override(settings)
     with running:
         for user in USERS:
             create_topic(running.bootstrap, user)

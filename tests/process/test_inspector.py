@@ -95,6 +95,22 @@ def test_every_setting_that_librdkafka_refuses_is_a_problem_of_its_group(tmp_pat
     assert "s3cret" not in str(answer)
 
 
+def test_a_way_to_tokens_that_needs_a_package_which_is_not_there_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text("def process(record): ...")
+    kafka = {
+        "security.protocol": "sasl_ssl",
+        "sasl.mechanisms": "OAUTHBEARER",
+        "sasl.oauthbearer.method": "oidc",
+        "sasl.oauthbearer.metadata.authentication.type": "aws_iam",
+        "sasl.oauthbearer.config": "region=eu-west-1,audience=kafka",
+    }
+
+    answer = inspect("plugins", {"groups": {"a": group(tmp_path, "shop:process", kafka=kafka, protocol="classic")}})
+
+    (problem,) = answer["problems"]
+    assert "pip install 'confluent-kafka[oauthbearer-aws]'" in problem["text"]
+
+
 def test_what_user_code_prints_does_not_reach_the_answer(tmp_path: Path) -> None:
     source = 'import os\nprint("hello")\nos.write(1, b"raw\\n")\nos.system("echo shell")\nassert os.read(0, 1) == b""\n'
     (tmp_path / "noisy.py").write_text(f"{source}def process(record): ...")

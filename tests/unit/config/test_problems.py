@@ -208,7 +208,30 @@ def test_dead_letters_may_not_come_back_to_their_own_group(
 ) -> None:
     found = problems(KAFKA + f"[groups.a]\nhandler = 'a:b'\ntopics = {topics}\ndead_letters.topic = '{template}'\n")
 
-    assert list(found) == (["groups.a.dead_letters.topic"] if refused else [])
+    assert [key for key in found if key != "groups.a.topics"] == (["groups.a.dead_letters.topic"] if refused else [])
+
+
+@pytest.mark.parametrize(
+    ("topics", "protocol", "where"),
+    [
+        ("'^[a-z_]+$'", "classic", "groups.a.topics"),
+        ("'^[a-z_]+'", "consumer", "groups.a.topics"),
+        ("['a', '^__.*']", "classic", "groups.a.topics[1]"),
+        ("'^_'", "classic", "groups.a.topics"),
+        ("'^_'", "consumer", None),
+        ("'^[^_][a-z_]*$'", "classic", None),
+        ("['__consumer_offsets']", "classic", None),
+    ],
+)
+def test_a_pattern_may_not_take_in_kafkas_own_topics(
+    problems: Checker, topics: str, protocol: str, where: str | None
+) -> None:
+    group = f"[groups.a]\nhandler = 'a:b'\ntopics = {topics}\nprotocol = '{protocol}'\n"
+
+    found = problems(KAFKA + group + "dead_letters.topic = 'dlq.{topic}'\n")
+
+    assert list(found) == ([] if where is None else [where])
+    assert where is None or "__consumer_offsets" in found[where].text
 
 
 def test_a_consumer_protocol_pattern_must_match_the_whole_name(problems: Checker) -> None:

@@ -207,3 +207,25 @@ def test_any_environment_value_arrives_unchanged(load_text: Loader, value: str) 
     config = load_text(MINIMAL + '[plugins.p]\nx = "${X}"\n', {"X": value})
 
     assert config.plugins["p"]["x"] == value
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "sasl.password",
+        "sasl.oauthbearer.client.secret",
+        "sasl.oauthbearer.client.credentials.client.secret",
+        "sasl.oauthbearer.assertion.private.key.pem",
+        "sasl.oauthbearer.assertion.private.key.passphrase",
+        "sasl.oauthbearer.config",
+        "ssl.key.password",
+        "ssl.key.pem",
+        "ssl.keystore.password",
+    ],
+)
+def test_p10_every_secret_that_librdkafka_takes_is_let_through_and_hidden(load_text: Loader, key: str) -> None:
+    config = load_text(KAFKA + f'"{key}" = "{SECRET}"\n' + GROUP)
+
+    assert config.kafka[key] == SECRET
+    assert SECRET not in config.describe()
+    assert SECRET not in repr(config)
