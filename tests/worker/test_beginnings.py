@@ -167,11 +167,14 @@ def test_a_group_that_was_told_to_begin_nowhere_waits_for_the_word() -> None:
 def test_a_group_that_begins_at_the_end_commits_it_at_once() -> None:
     """A crash before the first record would otherwise begin at another end."""
     cluster = _cluster()
+    ends: list[set[tuple[str, int]]] = []
 
     with InProcess(cluster, lambda _record: None, kafka={"auto.offset.reset": "latest"}) as worker:
+        worker.source.on_commit = lambda _place, _offset: ends.append(set(worker.engine.at_end))
         worker.source.assign(PLACE)
 
         worker.until(lambda: cluster.committed.get(PLACE) == 20)
+        assert ends[0] == set(), "not only once its end was read"
         assert worker.engine.counters.settled == 0
 
 

@@ -154,9 +154,12 @@ def test_a_broker_with_a_smaller_limit_gets_shorter_notes_and_loses_no_commit() 
         return "OFFSET_METADATA_TOO_LARGE" if len(text) > longest else None
 
     with _worker(cluster, slow, concurrency=60) as worker:
+        accepted: list[int] = []
         worker.source.answers = answer
+        worker.source.on_commit = lambda _place, offset: accepted.append(offset)
         worker.source.assign(PLACE)
         worker.until(lambda: worker.engine.commit_errors.get("OFFSET_METADATA_TOO_LARGE", 0) >= 5)
+        worker.until(lambda: accepted)
         slow.free.set()
         worker.until(lambda: cluster.committed[PLACE] == 60)
 
