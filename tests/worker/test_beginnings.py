@@ -178,6 +178,22 @@ def test_a_group_that_begins_at_the_end_commits_it_at_once() -> None:
         assert worker.engine.counters.settled == 0
 
 
+def test_the_clients_word_that_comes_after_a_partition_was_begun_does_not_begin_it_again() -> None:
+    cluster = _cluster()
+    worked: list[int] = []
+
+    with InProcess(cluster, lambda record: worked.append(record.offset)) as worker:
+        worker.source.assign(PLACE)
+        worker.until(lambda: len(worked) == 20)
+        late = worker.source.script(lambda: worker.parts.poller.beginnings.heard(PLACE, None))
+        assert late.wait(5)
+        cluster.add(PLACE, b"more")
+
+        worker.until(lambda: cluster.committed.get(PLACE) == 21)
+        assert worked == list(range(21))
+        assert not worker.parts.poller.beginnings._lost
+
+
 # On the real broker, for what no fake knows: what the client says, and how it may be told where to go on.
 
 
