@@ -13,6 +13,7 @@ from typing import Any
 
 from confluent_kafka import Producer
 
+from bench.peers.runs import PeerRuns
 from bench.stage import BenchError, Stage, progress, wait_for
 from bench.windows import Shown, Window
 from supervisor.config import ConfigError, group_spec, load, worker_spec
@@ -57,12 +58,18 @@ Side = Callable[[str], AbstractContextManager[Shown]]
 """Starts what is to be measured, under a group name of its own, and ends it."""
 
 
-def in_turns(sides: Mapping[str, Side], rounds: int, measure: Callable[[Shown], Window]) -> dict[str, list[Window]]:
-    """Measure every side once per round, in an order drawn anew."""
+def in_turns(
+    sides: Mapping[str, Side], rounds: int, measure: Callable[[Shown], Window], peers: PeerRuns | None = None
+) -> dict[str, list[Window]]:
+    """Measure every side once per round, in an order drawn anew; peers among them."""
     chance = random.Random(1)
     windows: dict[str, list[Window]] = {name: [] for name in sides}
     for number in range(rounds):
-        for name in chance.sample(list(sides), len(sides)):
+        due = [*sides, *(peers.due(number) if peers else ())]
+        for name in chance.sample(due, len(due)):
+            if peers and name in peers.peers:
+                peers.measure(name, number)
+                continue
             try:
                 with sides[name](f"{name}-{number}") as shown:
                     windows[name].append(measure(shown))
