@@ -14,6 +14,9 @@ from arroyo.types import Topic
 
 from bench.peers.task import Task, Tally, begin
 
+PENDING = 1000
+"""Futures at once. It sleeps 10 ms when there are more, so few of them leave threads without work."""
+
 
 class Strategies:
     """What arroyo asks for a strategy at each assignment; its base class gives only empty ``shutdown``."""
@@ -28,7 +31,7 @@ class Strategies:
         end = CommitOffsets(commit)
         if not self._task.sleep:
             return RunTask(self._at_once, end)
-        return RunTaskInThreads(self._slowly, self._task.concurrency, 2 * self._task.concurrency, end)
+        return RunTaskInThreads(self._slowly, self._task.concurrency, PENDING, end)
 
     def shutdown(self) -> None:
         """Do nothing."""

@@ -102,7 +102,7 @@ THROUGHPUT = (
         _PYRALLEL,
         "asyncio engine, key_hash, 1,000 in flight",
         f"{_AT_LEAST_ONCE}, order by key, commits waited for in the loop",
-        records=20_000,
+        records=40_000,
     ),
 )
 
@@ -126,7 +126,7 @@ IO = (
         "sentry-arroyo",
         HERE / "arroyo_consumer.py",
         _ARROYO,
-        "RunTaskInThreads(32)",
+        "RunTaskInThreads(32), 1,000 pending",
         f"{_AT_LEAST_ONCE}, no order in the handlers, {_AFTER}",
         records=8_000,
         sleep=_SLEEP,
@@ -143,6 +143,17 @@ IO = (
         variant="limited",
         sleep=_SLEEP,
         concurrency=_CONCURRENCY,
+    ),
+    Peer(
+        "pyrallel-1000",
+        "pyrallel-consumer",
+        HERE / "pyrallel_consumer.py",
+        _PYRALLEL,
+        "the same with its default of 1,000 in flight, so not 32",
+        f"{_AT_LEAST_ONCE}, order by key, commits waited for in the loop",
+        records=10_000,
+        sleep=_SLEEP,
+        concurrency=1000,
     ),
     Peer(
         "faststream",

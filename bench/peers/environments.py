@@ -79,7 +79,7 @@ def _interpreter(environment: Environment) -> Path:
     base = _base(environment.python)
     wanted = hashlib.sha256(f"{base}\n{environment.requirements.read_text()}".encode()).hexdigest()
     stamp, python = environment.folder / _STAMP, environment.folder / "bin" / "python"
-    if not (stamp.is_file() and stamp.read_text() == wanted):
+    if not (python.exists() and stamp.is_file() and stamp.read_text() == wanted):
         progress(f"{environment.folder.name}: installing")
         shutil.rmtree(environment.folder, ignore_errors=True)
         _install(base, python, environment)
@@ -103,7 +103,8 @@ def _install(base: Path, python: Path, environment: Environment) -> None:
     if made.returncode == 0:
         made = _run([str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", *requirements])
     if made.returncode:
-        raise NotHereError(f"could not be installed: {last_words(made.stderr or said)}")  # noqa: EM102 - as is
+        message = f"could not be installed: {last_words(made.stderr or said)}"
+        raise NotHereError(message)
 
 
 def _base(needed: tuple[int, int]) -> Path:
@@ -116,7 +117,8 @@ def _base(needed: tuple[int, int]) -> Path:
         # A shim may stand in the path for a version that is not switched on.
         if answer.returncode == 0 and tuple(map(int, answer.stdout.split())) >= needed:
             return Path(candidate)
-    raise NotHereError(f"needs Python {'.'.join(map(str, needed))}")  # noqa: EM102 - as is
+    message = f"needs Python {'.'.join(map(str, needed))}"
+    raise NotHereError(message)
 
 
 def _candidates(needed: tuple[int, int]) -> Iterator[str]:

@@ -76,7 +76,7 @@ class PeerRuns:
         """Run one peer and note its window, or why there is none. It never raises for what a peer did."""
         try:
             window = self._window(self.peers[name], number)
-        except PeerError as error:
+        except (PeerError, OSError) as error:
             self.failed[name] = str(error)
             progress(f"{name}: not measured: {error}")
             return
@@ -138,7 +138,8 @@ def _running(stage: Stage, python: Path, program: Path, task: Task) -> Iterator[
         yield process
     except PeerError as error:
         said = last_words(Path(f"{task.progress}.log").read_text(errors="replace"))
-        raise PeerError(f"{error}; it said: {said}") from None  # noqa: EM102 - as is
+        message = f"{error}; it said: {said}"
+        raise PeerError(message) from None
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -160,7 +161,8 @@ def _watch(process: "subprocess.Popen[bytes]", file: Path, records: int) -> Wind
             used = _cpu(process) - cpu
     done = count - first
     if not done:
-        raise PeerError(f"all {count:,} records were done at the first look: too few to measure")  # noqa: EM102 - as is
+        message = f"all {count:,} records were done at the first look: too few to measure"
+        raise PeerError(message)
     return Window(done / (ended - started), used / done * 1e6)
 
 
@@ -175,9 +177,11 @@ def _go_on(process: "subprocess.Popen[bytes]", deadline: float, otherwise: str) 
     """Wait a tick, unless there is nothing to wait for."""
     code = process.poll()
     if code is not None:
-        raise PeerError(f"ended with {code}: {otherwise}")  # noqa: EM102 - as is
+        message = f"ended with {code}: {otherwise}"
+        raise PeerError(message)
     if time.monotonic() > deadline:
-        raise PeerError(f"{otherwise} in time")  # noqa: EM102 - as is
+        message = f"{otherwise} in time"
+        raise PeerError(message)
     time.sleep(TICK)
 
 
@@ -186,5 +190,6 @@ def _cpu(process: "subprocess.Popen[bytes]") -> float:
     try:
         times = psutil.Process(process.pid).cpu_times()
     except psutil.NoSuchProcess:
-        raise PeerError("ended while it was watched") from None  # noqa: EM101 - as is
+        message = "ended while it was watched"
+        raise PeerError(message) from None
     return times.user + times.system
