@@ -1,4 +1,4 @@
-"""aiokafka by hand: chunks of up to 500, one commit per second between chunks. With sleeps: a task per record, bounded."""
+"""aiokafka by hand: chunks of up to 500, a commit per second between chunks; with sleeps a chunk's records in tasks."""
 
 import asyncio
 import time
@@ -6,13 +6,13 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 
-from bench.peers.task import Task, Tally, begin
+from bench.peers.task import Tally, Task, begin
 
 CHUNK = 500
 
 
 async def consume(task: Task, tally: Tally) -> None:
-    """Work chunk after chunk; a chunk is done before the next is asked for, so a commit never passes a record at work."""
+    """Work chunk after chunk; each is done before the next is asked for, so that no commit passes a record at work."""
     consumer = AIOKafkaConsumer(
         task.topic,
         bootstrap_servers=task.bootstrap,

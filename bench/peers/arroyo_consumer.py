@@ -12,7 +12,7 @@ from arroyo.processing import StreamProcessor
 from arroyo.processing.strategies import CommitOffsets, RunTask, RunTaskInThreads
 from arroyo.types import Topic
 
-from bench.peers.task import Task, Tally, begin
+from bench.peers.task import Tally, Task, begin
 
 PENDING = 1000
 """Futures at once. It sleeps 10 ms when there are more, so few of them leave threads without work."""

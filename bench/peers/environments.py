@@ -58,7 +58,7 @@ def interpreters(wanted: Iterable[Environment]) -> Mapping[Environment, Path | s
 
 
 def last_words(text: str) -> str:
-    """Return the last line of what a program said, short, and without addresses: a package index may hold a password."""
+    """Return the last line of what a program said, short, and without addresses: an index's may hold a password."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return re.sub(r"\w+://\S+", "(address)", lines[-1])[:REASON_LENGTH] if lines else "it said nothing"
 

@@ -1,4 +1,4 @@
-"""FastStream over confluent-kafka: one by one, in batches, acknowledged one by one, or ``max_workers`` when it sleeps."""
+"""FastStream over confluent-kafka: one by one, acknowledged or not, in batches, or with ``max_workers``."""
 
 import asyncio
 import logging
@@ -7,7 +7,7 @@ from typing import Any
 from faststream import AckPolicy, FastStream
 from faststream.confluent import KafkaBroker
 
-from bench.peers.task import Task, Tally, begin
+from bench.peers.task import Tally, Task, begin
 
 
 def subscribe(broker: Any, task: Task, tally: Tally) -> None:  # noqa: ANN401 - a peer's own type

@@ -1,8 +1,8 @@
 """What a peer's program is told, and how it shows its progress. It runs in the peer's own environment: stdlib only.
 
-A program is started as ``python PROGRAM JSON``, joins the group, works records with ``sleep`` seconds in each handler, and
-goes on until it is killed. Progress is a file of 64-bit words in memory, one per thread, whose sum is the number of records
-done: whoever looks needs nothing of the program, and a record costs it one store.
+A program is started as ``python -P PROGRAM JSON``, joins the group, works records with ``sleep`` seconds in each
+handler, and goes on until it is killed. Progress is a file of 64-bit words in memory, one per thread, whose sum is the
+number of records done: whoever looks needs nothing of the program, and a record costs it one store.
 """
 
 import itertools
