@@ -21,7 +21,7 @@ from bench.stage import Figures, Stage, progress
 from bench.windows import TICK, Window, cpu_of, median, median_cpu
 from supervisor.kafka.settings import DEFAULTS
 
-ROUNDS = 3
+QUICK_ROUNDS, ROUNDS = 3, 5
 START_LIMIT = 30.0
 WINDOW_LIMIT = 60.0
 _CLIENT = ("queued.max.messages.kbytes", "fetch.queue.backoff.ms")
@@ -60,7 +60,8 @@ class PeerRuns:
 
     def due(self, number: int) -> list[str]:
         """Return the peers to run in round ``number`` (from 0): in the first few rounds all that have not failed."""
-        return [name for name in self.peers if name not in self.failed] if number < ROUNDS else []
+        rounds = QUICK_ROUNDS if self.stage.quick else ROUNDS
+        return [name for name in self.peers if name not in self.failed] if number < rounds else []
 
     def measure(self, name: str, number: int) -> None:
         """Run one peer and note its window, or why there is none; what a peer does never raises."""
