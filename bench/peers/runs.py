@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
-
 from bench.peers.catalog import Peer
 from bench.peers.environments import interpreters, last_words
 from bench.peers.task import Task
@@ -110,7 +108,6 @@ class PeerRuns:
 
     def _watch(self, process: "subprocess.Popen[bytes]", file: Path, records: int) -> Window:
         """Measure between two looks, each a time and the count at it."""
-        watched = psutil.Process(process.pid)
         deadline = time.monotonic() + START_LIMIT
         while not file.exists():
             _go_on(process, deadline, "did not begin")
@@ -118,12 +115,12 @@ class PeerRuns:
             while not sum(words):
                 _go_on(process, deadline, "no record was done")
             time.sleep(self.warm)
-            first, started, cpu = sum(words), time.monotonic(), _cpu(watched)
+            first, started, cpu = sum(words), time.monotonic(), _cpu(process)
             last = min(first + records, self.total)
             deadline = started + WINDOW_LIMIT
             while (count := sum(words)) < last:
                 _go_on(process, deadline, f"{count:,} of {last:,} records were done")
-            ended, used = time.monotonic(), _cpu(watched) - cpu
+            ended, used = time.monotonic(), _cpu(process) - cpu
         if count == first:
             message = f"all {count:,} records were done at the first look: too few to measure"
             raise PeerError(message)
@@ -182,10 +179,10 @@ def _go_on(process: "subprocess.Popen[bytes]", deadline: float, otherwise: str) 
     time.sleep(TICK)
 
 
-def _cpu(process: psutil.Process) -> float:
+def _cpu(process: "subprocess.Popen[bytes]") -> float:
     """Return the processor time of a peer; each is one process."""
     try:
-        return cpu_of(process)
-    except psutil.NoSuchProcess:
+        return cpu_of(process.pid)
+    except OSError:
         message = "ended while it was watched"
         raise PeerError(message) from None
