@@ -82,10 +82,13 @@ class PeerRuns:
             return {"not_measured": self.failed[peer.name], **told}
         windows = self.windows[peer.name]
         measured = list(windows.values())
+        rates = (one.per_s / baseline[at].per_s for at, one in windows.items())
+        costs = (one.cpu_us / baseline[at].cpu_us for at, one in windows.items())
         return {
             "per_s": median(measured),
-            "ratio": round(statistics.median(one.per_s / baseline[at].per_s for at, one in windows.items()), 4),
+            "ratio": round(statistics.median(rates), 4),
             "cpu_us": median_cpu(measured),
+            "cpu_ratio": round(statistics.median(costs), 2),
             "records": min(peer.records, self.total),
             "rounds": len(measured),
             **told,
