@@ -23,6 +23,8 @@ from tests.worker.direct import DirectWorker
 
 CONFIG = "supervisor.toml"
 KEYS = 5000
+BY_HAND: Settings = {"auto.offset.reset": "earliest", "enable.partition.eof": False, "log_level": 3}
+"""What a script's consumer has otherwise than a worker's, which finds its own beginnings."""
 VALUE = b"x" * 40
 _CONFIG = """
 [supervisor]
@@ -51,7 +53,7 @@ def group(stage: Stage, topic: str, more: str = "") -> GroupSpec:
 def settings(stage: Stage, like: GroupSpec) -> Settings:
     """Return what a script gives its consumer: the settings of the group's worker, quiet and without ends."""
     spec = worker_spec(load(stage.folder / CONFIG), "bench", slot=0, incarnation=1, mode=Mode.WORK, parent_pid=0)
-    return consumer_settings(replace(spec, group=like)) | {"enable.partition.eof": False, "log_level": 3}
+    return consumer_settings(replace(spec, group=like)) | BY_HAND
 
 
 Side = Callable[[str], AbstractContextManager[Shown]]
