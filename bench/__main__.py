@@ -18,6 +18,8 @@ BENCHMARKS = {
     "failover": "kill -9 of one of three workers: seconds until its partitions move again, and what the others notice",
 }
 
+WITH_PEERS = ("io", "throughput")
+
 
 def main() -> int:
     """Run what was asked for; 1 when a run did not do what is measured, with no figures."""
@@ -25,13 +27,16 @@ def main() -> int:
     parser.add_argument("name", nargs="?", choices=BENCHMARKS, help="the benchmark; without it they are listed")
     parser.add_argument("--quick", action="store_true", help="fewer rounds: under 50 seconds")
     parser.add_argument("--json", action="store_true", help="nothing on stdout but the last line, the JSON object")
+    parser.add_argument("--peers", action="store_true", help="other frameworks too, each in an environment of its own")
     arguments = parser.parse_args()
     if arguments.name is None:
         for name, text in BENCHMARKS.items():
             print(f"{name:12} {text}")
         return 0
+    if arguments.peers and arguments.name not in WITH_PEERS:
+        parser.error(f"--peers is for {', '.join(WITH_PEERS)}")
     try:
-        with stage(quick=arguments.quick) as here:
+        with stage(quick=arguments.quick, peers=arguments.peers) as here:
             figures = importlib.import_module(f"bench.{arguments.name}").run(here)
     except BenchError as error:
         print(f"bench {arguments.name}: {error}", file=sys.stderr)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 from bench.handlers import LEDGER
+from bench.sides import BY_HAND
 from bench.stage import BenchError, Stage, wait_for
 from supervisor.config import load, worker_spec
 from supervisor.core.spec import Mode
@@ -167,7 +168,7 @@ class ByHand:
         self._ledger = stage.folder / name
         self._ledger.mkdir()
         spec = worker_spec(load(like.config), like.name, slot=0, incarnation=1, mode=Mode.WORK, parent_pid=0)
-        self._settings = consumer_settings(spec) | {"group.id": name, "enable.partition.eof": False, "log_level": 3}
+        self._settings = consumer_settings(spec) | BY_HAND | {"group.id": name}
         self._processes = [self._start(slot, 1) for slot in range(SLOTS)]
 
     def __enter__(self) -> Self:

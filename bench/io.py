@@ -4,9 +4,12 @@ Each record waits 5 ms. Threads are compared with a loop over ``ThreadPoolExecut
 a bare pool of asyncio tasks without Kafka, and with the ceiling that arithmetic sets.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from bench.handlers import SLEEP
+from bench.peers.catalog import IO, Peer
+from bench.peers.runs import PeerRuns
 from bench.sides import Side, by_hand, fill, group, in_turns, refusal, script, workers
 from bench.stage import Figures, Stage, progress
 from bench.windows import Windows, median, median_cpu, ratio, steady
@@ -21,16 +24,20 @@ CEILING = MANY / SLEEP
 
 def run(stage: Stage) -> Figures:
     """Measure every side in windows of seconds."""
+    peers = IO if stage.peers else ()
     if stage.quick:
-        return measure(stage, total=400_000, rounds=2, seconds=1.5)
-    return measure(stage, total=1_000_000, rounds=7, seconds=4.0)
+        return measure(stage, total=400_000, rounds=2, seconds=1.5, peers=peers)
+    return measure(stage, total=1_000_000, rounds=7, seconds=4.0, peers=peers)
 
 
-def measure(stage: Stage, *, total: int, rounds: int, seconds: float, warm: float = 0.7) -> Figures:
+def measure(
+    stage: Stage, *, total: int, rounds: int, seconds: float, warm: float = 0.7, peers: Sequence[Peer] = ()
+) -> Figures:
     """Measure every side once per round in windows of ``seconds``; ``total`` records must outlast the fastest."""
     topic = create_topic(stage.bootstrap, "io", partitions=PARTITIONS)
     progress(f"topic: writing {total:,} records")
     fill(stage.bootstrap, topic, total, partitions=PARTITIONS)
+    runs = PeerRuns.prepare(stage, peers, topic=topic, total=total, warm=warm)
     plain = replace(group(stage, topic), ordering=Ordering.KEY)
     blocking = replace(plain, handler="bench.handlers:sleep")
     coroutine = replace(plain, handler="bench.handlers:sleep_async")
@@ -45,8 +52,9 @@ def measure(stage: Stage, *, total: int, rounds: int, seconds: float, warm: floa
     missing = refusal(stage, coroutine)
     if missing is not None:
         sides = {name: sides[name] for name in ("raw_threads", "threads")}
-    windows = in_turns(sides, rounds, lambda shown: steady(shown, warm=warm, seconds=seconds))
-    return {**_figures(windows), **({"missing": f"async: {missing}"} if missing else {})}
+    windows = in_turns(sides, rounds, lambda shown: steady(shown, warm=warm, seconds=seconds), runs)
+    beside = runs.figures(windows["raw_threads"])
+    return {**_figures(windows), **beside, **({"missing": f"async: {missing}"} if missing else {})}
 
 
 def _figures(windows: Windows) -> Figures:

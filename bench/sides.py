@@ -13,6 +13,7 @@ from typing import Any
 
 from confluent_kafka import Producer
 
+from bench.peers.runs import PeerRuns
 from bench.stage import BenchError, Stage, progress, wait_for
 from bench.windows import Shown, Window
 from supervisor.config import ConfigError, group_spec, load, worker_spec
@@ -22,6 +23,8 @@ from tests.worker.direct import DirectWorker
 
 CONFIG = "supervisor.toml"
 KEYS = 5000
+BY_HAND: Settings = {"auto.offset.reset": "earliest", "enable.partition.eof": False, "log_level": 3}
+"""What a script's consumer has otherwise than a worker's, which finds its own beginnings."""
 VALUE = b"x" * 40
 _CONFIG = """
 [supervisor]
@@ -50,19 +53,25 @@ def group(stage: Stage, topic: str, more: str = "") -> GroupSpec:
 def settings(stage: Stage, like: GroupSpec) -> Settings:
     """Return what a script gives its consumer: the settings of the group's worker, quiet and without ends."""
     spec = worker_spec(load(stage.folder / CONFIG), "bench", slot=0, incarnation=1, mode=Mode.WORK, parent_pid=0)
-    return consumer_settings(replace(spec, group=like)) | {"enable.partition.eof": False, "log_level": 3}
+    return consumer_settings(replace(spec, group=like)) | BY_HAND
 
 
 Side = Callable[[str], AbstractContextManager[Shown]]
 """Starts what is to be measured, under a group name of its own, and ends it."""
 
 
-def in_turns(sides: Mapping[str, Side], rounds: int, measure: Callable[[Shown], Window]) -> dict[str, list[Window]]:
-    """Measure every side once per round, in an order drawn anew."""
+def in_turns(
+    sides: Mapping[str, Side], rounds: int, measure: Callable[[Shown], Window], peers: PeerRuns | None = None
+) -> dict[str, list[Window]]:
+    """Measure every side once per round, in an order drawn anew; peers among them."""
     chance = random.Random(1)
     windows: dict[str, list[Window]] = {name: [] for name in sides}
     for number in range(rounds):
-        for name in chance.sample(list(sides), len(sides)):
+        due = [*sides, *(peers.due(number) if peers else ())]
+        for name in chance.sample(due, len(due)):
+            if peers and name in peers.peers:
+                peers.measure(name, number)
+                continue
             try:
                 with sides[name](f"{name}-{number}") as shown:
                     windows[name].append(measure(shown))

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import confluent_kafka
 
+from bench.peers.table import table
 from tests.broker import real
 from tests.broker.real import RealBroker
 
@@ -34,6 +35,7 @@ class Stage:
     bootstrap: str
     folder: Path
     quick: bool
+    peers: bool = False
 
     @property
     def environment(self) -> dict[str, str]:
@@ -47,7 +49,7 @@ class Stage:
 
 
 @contextmanager
-def stage(*, quick: bool) -> Iterator[Stage]:
+def stage(*, quick: bool, peers: bool = False) -> Iterator[Stage]:
     """Start a broker of our own, from the thread that stays until it ends."""
     lack = real.missing()
     if lack is not None:
@@ -58,7 +60,7 @@ def stage(*, quick: bool) -> Iterator[Stage]:
     try:
         progress("broker: starting")
         with RealBroker() as broker:
-            yield Stage(broker.bootstrap, folder, quick)
+            yield Stage(broker.bootstrap, folder, quick, peers)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -95,7 +97,8 @@ def report(name: str, figures: Mapping[str, object], *, only_json: bool) -> None
     if not only_json:
         width = max(map(len, figures))
         for key, value in figures.items():
-            print(f"{key:{width}}  {value}")
+            print(f"{key:{width}}  {value if key != 'peers' else ''}".rstrip())
+        print(table(figures.get("peers")), end="")
     print(json.dumps({"benchmark": name, **figures, "machine": machine()}), flush=True)
 
 

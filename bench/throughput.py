@@ -5,8 +5,11 @@ slot file that one observer reads each millisecond: nothing is measured in the w
 with the first chunk and ends when the last record is done.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+from bench.peers.catalog import THROUGHPUT, Peer
+from bench.peers.runs import PeerRuns
 from bench.sides import Side, by_hand, fill, group, in_turns, workers
 from bench.stage import Figures, Stage, progress
 from bench.windows import Windows, median, median_cpu, ratio, whole
@@ -19,14 +22,17 @@ RAW = "raw"
 
 def run(stage: Stage) -> Figures:
     """Measure every side; the quick form in windows of half a second, the full one of more than a second."""
-    return measure(stage, total=800_000, rounds=5) if stage.quick else measure(stage, total=2_000_000, rounds=9)
+    peers = THROUGHPUT if stage.peers else ()
+    total, rounds = (800_000, 5) if stage.quick else (2_000_000, 9)
+    return measure(stage, total=total, rounds=rounds, peers=peers)
 
 
-def measure(stage: Stage, *, total: int, rounds: int) -> Figures:
+def measure(stage: Stage, *, total: int, rounds: int, peers: Sequence[Peer] = ()) -> Figures:
     """Measure every side once per round, in an order drawn anew, and put medians and ratios within rounds."""
     topic = create_topic(stage.bootstrap, "throughput", partitions=PARTITIONS)
     progress(f"topic: writing {total:,} records")
     fill(stage.bootstrap, topic, total, partitions=PARTITIONS)
+    runs = PeerRuns.prepare(stage, peers, topic=topic, total=total)
     plain = group(stage, topic)
     sides: dict[str, Side] = {
         RAW: lambda name: by_hand(stage, "raw_loop.py", replace(plain, name=name), str(total)),
@@ -35,7 +41,8 @@ def measure(stage: Stage, *, total: int, rounds: int) -> Figures:
         "key": workers(stage, plain, ordering=Ordering.KEY, concurrency=8),
         "batch": workers(stage, plain, handler="bench.handlers:process_batch"),
     }
-    return _figures(in_turns(sides, rounds, lambda shown: whole(shown, total)), total)
+    windows = in_turns(sides, rounds, lambda shown: whole(shown, total), runs)
+    return _figures(windows, total) | runs.figures(windows[RAW])
 
 
 def _figures(windows: Windows, total: int) -> Figures:
