@@ -222,6 +222,10 @@ class Executor:
             self._send_again(lane, base)
             return
         with engine.mutex:
+            engine.drop_revoked(lane)
+            if not lane.items:
+                engine.lanes.give_back(lane)
+                return
             due = (lane.since or 0.0) + self._batch_age
             if not lane.solo and len(lane.items) < self._batch_size and time.monotonic() < due:
                 engine.lanes.wait(lane, due=due)

@@ -470,6 +470,44 @@ def test_p2_nothing_is_taken_between_the_last_look_of_a_revoke_and_its_fence() -
     assert taken == [None]
 
 
+def test_p2_a_batch_whose_partition_was_lost_before_it_began_is_not_begun() -> None:
+    cluster = _cluster(b"a")
+    calls: list[int] = []
+    taken: list[object] = []
+
+    def batch(records: Sequence[Record]) -> None:
+        calls.append(len(records))
+
+    with InProcess(cluster, process_batch=batch, batch=BatchSpec(1, 0.0)) as worker:
+        engine, mutex, take = worker.engine, worker.engine.mutex, worker.engine.lanes.take
+        engine.mean = 1.0  # so that batches come by lanes
+
+        class Mutex:
+            """Has the partition lost as soon as a thread has taken its lane and left the mutex."""
+
+            def __enter__(self) -> None:
+                mutex.acquire()
+
+            def __exit__(self, *error: object) -> None:
+                mutex.release()
+                if taken == ["lane"]:
+                    taken.append("lost")
+                    worker.parts.ownership.lost([PLACE])
+
+        def note(*, now: float) -> Any:
+            lane = take(now=now)
+            if lane is not None:
+                taken.append("lane")
+            return lane
+
+        engine.mutex = Mutex()  # type: ignore[assignment]
+        engine.lanes.take = note  # type: ignore[method-assign]
+        worker.source.assign(PLACE)
+        worker.until(lambda: "lost" in taken and not engine.lanes.count)
+
+    assert not calls
+
+
 def test_a_last_commit_that_is_refused_is_sent_again_though_nothing_more_settles() -> None:
     cluster = _cluster(b"a")
     refused: list[int] = []
