@@ -115,6 +115,8 @@ class ModernMembership:
         self._epoch = 0
         self._is_in = False
         self._is_asking = False
+        self._told: frozenset[Place] = frozenset()
+        """What the coordinator assigned last."""
         self._broker.machine.at(beat, self._tick)
 
     @property
@@ -152,7 +154,8 @@ class ModernMembership:
         if not self._is_in or self._is_asking or (self._name is None and self._owner.is_busy):
             return
         self._is_asking = True
-        name, owned = self._name, self._owner.owned()
+        # What was assigned and is not served yet, is not given up either.
+        name, owned = self._name, self._owner.owned() | (self._told if self._owner.is_busy else frozenset())
         self._broker.ask(self._client, lambda: self._group.beat(name, owned), self._answered)
 
     def _answered(self, beat: Beat) -> None:
@@ -160,10 +163,11 @@ class ModernMembership:
         if not self._is_in:
             return
         if beat.code is not None:
-            self._name = None
+            self._name, self._told = None, frozenset()
             self._owner.lost()
             self._ask()
             return
         self._name, self._epoch = beat.member, beat.epoch
+        self._told = frozenset(beat.assigned)
         if not self._owner.is_busy and set(beat.assigned) != self._owner.owned():
             self._owner.assigned(beat.assigned)
