@@ -102,11 +102,11 @@ class LaneLife(RuleBasedStateMachine):
     @precondition(lambda self: self.busy)
     @rule(at=PICK)
     def exchange(self, at: int) -> None:
-        """As ``settle_head``, ``give_back`` and ``take``."""
         lane, model = self.busy.pop(at % len(self.busy))
         assert lane.head == model.items.pop(0)
-        lane.taken = model.taken = 1
         following = self.lanes.exchange(lane, now=self.now)
+        model.taken = 1
+        # The due ones join the line behind the lane that was given back.
         if model.items:
             self.ready.append(model)
         else:
@@ -116,8 +116,10 @@ class LaneLife(RuleBasedStateMachine):
             assert following is None
             return
         assert following is not None
+        assert following.state is LaneState.BUSY
         expected = self.ready.pop(0)
-        assert (following.name, following.head) == (expected.name, expected.items[0])
+        assert following.name == expected.name
+        assert following.head == expected.items[0]
         self.busy.append((following, expected))
 
     @precondition(lambda self: self.busy)
@@ -203,7 +205,9 @@ class LaneLife(RuleBasedStateMachine):
         assert self.lanes.blocked == len(self.blocked)
         for place in PLACES:
             of_place = [model for model in self.models.values() if model.name[0] == place]
-            assert self.lanes.held(place) == sum(len(model.items) for model in of_place)
+            held = sum(len(model.items) for model in of_place)
+            assert self.lanes.held(place) == held
+            assert self.lanes.held_size(place) == held * SIZE
             working = [lane for lane, _ in self.busy + self.blocked if lane.place == place]
             assert self.lanes.working({place}) == len(working)
 

@@ -116,7 +116,7 @@ class ModernMembership:
         self._is_in = False
         self._is_asking = False
         self._told: frozenset[Place] = frozenset()
-        """What the coordinator assigned last."""
+        """The assignment that is being served, or was last: another that comes meanwhile is told again."""
         self._broker.machine.at(beat, self._tick)
 
     @property
@@ -168,6 +168,6 @@ class ModernMembership:
             self._ask()
             return
         self._name, self._epoch = beat.member, beat.epoch
-        self._told = frozenset(beat.assigned)
         if not self._owner.is_busy and set(beat.assigned) != self._owner.owned():
+            self._told = frozenset(beat.assigned)
             self._owner.assigned(beat.assigned)
