@@ -27,7 +27,7 @@ from bench.stage import BenchError, Figures, Stage, progress, wait_for
 from bench.windows import LIMIT
 from supervisor.core.spec import GroupSpec, Ordering
 from supervisor.kafka.settings import Value
-from supervisor.worker.poller import CHUNK
+from supervisor.worker.pressure import CHUNK
 from tests.broker.records import create_topic
 from tests.worker.direct import DirectWorker
 

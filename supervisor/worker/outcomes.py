@@ -17,33 +17,24 @@ from typing import assert_never
 from supervisor.core.backoff import Backoff
 from supervisor.core.events import Severity
 from supervisor.core.lanes import Lane
-from supervisor.core.letters import Origin, audit_id, dead_letter_headers, where, without_story
-from supervisor.core.retry import is_permanent, retry_after
+from supervisor.core.letters import where, without_story
 from supervisor.kafka.outputs import RefusedOutputError
 from supervisor.plugin.active import Active, Sink
 from supervisor.plugin.types import (
     DeadLetter,
     Decision,
-    Disposition,
     Drop,
     Failure,
     Letter,
     Message,
     Produce,
-    Record,
     Retry,
 )
-from supervisor.worker.calling import HandlerTimeoutError, WrongReturnError
 from supervisor.worker.engine import Engine, Item, Owned
 from supervisor.worker.outlet import Outlet
+from supervisor.worker.verdicts import Judge, Verdict
 
 logger = logging.getLogger(__name__)
-Verdict = tuple[Failure, Decision]
-PLUGIN_ERROR = Disposition.PLUGIN_ERROR
-RETRY_LINES = 10
-"""Failed attempts that are to be tried again and get a log line, per second; the others are counted."""
-LONGEST_RETRY = 366 * 86400.0
-"""Seconds; a policy that asks for more (or for no number) has an error in it."""
 SINK_BACKOFF = Backoff(initial=0.5, factor=2.0, max=30.0, jitter=0.5)
 
 
@@ -66,17 +57,12 @@ class Outcomes:
     def __init__(self, engine: Engine, active: Active, outlet: Outlet) -> None:
         self._engine = engine
         self.outlet = outlet
-        self._policies = active.retry_decision
-        group = engine.spec.group
-        self._retry = group.retry
-        self._letters = group.dead_letters
+        self._judge = Judge(engine, active)
+        self._letters = engine.spec.group.dead_letters
         names = [name for name in (self._letters.sink, self._letters.fallback) if name]
         self._sinks: list[tuple[str, Sink]] = [(name, active.sink(name)) for name in names]
         self._awaited: dict[Lane[Item], PendingLetter] = {}
         self._unwritten = threading.Event()
-        self._logged_since = 0.0
-        self._logged = self._unlogged = 0
-        """Failed attempts that were logged, and that were not, in the second that began then."""
 
     def failed(self, lane: Lane[Item], error: BaseException) -> None:
         """Decide over the head of ``lane`` after a failed attempt, and do it."""
@@ -85,19 +71,11 @@ class Outcomes:
             if owned.revoked:
                 self._let_go(lane)
                 return
-        self.follow(lane, *self.judge(message, error, attempt=lane.attempt, since=lane.failed_at))
+        self.follow(lane, *self._judge.judge(message, error, attempt=lane.attempt, since=lane.failed_at))
 
     def judge(self, message: Message, error: BaseException, *, attempt: int, since: float | None) -> Verdict:
-        """Decide over a record whose attempt failed, ``since`` (epoch) when not the first; may run user code."""
-        engine = self._engine
-        now = time.time()
-        with engine.mutex:
-            engine.counters.failed_attempts += 1
-        first = now if since is None else since
-        failure = Failure(Record(message, attempt), error, attempt=attempt, first_failed_at=first, failed_at=now)
-        decision = self._decide(failure)
-        self._log(failure, decision)
-        return failure, decision
+        """See ``Judge``."""
+        return self._judge.judge(message, error, attempt=attempt, since=since)
 
     def follow(self, lane: Lane[Item], failure: Failure, decision: Decision) -> None:
         """Do what was decided over the head of a busy ``lane``."""
@@ -111,7 +89,7 @@ class Outcomes:
                     engine.counters.dropped += 1
                     self._let_go(lane)
             case DeadLetter():
-                lane.letter = PendingLetter(self._letter(failure, decision))
+                lane.letter = PendingLetter(self._judge.letter(failure, decision))
                 self.send_again(lane)
             case _:
                 assert_never(decision)
@@ -123,16 +101,16 @@ class Outcomes:
             if owned.revoked:
                 return
             lane = self._engine.adopt_alone(owned, message)
-        self.follow(lane, *self.judge(message, error, attempt=1, since=None))
+        self.follow(lane, *self._judge.judge(message, error, attempt=1, since=None))
 
     def instead(self, message: Message, error: RefusedOutputError) -> list[Produce]:
         """Write the dead letter of a settled record whose outputs will never be taken; return what is to be produced.
 
         The transaction thread; waits for the sink. Raises what the last sink raised.
         """
-        failure, decision = self.judge(message, error, attempt=1, since=None)
+        failure, decision = self._judge.judge(message, error, attempt=1, since=None)
         assert isinstance(decision, DeadLetter)  # noqa: S101 - that is what judge() makes of this error
-        letter = self._letter(failure, decision)
+        letter = self._judge.letter(failure, decision)
         for last, (name, sink) in enumerate(self._sinks, 1 - len(self._sinks)):
             try:
                 answer = sink(letter)
@@ -311,103 +289,6 @@ class Outcomes:
         self._engine.lanes.give_back(lane)
         self._engine.work.notify()
 
-    def _decide(self, failure: Failure) -> Decision:
-        if isinstance(failure.error, WrongReturnError):
-            return DeadLetter("the handler returned a value", Disposition.PLUGIN_ERROR)
-        if isinstance(failure.error, RefusedOutputError):
-            return DeadLetter(f"its output was refused: {failure.error.code}", Disposition.PLUGIN_ERROR)
-        for policy in self._policies:
-            try:
-                answer: object = policy(failure)
-            except BaseException as error:  # noqa: BLE001 - user plugin: a broken policy must not stall a partition
-                fields = {"error": type(error).__qualname__, "at": where(error)}
-                logger.error("retry_decision.failed", extra={"fields": fields})  # noqa: TRY400 - its text is the user's
-                return DeadLetter(f"retry_decision raised {type(error).__name__}", Disposition.PLUGIN_ERROR)
-            if answer is not None:
-                return _checked(answer)
-        permanent = is_permanent(failure.error, self._retry.permanent)
-        chance = random.random()  # noqa: S311 - jitter
-        after = retry_after(self._retry, attempt=failure.attempt, permanent=permanent, chance=chance)
-        if after is not None:
-            return Retry(after)
-        timed_out = isinstance(failure.error, HandlerTimeoutError)
-        return DeadLetter(
-            "permanent error" if permanent else f"failed {failure.attempt} times",
-            Disposition.TIMEOUT if timed_out else Disposition.ERROR,
-        )
-
-    def _letter(self, failure: Failure, decision: DeadLetter) -> Letter:
-        record, spec = failure.record, self._engine.spec
-        origin = Origin(
-            group=spec.group.name,
-            worker=spec.instance_id,
-            topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
-            timestamp=record.timestamp,
-            disposition=decision.disposition.value,
-            reason=decision.reason,
-            attempts=failure.attempt,
-            first_failed_at=failure.first_failed_at,
-            failed_at=failure.failed_at,
-            error=failure.error,
-        )
-        return Letter(
-            audit_id=audit_id(origin.group, origin.topic, origin.partition, origin.offset),
-            topic=self._letters.topic.replace("{topic}", record.topic),
-            key=record.key,
-            value=record.value,
-            headers=dead_letter_headers(_headers(record), origin),
-            source_topic=record.topic,
-            source_partition=record.partition,
-            source_offset=record.offset,
-            disposition=decision.disposition,
-            timestamp=record.timestamp,
-        )
-
-    def _is_worth_a_line(self) -> bool:
-        """Tell whether one more failed attempt may be logged: a broken dependency would write thousands a second."""
-        now = time.monotonic()
-        if now - self._logged_since >= 1.0:
-            if self._unlogged:
-                logger.info("record.failures_not_logged", extra={"fields": {"attempts": self._unlogged}})
-            self._logged_since, self._logged, self._unlogged = now, 0, 0
-        if self._logged < RETRY_LINES:
-            self._logged += 1
-            return True
-        self._unlogged += 1
-        return False
-
-    def _log(self, failure: Failure, decision: Decision) -> None:
-        record = failure.record
-        if isinstance(decision, Retry) and not self._is_worth_a_line():
-            return
-        logger.log(
-            logging.INFO if isinstance(decision, Retry) else logging.WARNING,
-            "record.dropped" if isinstance(decision, Drop) else "record.failed",
-            extra={
-                "fields": {
-                    "record": f"{record.topic}/{record.partition}@{record.offset}",
-                    "attempt": failure.attempt,
-                    "error": type(failure.error).__qualname__,
-                    "at": where(failure.error),
-                    "then": _words(decision),
-                }
-            },
-        )
-
-
-def _checked(answer: object) -> Decision:
-    """Return a policy's answer when it can be followed; types are only promises, and this one keeps a partition."""
-    match answer:
-        case Retry(after=float() | int() as after) if after < LONGEST_RETRY:
-            return answer
-        case DeadLetter(reason=str() as reason, disposition=str() as disposition) if disposition in list(Disposition):
-            return DeadLetter(reason, Disposition(disposition))
-        case Drop(reason=str()):
-            return answer
-    return DeadLetter(f"retry_decision returned {type(answer).__name__} as nobody can follow it", PLUGIN_ERROR)
-
 
 def _code(error: BaseException) -> str:
     """Return what names a sink's failure: its ``code``, else its class."""
@@ -416,22 +297,3 @@ def _code(error: BaseException) -> str:
     except Exception:  # noqa: BLE001 - user plugin: an attribute may be code that fails
         code = None
     return str(code) if type(code) in (str, int) else type(error).__name__
-
-
-def _headers(record: Record) -> tuple[tuple[str, bytes | None], ...]:
-    try:
-        return tuple(record.headers)
-    except Exception:  # noqa: BLE001 - a name that is no UTF-8 cannot be read; the letter is worth more than its headers
-        return ()
-
-
-def _words(decision: Decision) -> str:
-    match decision:
-        case Retry(after):
-            return f"retry in {after:.2f} s"
-        case DeadLetter(reason):
-            return f"dead letter: {reason}"
-        case Drop(reason):
-            return f"drop: {reason}"
-        case _:
-            assert_never(decision)

@@ -1,4 +1,4 @@
-"""What the holder of the baton does: poll, hand out what came, hold back what is too much.
+"""What the holder of the baton does: poll, and hand out what came.
 
 Only the holder's thread calls in here, and into ``committer`` and ``ownership``; the consumer's callbacks run
 inside its polls. Nothing here waits for Kafka but a revoke's commit, which must be done before the partition
@@ -18,19 +18,14 @@ from supervisor.plugin.types import Message
 from supervisor.worker.beginnings import CODES as LOST
 from supervisor.worker.beginnings import Beginnings
 from supervisor.worker.committer import Commits, Results
-from supervisor.worker.engine import MAIN, Engine, Owned, Place
+from supervisor.worker.engine import Engine, Owned, Place
 from supervisor.worker.ownership import Ownership
+from supervisor.worker.pressure import Pressure
 from supervisor.worker.runs import Run, Serial, due_batches, into_lanes, run_of
 from supervisor.worker.troubles import NO_TOPIC, Troubles
 
 logger = logging.getLogger(__name__)
 
-CHUNK = 1000
-SIP_INTERVAL = 0.05
-"""Seconds between polls while there is little room: callbacks are served, and few records taken."""
-FULL_AFTER = 1.0
-"""Seconds without any room after which partitions are paused: handlers stand, and only polls keep us a member."""
-RELEASE_CHECK = 0.1
 ENDS_INTERVAL = 0.5
 REJOIN_PATIENCE = 5.0
 LEAVE_POLL = 0.2
@@ -52,18 +47,9 @@ class Poller:
         self._source: Source | None = None
         topics = self._group.topics
         self._only_topic = topics[0] if len(topics) == 1 and not topics[0].startswith("^") else None
-        self._full = False
-        self._had_room_at = self._took_at = 0.0
-        self._held_back: set[Place] = set()
-        self._chunk = max(1, min(CHUNK, self._group.max_gap // 2, self._group.queue_records // 4))
-        self._typical_size = 1.0
-        """Bytes of a record, as of late."""
-        if engine.in_batches and self._chunk > self._group.batch.size:
-            self._chunk -= self._chunk % self._group.batch.size
-        self._gap_bound = self._group.max_gap - self._chunk
-        """From here on a partition pauses; one chunk may be on its way already (P3)."""
+        self._pressure = Pressure(engine, committer.notes)
         self._troubles = Troubles(engine)
-        self._released_at = self._ends_noted_at = 0.0
+        self._ends_noted_at = 0.0
 
     def open(self, source: Source) -> None:
         """Take the consumer; before any thread polls."""
@@ -83,11 +69,11 @@ class Poller:
         now = time.monotonic()
         self._engine.board.words[H_TICK_NS] = time.monotonic_ns()
         self._engine.polled_at = now
-        room = self._room(now)
+        room = self._pressure.room(now)
         if not room:
-            self._await_room(timeout)
+            self._pressure.await_room(timeout)
             return []
-        self._hold_back(now)
+        self._pressure.apply(self.source, now)
         if not self._engine.stopping:
             self.beginnings.serve()
         if now - self._ends_noted_at >= ENDS_INTERVAL:
@@ -96,35 +82,7 @@ class Poller:
             self._troubles.look(now)
         if self._engine.rejoin and self._engine.joined_at is not None and not self._engine.stopping:
             self._join_again()
-        self._took_at = now
         return self.source.poll(timeout, room)
-
-    def _room(self, now: float) -> int:
-        """Return how many records may be polled now; 0 while few more would fit, and some will leave soon.
-
-        Not polling leaves what was fetched ahead where it is; a pause throws it away, to be fetched again. So
-        while records leave the lanes at all nothing is paused, only polled less.
-        """
-        engine, group = self._engine, self._group
-        with engine.mutex:
-            if self._full or engine.stopping:
-                return self._chunk  # paused: only callbacks come
-            free = group.queue_bytes - engine.queued_size
-            room = min(group.queue_records - engine.queued, int(free / self._typical_size))
-        # A quarter: one chunk, perhaps all of one partition, must not fill what is there for all.
-        chunk = max(1, min(self._chunk, int(group.queue_bytes / 4 / self._typical_size)))
-        if room >= chunk or (room > 0 and now - self._took_at >= SIP_INTERVAL):
-            self._had_room_at = now
-            return min(room, chunk)
-        self._full = now - self._had_room_at >= FULL_AFTER
-        return self._chunk if self._full else 0
-
-    def _await_room(self, timeout: float) -> None:
-        """Let the holder wait for lanes to empty; the main thread has other things to do."""
-        engine = self._engine
-        with engine.mutex:
-            if engine.poller is not MAIN:
-                engine.work.wait(min(timeout, SIP_INTERVAL))
 
     def _join_again(self) -> None:
         """Leave the group and join it, so that it shares its partitions out anew (see ``mending``)."""
@@ -135,7 +93,7 @@ class Poller:
         deadline = time.monotonic() + self._group.revoke_timeout + REJOIN_PATIENCE
         while engine.owned and time.monotonic() < deadline and engine.end is None:
             engine.board.words[H_TICK_NS] = time.monotonic_ns()
-            self.accept(self.source.poll(LEAVE_POLL, self._chunk), cell=None)
+            self.accept(self.source.poll(LEAVE_POLL, self._pressure.chunk), cell=None)
         self.source.poll(LEAVE_POLL, 1)
         if not engine.stopping:
             self.source.subscribe()
@@ -147,7 +105,7 @@ class Poller:
             return None
         if messages:
             engine.broker_trouble = ""
-            self._typical_size += (max(1, len(messages[0].value() or b"")) - self._typical_size) * 0.1
+            self._pressure.took(messages)
         ends: dict[Place, int] = {}
         if any(map(error_of, cast("Any", messages))):
             messages, ends = self._sorted_out(messages)
@@ -190,11 +148,7 @@ class Poller:
             run = run_of(engine, owned, batch)
         if end is not None:
             owned.offsets.advance(end)
-        # A run is over before the next poll, and counts only when something below it stays unsettled.
-        passing = len(run.messages) if run and not engine.lanes.held(place) else 0
-        unsettled = owned.offsets.gap - passing
-        if unsettled >= self._gap_bound or place in self._notes.crowded or self._hogs(place, 1 / 2):
-            self._held_back.add(place)
+        self._pressure.handed_out(owned, run)
         return run
 
     def _left_over(self, ends: dict[Place, int], runs: list[Run], *, spread: bool) -> list[Run]:
@@ -207,57 +161,6 @@ class Poller:
         for owned in list(engine.filling):
             into_lanes(engine, owned, ())
         return []
-
-    # --- holding back -----------------------------------------------------------------------------------
-
-    def _hold_back(self, now: float) -> None:
-        """Pause what must not deliver more (full lanes, a gap at its bound, a shutdown); resume what may (P6)."""
-        engine, group = self._engine, self._group
-        with engine.mutex:
-            queued = engine.queued
-            if not queued:
-                self._full = False
-                self._held_back.clear()
-                if not engine.paused and not engine.stopping:
-                    return
-            if queued <= group.queue_records // 2 and engine.queued_size <= group.queue_bytes // 2:
-                self._full = False
-            if now - self._released_at >= RELEASE_CHECK:
-                self._released_at = now
-                self._weigh()
-            owned = engine.owned
-            wanted = set(owned) if self._full or engine.stopping else self._held_back & set(owned)
-            pause = wanted - engine.paused
-            resume = [
-                (place, None if place in engine.stopped else owned[place].offsets.position)
-                for place in engine.paused - wanted
-                if place in owned
-            ]
-            engine.paused = wanted
-        if pause:
-            self.source.pause(sorted(pause))
-        if resume:
-            self.source.resume(resume)
-
-    def _hogs(self, place: Place, share: float) -> bool:
-        """Tell whether one of several partitions fills that share of what may be held for all; mutex held."""
-        lanes, group = self._engine.lanes, self._group
-        if len(self._engine.owned) < 2:  # noqa: PLR2004 - there are no others
-            return False
-        return lanes.held(place) >= group.queue_records * share or lanes.held_size(place) >= group.queue_bytes * share
-
-    def _weigh(self) -> None:
-        """Hold back partitions that take the others' room, let go on those that hold little now; mutex held."""
-        if (
-            self._engine.queued * 2 >= self._group.queue_records
-            or self._engine.queued_size * 2 >= self._group.queue_bytes
-        ):
-            self._held_back |= {place for place in self._engine.owned if self._hogs(place, 1 / 2)}
-        for place in list(self._held_back):
-            owned = self._engine.owned.get(place)
-            is_low = owned is None or (owned.offsets.gap <= self._gap_bound // 2 and not self._hogs(place, 1 / 4))
-            if is_low and place not in self._notes.crowded:
-                self._held_back.discard(place)
 
     def _note_ends(self) -> None:
         """Note where the owned partitions end, for the lag; only the holder may ask the client."""

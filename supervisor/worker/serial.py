@@ -14,8 +14,9 @@ from supervisor.plugin.active import Active, Process, ProcessBatch
 from supervisor.plugin.types import Message, Retry
 from supervisor.worker.calling import batch_outcomes, work_in_order
 from supervisor.worker.engine import Engine, Item, Owned
-from supervisor.worker.outcomes import Outcomes, Verdict
+from supervisor.worker.outcomes import Outcomes
 from supervisor.worker.runs import Run, Serial, cut, into_lanes, settle, what_is_free
+from supervisor.worker.verdicts import Verdict
 
 SERIAL_LIMIT = 0.2
 """Seconds a serial chunk may take: longer means a slow handler, and nobody polls or commits meanwhile."""

@@ -36,7 +36,8 @@ from supervisor.worker.idle import Idle
 from supervisor.worker.loop import LoopThread, join_named
 from supervisor.worker.outcomes import Outcomes
 from supervisor.worker.overdue import Cell, Overdue
-from supervisor.worker.poller import CHUNK, Poller
+from supervisor.worker.poller import Poller
+from supervisor.worker.pressure import CHUNK
 
 POLL_WAIT = 0.05
 OUTPUT_WAIT = 0.01
