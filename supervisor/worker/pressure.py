@@ -11,6 +11,8 @@ from supervisor.worker.notes import Notes
 from supervisor.worker.runs import Run
 
 CHUNK = 1000
+FIRST = 16
+"""Records of the first poll: nobody knows how large they are."""
 SIP_INTERVAL = 0.05
 """Seconds between polls while there is little room: callbacks are served, and few records taken."""
 FULL_AFTER = 1.0
@@ -31,8 +33,8 @@ class Pressure:
             self.chunk -= self.chunk % group.batch.size
         self._gap_bound = group.max_gap - self.chunk
         """From here on a partition pauses; one chunk may be on its way already (P3)."""
-        self._typical_size = 1.0
-        """Bytes of a record, as of late."""
+        self._typical_size = group.queue_bytes / 4 / FIRST
+        """Bytes of a record, as of late; before the first, so that few come."""
         self._is_full = False
         self._had_room_at = self._took_at = self._weighed_at = 0.0
         self._held_back: set[Place] = set()
@@ -61,7 +63,9 @@ class Pressure:
 
     def took(self, messages: list[Message]) -> None:
         """Learn from a chunk how large records are."""
-        self._typical_size += (max(1, len(messages[0].value() or b"")) - self._typical_size) * 0.1
+        sample = (messages[0], messages[len(messages) // 2], messages[-1])
+        size = sum(len(message.value() or b"") for message in sample) / len(sample)
+        self._typical_size += (max(1.0, size) - self._typical_size) * 0.3
 
     def handed_out(self, owned: Owned, run: Run | None) -> None:
         """Mark a partition that must not deliver more after these records; mutex held."""

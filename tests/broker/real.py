@@ -77,6 +77,7 @@ _SETTINGS = {
     "group.share.record.lock.duration.ms": "5000",
     "log.segment.bytes": "16777216",
     "log.cleaner.dedupe.buffer.size": "2097152",
+    "log.cleaner.backoff.ms": "200",
     "log.initial.task.delay.ms": "100",
     "log.segment.delete.delay.ms": "1000",
     "broker.session.timeout.ms": "1000",
