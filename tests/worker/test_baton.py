@@ -1,9 +1,9 @@
 """Only the holder of the baton touches the client, from its poll to the last of what follows from it."""
 
 import threading
-from collections.abc import Sequence
+from typing import Any
 
-from tests.worker.fake_source import FakeCluster, Place
+from tests.worker.fake_source import FakeCluster
 from tests.worker.in_process import PLACE, InProcess
 
 
@@ -20,12 +20,12 @@ def test_a_chunk_is_not_stolen_while_its_thread_still_uses_the_client() -> None:
     with InProcess(cluster, lambda _record: None) as worker:
         commit = worker.source.commit
 
-        def slow(offsets: Sequence[tuple[Place, int]]) -> None:
+        def slow(*commits: Any) -> None:
             with worker.source._alone():
                 threading.Event().wait(0.4)
-            commit(offsets)
+            commit(*commits)
 
-        worker.source.commit = slow  # type: ignore[method-assign]
+        worker.source.commit = slow  # type: ignore[assignment,method-assign]
         worker.source.assign(PLACE)
 
         worker.until(lambda: cluster.committed.get(PLACE) == 5)
@@ -38,12 +38,12 @@ def test_p1_a_chunk_whose_thread_came_late_is_not_begun_once_the_worker_stops() 
     with InProcess(cluster, seen.append) as worker:
         commit = worker.source.commit
 
-        def slow(offsets: Sequence[tuple[Place, int]]) -> None:
+        def slow(*commits: Any) -> None:
             inside.set()
             threading.Event().wait(0.3)
-            commit(offsets)
+            commit(*commits)
 
-        worker.source.commit = slow  # type: ignore[method-assign]
+        worker.source.commit = slow  # type: ignore[assignment,method-assign]
         worker.source.assign(PLACE)
         assert inside.wait(3)
         assert worker.stop()
