@@ -230,6 +230,12 @@ class Lanes(Generic[T]):
             self._ticket += 1
             heapq.heappush(self._timers, (due, self._ticket, lane))
 
+    def hasten_filling(self, *, due: float) -> None:
+        """Let all lanes that wait for more records be due earlier."""
+        for lane in self._lanes.values():
+            if lane.filling:
+                self.hasten(lane, due=due)
+
     def block(self, lane: Lane[T]) -> None:
         """Let a busy lane wait for a confirmation, with no time set."""
         self.busy -= 1

@@ -33,6 +33,7 @@ CLASSIC_DEFAULTS: Mapping[str, Value] = {
     "heartbeat.interval.ms": 1000,
 }
 MAX_BYTES = 100_000_000
+"""Of producers' records. The client's own limit is below the broker's: what could be read could not be written."""
 LOGGING: Mapping[str, Value] = {"log_level": 6, "log.connection.close": False}
 
 _CONSUMER_ONLY = (
@@ -99,7 +100,7 @@ def output_settings(spec: WorkerSpec) -> Settings:
     what waits. The user's own linger, compression and so on come first.
     """
     return (
-        {"linger.ms": 5, "queue.buffering.max.messages": 1_000_000}
+        {"linger.ms": 5, "queue.buffering.max.messages": 1_000_000, "message.max.bytes": MAX_BYTES}
         | client_settings(spec.group.kafka, client_id=spec.instance_id)
         | {"enable.idempotence": True, "message.timeout.ms": 0}
     )
@@ -114,7 +115,6 @@ def transaction_settings(spec: WorkerSpec, *, timeout: float) -> Settings:
 
 def producer_settings(spec: WorkerSpec) -> Settings:
     """Return the settings of a worker's producer: idempotent, and done with a record within the sink's deadline."""
-    # The client's own limit is below the broker's: a record that could be read could not be written.
     return (
         {"message.max.bytes": MAX_BYTES, "linger.ms": 5}
         | client_settings(spec.group.kafka, client_id=spec.instance_id)

@@ -18,6 +18,7 @@ from supervisor.plugin.types import Produce
 T = TypeVar("T")
 Place = tuple[str, int]
 LATE = "_TIMED_OUT"
+FENCED = "_FENCED"
 CALL = 5.0
 """Seconds that one call into the client may take before it is asked again; retriable errors come sooner."""
 
@@ -59,6 +60,10 @@ class TransactionalProducer:
         self._timeout = timeout
         self._refused: tuple[str, object, bool] | None = None
         self._failed = ""
+        self._turn = 0
+        """Grows with each transaction: reports of one that was aborted may come in the next."""
+        self._is_open = False
+        """Whether there is a transaction that is neither committed nor aborted for good."""
 
     def start(self, timeout: float) -> None:
         """Fence earlier producers of the id, end their transactions; ``AbortedError`` means: try again."""
@@ -78,16 +83,20 @@ class TransactionalProducer:
     ) -> None:
         """Produce ``outputs`` (each with a tag) and commit ``offsets`` for the group's member, all or nothing.
 
-        Raises ``RefusedError``, ``CrowdedError`` or another ``AbortedError`` once it is aborted, ``FatalError``
-        when it never will be.
+        Raises ``RefusedError``, ``CrowdedError`` or another ``AbortedError`` when it is aborted, or will be by the next
+        call; ``FatalError`` when it never will be, or when nobody answers whether it was committed.
         """
+        if self._is_open:
+            self._abort()  # the last one's, that nobody answered: it must be asked for again before anything else
         self._refused, self._failed = None, ""
+        self._turn += 1
         deadline = time.monotonic() + self._timeout
         self._call(self._producer.begin_transaction)
+        self._is_open = True
         try:
-            for tag, output in outputs:
+            for at, (tag, output) in enumerate(outputs, 1):
                 self._produce(tag, output)
-                if one_by_one:
+                if one_by_one and (at == len(outputs) or outputs[at][0] != tag):
                     self._flush(deadline)
                     self._look_at_refusals(sure=True)
             # Flushed first: right after a commit the coordinator still writes markers, and adding offsets at once
@@ -98,10 +107,28 @@ class TransactionalProducer:
                 raise AbortedError(self._failed)  # noqa: TRY301 - as above
             positions = [TopicPartition(topic, partition, offset) for (topic, partition), offset in offsets]
             self._again(lambda: self._producer.send_offsets_to_transaction(positions, metadata, CALL), deadline)
-            self._again(lambda: self._producer.commit_transaction(CALL), deadline)
+            self._commit(time.monotonic() + self._timeout)
         except AbortedError:
-            self._again(lambda: self._producer.abort_transaction(CALL), time.monotonic() + self._timeout)
+            self._abort()
             raise
+
+    def _commit(self, deadline: float) -> None:
+        """Commit; a commit that nobody answered can neither be aborted nor told from one that was made.
+
+        librdkafka takes no other call then. So the process ends: its successor's first request settles which it was,
+        and the committed offsets say so.
+        """
+        try:
+            self._again(lambda: self._producer.commit_transaction(CALL), deadline)
+        except AbortedError as error:
+            if error.code == LATE:
+                raise FatalError(LATE) from error
+            raise
+        self._is_open = False
+
+    def _abort(self) -> None:
+        self._again(lambda: self._producer.abort_transaction(CALL), time.monotonic() + self._timeout)
+        self._is_open = False
 
     def _look_at_refusals(self, *, sure: bool) -> None:
         if self._refused is not None:
@@ -116,8 +143,10 @@ class TransactionalProducer:
                 raise AbortedError(LATE)
 
     def _produce(self, tag: object, output: Produce) -> None:
+        turn = self._turn
+
         def told(error: Any, _message: object) -> None:  # noqa: ANN401 - the client's KafkaError or None
-            if error is not None:
+            if error is not None and turn == self._turn:
                 self._note(error.name(), tag, is_sure=error.name() not in SHARED)
 
         while True:
@@ -167,4 +196,4 @@ def _judged(error: Exception) -> AbortedError | FatalError:
     if not isinstance(error, KafkaException):
         return FatalError("_FATAL")
     reason = error.args[0]
-    return FatalError(reason.name()) if is_fatal(reason) or reason.name() == "_FENCED" else AbortedError(reason.name())
+    return FatalError(reason.name()) if is_fatal(reason) or reason.name() == FENCED else AbortedError(reason.name())

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from supervisor.core.board import C_ATTEMPT, C_LAST_OFFSET, C_PARTITION, C_SEQUENCE, C_TOPIC, IDLE, BoardWriter
 from supervisor.core.events import Scalar, Severity
@@ -36,6 +36,12 @@ MAIN = -1
 """The baton's holder when no handler thread has it."""
 
 
+class Sized(Protocol):
+    """What is kept for a record; ``size`` is about how many bytes it holds."""
+
+    size: int
+
+
 class Owned:
     """A partition during one ownership; a later ownership of the same partition is another object (the fence).
 
@@ -47,6 +53,7 @@ class Owned:
         "committed",
         "filling",
         "filling_since",
+        "filling_size",
         "offsets",
         "outputs",
         "partition",
@@ -64,7 +71,8 @@ class Owned:
         self.filling: list[Message] = []
         """Records that wait for more to make a batch, without a lane; the last of the partition's stretch."""
         self.filling_since = 0.0
-        self.outputs: dict[int, object] = {}
+        self.filling_size = 0
+        self.outputs: dict[int, Sized] = {}
         """What records' handlers returned and is not confirmed, by offset; the outlet's own."""
         self.revoked = False
         self.sent: int | None = None
@@ -99,6 +107,8 @@ class Engine:
         self.owned: dict[Place, Owned] = {}
         self.filling: set[Owned] = set()
         """Owned partitions with records that wait for more to make a batch."""
+        self.is_full = False
+        """Whether there is no room for more records, so that no batch needs to wait for any."""
         self.dirty: set[Owned] = set()
         """Owned partitions that something settled in since their offset last went to a commit."""
         self.counters = Counters()
@@ -196,8 +206,31 @@ class Engine:
         """Forget all of these partitions that nobody has begun; mutex held."""
         self.lanes.purge(places)
         for owned in [owned for owned in self.filling if owned.place in places]:
-            owned.filling = []
+            self.fill(owned, [])
+
+    def fill(self, owned: Owned, messages: list[Message]) -> None:
+        """Let these, and no others, wait for more to make a batch; mutex held."""
+        owned.filling = messages
+        owned.filling_size = sum(map(_size, messages))
+        if messages:
+            self.filling.add(owned)
+        else:
             self.filling.discard(owned)
+
+    def note_room(self, room: int) -> None:
+        """Have batches worked as they are when there is no room to fill them; mutex held."""
+        was_full, self.is_full = self.is_full, room <= 0
+        if self.is_full and not was_full and self.in_batches:
+            self.lanes.hasten_filling(due=time.monotonic())
+
+    def held(self, place: Place) -> tuple[int, int]:
+        """Return how many records a partition has in lanes or kept for their outputs, and their bytes; mutex held."""
+        records, size = self.lanes.held(place), self.lanes.held_size(place)
+        owned = self.owned.get(place)
+        if owned is not None and owned.outputs:
+            outputs = list(owned.outputs.values())
+            records, size = records + len(outputs), size + sum(one.size for one in outputs)
+        return records, size
 
     @property
     def queued(self) -> int:
@@ -207,12 +240,14 @@ class Engine:
 
     @property
     def queued_size(self) -> int:
-        """Their bytes, as far as they are counted; mutex held."""
-        return self.lanes.size + (self.outlet.size if self.outlet is not None else 0)
+        """Their bytes; mutex held."""
+        filling = sum(owned.filling_size for owned in self.filling)
+        return self.lanes.size + filling + (self.outlet.size if self.outlet is not None else 0)
 
     def next_due(self) -> float | None:
         """Return when (monotonic) the next retry or the next batch is due; mutex held."""
-        dues = [owned.filling_since + self.spec.group.batch.age for owned in self.filling]
+        age = 0.0 if self.is_full else self.spec.group.batch.age
+        dues = [owned.filling_since + age for owned in self.filling]
         timer = self.lanes.next_due()
         if timer is not None:
             dues.append(timer)

@@ -116,6 +116,8 @@ class Outcomes:
                 answer = sink(letter)
                 if isinstance(answer, Future):
                     answer.result(self._letters.timeout)
+                elif answer is not None and not isinstance(answer, Produce):
+                    raise _no_answer()  # noqa: TRY301 - a broken sink is one that failed
             except BaseException as problem:
                 fields = {"sink": name, "error": _code(problem), "at": where(problem)}
                 logger.warning("sink.failed", extra={"fields": fields})
@@ -164,7 +166,7 @@ class Outcomes:
             self._written(lane, name)
             return
         if not isinstance(future, Future):
-            self._not_written(lane, name, TypeError("a sink must return None, a Produce or a Future"))
+            self._not_written(lane, name, _no_answer())
             return
         with engine.mutex:
             pending.deadline = time.monotonic() + self._letters.timeout
@@ -288,6 +290,10 @@ class Outcomes:
         self._engine.drop_revoked(lane)
         self._engine.lanes.give_back(lane)
         self._engine.work.notify()
+
+
+def _no_answer() -> TypeError:
+    return TypeError("a sink must return None, a Produce or a Future")
 
 
 def _code(error: BaseException) -> str:

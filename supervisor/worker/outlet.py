@@ -85,9 +85,9 @@ def _is(value: object, kind: Any) -> bool:  # noqa: ANN401 - a class or a union
     return isinstance(value, kind)
 
 
-def size_of(outputs: Sequence[Produce]) -> int:
-    """Return about how many bytes outputs hold."""
-    return sum(len(one.value or b"") + len(one.key or b"") for one in outputs)
+def size_of(message: Message, outputs: Sequence[Produce]) -> int:
+    """Return about how many bytes outputs hold, and the record that is kept with them."""
+    return len(message.value() or b"") + sum(len(one.value or b"") + len(one.key or b"") for one in outputs)
 
 
 class Pending:
@@ -102,7 +102,7 @@ class Pending:
         self.left = len(outputs)
         self.is_alone = False
         """Whether they went in batches of their own, so that an error is theirs."""
-        self.size = size_of(outputs)
+        self.size = size_of(message, outputs)
         self.error = self.topic = ""
         self.is_done = False
         """Whether the handler's thread is done with the record, and only confirmations are missing."""

@@ -127,8 +127,16 @@ class Poller:
                 if run is not None:
                     runs.append(run)
             runs += self._left_over(ends, runs, spread=spread)
-            serial = engine.serial = Serial(cell, runs) if runs and cell is not None else None
         self._committer.begin(begun)
+        return self._serial(runs, cell)
+
+    def _serial(self, runs: list[Run], cell: int | None) -> Serial | None:
+        """Make runs the serial chunk of their thread: from now on they, and the baton, can be taken from it."""
+        engine = self._engine
+        with engine.mutex:
+            if not runs or cell is None or engine.stopping:
+                return None
+            serial = engine.serial = Serial(cell, runs)
         return serial
 
     def _hand_out(self, owned: Owned, batch: list[Message], end: int | None, *, spread: bool) -> Run | None:

@@ -43,10 +43,11 @@ class Pressure:
         """Return how many records may be polled now; 0 while few more would fit, and some will leave soon."""
         engine, group = self._engine, self._group
         with engine.mutex:
-            if self._is_full or engine.stopping:
-                return self.chunk  # paused: only callbacks come
             free = group.queue_bytes - engine.queued_size
             room = min(group.queue_records - engine.queued, int(free / self._typical_size))
+            engine.note_room(room)
+            if self._is_full or engine.stopping:
+                return self.chunk  # paused: only callbacks come
         chunk = max(1, min(self.chunk, int(group.queue_bytes / 4 / self._typical_size)))
         if room >= chunk or (room > 0 and now - self._took_at >= SIP_INTERVAL):
             self._had_room_at = self._took_at = now
@@ -120,7 +121,8 @@ class Pressure:
 
     def _hogs(self, place: Place, share: float) -> bool:
         """Tell whether one of several partitions fills that share of what may be held for all; mutex held."""
-        lanes, group = self._engine.lanes, self._group
-        if len(self._engine.owned) < 2:  # noqa: PLR2004 - there are no others
+        engine, group = self._engine, self._group
+        if len(engine.owned) < 2:  # noqa: PLR2004 - there are no others
             return False
-        return lanes.held(place) >= group.queue_records * share or lanes.held_size(place) >= group.queue_bytes * share
+        records, size = engine.held(place)
+        return records >= group.queue_records * share or size >= group.queue_bytes * share

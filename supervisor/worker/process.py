@@ -245,7 +245,9 @@ def _drain_by(stop: Stop) -> float:
 
 def _is_drained(engine: Engine) -> bool:
     with engine.mutex:
-        return not engine.lanes.busy and not engine.lanes.blocked
+        if engine.lanes.busy or engine.lanes.blocked:
+            return False
+        return engine.outlet is None or not engine.outlet.is_waited_for(engine.owned)
 
 
 def _take_baton(engine: Engine, deadline: float) -> None:

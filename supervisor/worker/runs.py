@@ -75,7 +75,8 @@ def what_is_free(engine: Engine, owned: Owned, messages: list[Message]) -> Run |
 def _batches_of(engine: Engine, owned: Owned, messages: list[Message], *, now: float) -> Run | None:
     """Return whole batches of these records and of those that wait for more; what is left waits for more."""
     if engine.lanes.held(owned.place):
-        engine.spread(owned, messages)  # nothing of it is filling: that went to the lanes before
+        into_lanes(engine, owned, ())  # something is filling while only a refused output's record is in a lane
+        engine.spread(owned, messages)
         return None
     owned.offsets.stretch(messages[0].offset() or 0, messages[-1].offset() or 0, len(messages), now=now)
     size = engine.spec.group.batch.size
@@ -85,23 +86,18 @@ def _batches_of(engine: Engine, owned: Owned, messages: list[Message], *, now: f
     whole = len(messages) - len(messages) % size
     if whole:
         owned.filling_since = now
-    owned.filling = messages[whole:]
-    if owned.filling:
-        engine.filling.add(owned)
-    else:
-        engine.filling.discard(owned)
+    engine.fill(owned, messages[whole:])
     return Run(owned, messages[:whole], batch=size) if whole else None
 
 
 def due_batches(engine: Engine, runs: list[Run]) -> list[Run]:
     """Return batches that are not full and have waited long enough; none of partitions in ``runs``. Mutex held."""
-    limit = time.monotonic() - engine.spec.group.batch.age
+    limit = time.monotonic() - (0.0 if engine.is_full else engine.spec.group.batch.age)
     begun = {run.owned for run in runs}
     due = []
     for owned in [one for one in engine.filling if one.filling_since <= limit and one not in begun]:
-        engine.filling.discard(owned)
         due.append(Run(owned, owned.filling, batch=len(owned.filling)))
-        owned.filling = []
+        engine.fill(owned, [])
     return due
 
 
@@ -129,8 +125,7 @@ def into_lanes(engine: Engine, owned: Owned, messages: Sequence[Message]) -> Non
     """Put what is left of a partition's stretch into lanes: these records and those that wait for more; mutex held."""
     left = [*messages, *owned.filling]
     if left:
-        owned.filling = []
-        engine.filling.discard(owned)
+        engine.fill(owned, [])
         owned.offsets.take_out(_offsets(left), None)
         engine.enqueue(owned, left)
 
@@ -144,9 +139,9 @@ def settle(engine: Engine, run: Run, records: int) -> None:
     held: list[int] = []
     if owned.outputs and engine.outlet is not None:
         held = engine.outlet.held_of(owned, _offsets(run.messages[:records]))
-    owned.offsets.shorten(records, _first(more))
     if held:
-        owned.offsets.open(held)
+        owned.offsets.open(held)  # first, so that what is settled behind one of them counts as its gap
+    owned.offsets.shorten(records, _first(more))
     engine.counters.settled += records - len(held)
     engine.dirty.add(owned)
 

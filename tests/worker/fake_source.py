@@ -52,6 +52,7 @@ class FakeSource:
         self.answers: Answers = lambda _place, _offset: None
         self.on_commit: Callable[[Place, int], None] = lambda _place, _offset: None
         self.chunk: Callable[[int], int] = lambda limit: limit
+        self.generation = -1
         self._told_end: dict[Place, int] = {}
         self._lost: set[Place] = set()
         self._scripted: deque[tuple[Callable[[], None], threading.Event]] = deque()
@@ -64,6 +65,7 @@ class FakeSource:
         """Have the next poll hand over partitions, each from its committed offset on."""
 
         def hand_over() -> None:
+            self.generation += 1
             self.positions.update({place: self.cluster.committed.get(place, -1) for place in places})
             self.listener.assigned(list(places))
 
@@ -123,6 +125,10 @@ class FakeSource:
                 if offset < self.positions[place]:
                     self.problems.append(f"{place} was sought back from {self.positions[place]} to {offset}")
                 self.positions[place] = offset
+
+    def group_metadata(self) -> object:
+        with self._alone():
+            return self.generation
 
     def high_watermark(self, place: Place) -> int | None:
         return self.cluster.ends.get(place)

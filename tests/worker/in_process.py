@@ -23,6 +23,7 @@ from supervisor.worker.process import Incarnation
 from tests.waiting import wait_until
 from tests.worker.direct import group_spec
 from tests.worker.fake_source import FakeCluster, FakeSource
+from tests.worker.fake_transactions import FakeTransactional
 
 PLACE = ("t", 0)
 
@@ -105,10 +106,6 @@ class FakeReport:
         return self._topic
 
 
-def _no_transactions() -> TransactionalProducer:
-    raise NotImplementedError
-
-
 class InProcess:
     """One incarnation; ``crashes`` holds what would have ended the process. Use as a context manager."""
 
@@ -136,7 +133,12 @@ class InProcess:
         self._orders = FakeOrders()
         self.crashes: list[BaseException] = []
         self.outputs = FakeOutputs()
-        made = Producers(self.outputs.letter, lambda _fail: cast("OutputProducer", self.outputs), _no_transactions)
+        self.transactional = FakeTransactional(cluster)
+        made = Producers(
+            self.outputs.letter,
+            lambda _fail: cast("OutputProducer", self.outputs),
+            lambda: cast("TransactionalProducer", self.transactional),
+        )
         self.parts = Incarnation(
             self.spec, board, cast("Link", self.link), Active(hooks), cast("Orders", self._orders), made
         )

@@ -5,8 +5,10 @@ from collections import Counter
 from random import Random
 
 import pytest
+from confluent_kafka import Producer
 
 from supervisor.core.backoff import Backoff
+from supervisor.core.exits import ExitCode
 from supervisor.core.spec import CommitSpec, Delivery, GroupSpec, Mode, Ordering, PluginSpec, RetrySpec
 from supervisor.plugin import Disposition
 from tests.broker.real import RealBroker
@@ -163,3 +165,31 @@ def test_p3_an_incarnation_that_only_leaves_ends_the_dead_ones_transaction(
     produce(broker.bootstrap, name, ["good"] * 50)
     other.wait(lambda: committed(broker.bootstrap, name, name) == {0: 100})
     assert Counter(_names(broker, name)) == Counter(f"0@{at}" for at in range(100))
+
+
+def test_p1_a_dead_letter_as_large_as_brokers_take_is_written(broker: RealBroker, name: str, start: Start) -> None:
+    """The client's own limit is below theirs."""
+    _topics(broker, name)
+    producer = Producer({"bootstrap.servers": broker.bootstrap, "message.max.bytes": 2_000_000})
+    for value in ("good", "raise" + "x" * 1_020_000, "good"):
+        producer.produce(name, value)
+    assert producer.flush(20) == 0
+
+    retry = RetrySpec(attempts=1, backoff=Backoff(0.0, 1.0, 0.0, 0.0))
+    worker = start(_group(broker, name, ONCE, retry=retry))
+    worker.wait(lambda: committed(broker.bootstrap, name, name) == {0: 3})
+
+    assert len(read_topic(broker.bootstrap, f"{name}.dlq")) == 1
+    assert worker.process.poll() is None
+
+
+def test_a_second_worker_of_the_same_name_ends_the_first_as_fenced(broker: RealBroker, name: str, start: Start) -> None:
+    _topics(broker, name)
+    produce(broker.bootstrap, name, ["good"] * 10)
+    first = start(_group(broker, name, ONCE))
+    first.wait(lambda: committed(broker.bootstrap, name, name) == {0: 10})
+
+    second = start(_group(broker, name, ONCE), host="b")
+    first.wait(lambda: first.process.poll() is not None or not produce(broker.bootstrap, name, ["good"] * 5))
+    assert first.process.poll() == ExitCode.FENCED
+    assert second.process.poll() is None

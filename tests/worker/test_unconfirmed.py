@@ -1,10 +1,12 @@
 """P1: a record whose outputs are not confirmed is not settled, whatever else happens; on an engine with fakes."""
 
 import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
 
 import pytest
 
-from supervisor.core.spec import Ordering
+from supervisor.core.spec import BatchSpec, Ordering
 from supervisor.plugin import Letter, Produce, Record
 from tests.worker.fake_source import FakeCluster
 from tests.worker.in_process import PLACE, InProcess
@@ -23,6 +25,11 @@ def _forward(record: Record) -> Produce:
 
 def _forward_odd(record: Record) -> Produce | None:
     return _forward(record) if record.offset % 2 else None
+
+
+def _confirm(worker: InProcess, outputs: int) -> None:
+    for at in range(outputs):
+        worker.outputs.confirm(at)
 
 
 def _wait_for_more(worker: InProcess, seen: int) -> None:
@@ -138,3 +145,41 @@ def test_p6_unconfirmed_outputs_count_for_the_bound_of_the_queue() -> None:
                 worker.outputs.confirm(confirmed)
                 confirmed += 1
         worker.until(lambda: cluster.committed.get(PLACE) == 50)
+
+
+def test_p1_a_stop_waits_for_confirmations_that_come_in_time() -> None:
+    cluster = _cluster(3)
+    with InProcess(cluster, _forward) as worker:
+        worker.source.assign(PLACE)
+        worker.until(lambda: len(worker.outputs.sent) == 3)
+        confirm = threading.Timer(0.3, lambda: _confirm(worker, 3))
+        confirm.start()
+
+        assert worker.stop()
+        confirm.join()
+    assert cluster.committed.get(PLACE) == 3
+
+
+def test_p2_batches_stay_in_order_while_the_dead_letter_of_an_earlier_one_is_under_way() -> None:
+    cluster = _cluster(3)
+    batches: list[list[int]] = []
+
+    def process_batch(records: Sequence[Record]) -> list[Produce]:
+        batches.append([record.offset for record in records])
+        return [_forward(record) for record in records]
+
+    def sink(_letter: Letter) -> "Future[None]":
+        return Future()
+
+    batch = BatchSpec(2, 0.5)
+    with InProcess(cluster, process_batch=process_batch, sink=sink, batch=batch, concurrency=3) as worker:
+        worker.source.assign(PLACE)
+        worker.until(lambda: len(worker.outputs.sent) == 2)
+        worker.outputs.confirm(1)
+        worker.outputs.confirm(0, "INVALID_TIMESTAMP")
+        worker.until(lambda: worker.engine.lanes.blocked == 1)
+        for _ in range(3):
+            cluster.add(PLACE, b"v")
+
+        worker.until(lambda: sum(map(len, batches)) == 6)
+        assert [at for batch in batches for at in batch] == list(range(6))

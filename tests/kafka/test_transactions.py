@@ -1,0 +1,103 @@
+"""The transactional producer against a broker that stands still, and comes back."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import cast
+
+import pytest
+from confluent_kafka import Consumer, KafkaException, Producer
+
+from supervisor.kafka import transactions
+from supervisor.kafka.settings import Settings
+from supervisor.kafka.transactions import AbortedError, FatalError, TransactionalProducer
+from supervisor.plugin.types import Produce
+from tests.broker.real import RealBroker
+from tests.broker.records import Stored, create_topic, read_topic
+
+SETTLED = 60.0
+
+
+def _producer(broker: RealBroker, name: str, *, timeout: float) -> TransactionalProducer:
+    settings: Settings = {
+        "bootstrap.servers": broker.bootstrap,
+        "transactional.id": name,
+        "transaction.timeout.ms": 30000,
+        "log_level": 0,
+    }
+    producer = TransactionalProducer(settings, timeout=timeout)
+    producer.start(20.0)
+    return producer
+
+
+@pytest.mark.leaks("delivery reports that nobody serves keep their client")
+@pytest.mark.parametrize("stage", ["flush", "send_offsets_to_transaction", "commit_transaction"])
+def test_a_broker_that_stands_still_in_any_stage_costs_no_more_than_the_producer(
+    own_broker: RealBroker, name: str, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    """What was tried is visible once, and the next transaction works: with this producer, or with the next."""
+    monkeypatch.setattr(transactions, "CALL", 0.5)
+    create_topic(own_broker.bootstrap, name)
+    producer = _producer(own_broker, name, timeout=1.5)
+    client = Consumer({"bootstrap.servers": own_broker.bootstrap, "group.id": name, "log_level": 0})
+    metadata = client.consumer_group_metadata()
+    place = (name, 0)
+
+    def attempt(value: bytes) -> None:
+        producer.run([(None, Produce(name, value=value, partition=0))], [(place, 1)], metadata)
+
+    attempt(b"0")
+    real = producer._producer
+    producer._producer = cast("Producer", _FreezeBefore(real, stage, own_broker.freeze))
+    outcome: object = None
+    try:
+        attempt(b"1")
+    except (AbortedError, FatalError) as error:
+        outcome = error
+    producer._producer = real
+    own_broker.thaw()
+
+    done = isinstance(outcome, FatalError)
+    deadline = time.monotonic() + SETTLED
+    if done:
+        producer = _producer(own_broker, name, timeout=1.5)
+    while True:
+        try:
+            attempt(b"2")
+            break
+        except AbortedError as error:
+            if time.monotonic() > deadline:
+                pytest.fail(f"never again: {outcome}, then {error}")
+            threading.Event().wait(0.3)
+        except FatalError:
+            producer = _producer(own_broker, name, timeout=1.5)
+    client.close()
+    values = [one.value for one in _read(own_broker, name)]
+    assert values in ([b"0", b"2"], [b"0", b"1", b"2"])
+
+
+def _read(broker: RealBroker, name: str) -> list[Stored]:
+    """Read a topic whose leader may have just been elected again."""
+    deadline = time.monotonic() + SETTLED
+    while True:
+        try:
+            return read_topic(broker.bootstrap, name)
+        except KafkaException:
+            if time.monotonic() > deadline:
+                raise
+            threading.Event().wait(0.2)
+
+
+class _FreezeBefore:
+    """A producer whose broker freezes just before the first call of one method."""
+
+    def __init__(self, producer: object, method: str, freeze: Callable[[], None]) -> None:
+        self._producer = producer
+        self._method = method
+        self._freeze: Callable[[], None] | None = freeze
+
+    def __getattr__(self, name: str) -> object:
+        if name == self._method and self._freeze is not None:
+            freeze, self._freeze = self._freeze, None
+            freeze()
+        return getattr(self._producer, name)
