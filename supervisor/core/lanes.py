@@ -9,7 +9,7 @@ Handler threads *pull*: nothing is submitted per record, and a lane is handed ou
 
 import heapq
 from collections import deque
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from enum import Enum, auto
 from typing import Generic, TypeVar
 
@@ -48,7 +48,9 @@ class Lane(Generic[T]):
         self.taken = 1
         self.solo = 0
         self.since: float | None = None
-        self.fresh_head()
+        self.attempt = 1
+        self.failed_at: float | None = None
+        self.letter: object | None = None
 
     @property
     def filling(self) -> bool:
@@ -63,8 +65,8 @@ class Lane(Generic[T]):
     def fresh_head(self) -> None:
         """Forget what was known of the last head."""
         self.attempt = 2 if self.solo else 1
-        self.failed_at: float | None = None
-        self.letter: object | None = None
+        self.failed_at = None
+        self.letter = None
 
 
 class Lanes(Generic[T]):
@@ -111,6 +113,24 @@ class Lanes(Generic[T]):
         self.count += 1
         self.size += size
         return lane
+
+    def extend(self, place: Place, entries: Iterable[tuple[Hashable, tuple[T, int]]]) -> None:
+        """Do ``add`` for many records of one partition, each a lane's name, and a record with its size."""
+        lanes, ready, count, total = self._lanes, self._ready, 0, 0
+        for name, entry in entries:
+            lane = lanes.get(name)
+            if lane is None:
+                lane = lanes[name] = Lane(name, place)
+                ready.append(lane)
+            lane.items.append(entry)
+            count += 1
+            total += entry[1]
+        if count:
+            held = self._held.setdefault(place, [0, 0])
+            held[0] += count
+            held[1] += total
+            self.count += count
+            self.size += total
 
     def adopt(self, name: Hashable, place: Place, items: Sequence[tuple[T, int]]) -> Lane[T]:
         """Make a lane whose ``items`` (with sizes) a thread has in hand already: serial work that was cut short.

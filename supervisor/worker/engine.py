@@ -54,6 +54,7 @@ class Owned:
         "filling",
         "filling_since",
         "filling_size",
+        "number",
         "offsets",
         "outputs",
         "partition",
@@ -63,9 +64,11 @@ class Owned:
         "topic_index",
     )
 
-    def __init__(self, place: Place, topic_index: int) -> None:
+    def __init__(self, place: Place, topic_index: int, number: int) -> None:
         self.place = place
         self.partition = place[1]
+        self.number = number
+        """Stands for the place in lanes' names, in every ownership of it: it is hashed with each record."""
         self.topic_index = topic_index
         self.offsets = PartitionOffsets()
         self.filling: list[Message] = []
@@ -137,10 +140,15 @@ class Engine:
         """When the first assignment came."""
         self.rejoin = ""
         """Why the group must be left and joined again; the next holder of the baton does it."""
+        self._numbers: dict[Place, int] = {}
         self._end: tuple[ExitCode, str] | None = None
         self.outlet: Outlet | None = None
         """Where outputs go; set before any thread starts."""
         self._lane_name = _lane_names(Ordering.PARTITION if in_batches else spec.group.ordering)
+
+    def number_of(self, place: Place) -> int:
+        """Return what stands for a partition in lanes' names; mutex held."""
+        return self._numbers.setdefault(place, len(self._numbers))
 
     @property
     def slow(self) -> bool:
@@ -184,6 +192,12 @@ class Engine:
 
     def enqueue(self, owned: Owned, messages: Sequence[Message]) -> None:
         """Put records into their lanes whose offsets are open already; mutex held."""
+        if not self.in_batches:
+            name_of = self._lane_name
+            self.lanes.extend(
+                owned.place, [(name_of(owned, message), ((owned, message), _size(message))) for message in messages]
+            )
+            return
         now = time.monotonic()
         for message in messages:
             lane = self.lanes.add(self._lane_name(owned, message), owned.place, (owned, message), size=_size(message))
@@ -325,7 +339,7 @@ class Engine:
         self.purge({owned.place})
         if self.outlet is not None:
             self.outlet.drop(owned)
-        again = self.owned[owned.place] = Owned(owned.place, owned.topic_index)
+        again = self.owned[owned.place] = Owned(owned.place, owned.topic_index, owned.number)
         return again
 
     def release_baton(self) -> None:
@@ -345,13 +359,13 @@ def _lane_names(ordering: Ordering) -> Callable[[Owned, Message], Hashable]:
         return lambda owned, _message: owned.place
 
     def alone(owned: Owned, message: Message) -> Hashable:
-        return (owned.place, message.offset())
+        return (owned.number, message.offset())
 
     if ordering is Ordering.NONE:
         return alone
 
     def by_key(owned: Owned, message: Message) -> Hashable:
         key = message.key()
-        return alone(owned, message) if key is None else (owned.place, key)
+        return (owned.number, message.offset() if key is None else key)
 
     return by_key

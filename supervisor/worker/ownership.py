@@ -42,7 +42,7 @@ class Ownership:
                 if place in engine.owned:
                     message = f"{place[0]}/{place[1]} was assigned while it was owned"
                     raise RuntimeError(message)
-                engine.owned[place] = Owned(place, engine.board.topic_index(place[0]))
+                engine.owned[place] = Owned(place, engine.board.topic_index(place[0]), engine.number_of(place))
             if engine.joined_at is None:
                 engine.joined_at = time.monotonic()
         self._committer.notes.read(places)
