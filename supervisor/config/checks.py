@@ -71,6 +71,10 @@ def check_group_kafka(source: Source, name: str, group: Group, kafka: Mapping[st
     if not str(kafka.get("bootstrap.servers", "")).strip():
         text = "nobody says where Kafka is"
         source.report(("kafka", "bootstrap.servers"), text, '"bootstrap.servers" = "host:9092" under [kafka]')
+    if group.delivery == "exactly-once" and str(kafka.get("isolation.level")) == "read_uncommitted":
+        # librdkafka then reads committed offsets past open transactions, and the next owner would work again.
+        text = f'not with delivery = "exactly-once" of [groups.{name}]: what is being committed would be done again'
+        source.report(_origin(source, name, "isolation.level"), text, "leave this key out")
     if source.is_reported(_setting(source, name, "protocol")):
         return
     if group.protocol == "consumer":

@@ -237,6 +237,10 @@ class Engine:
         if self.is_full and not was_full and self.in_batches:
             self.lanes.hasten_filling(due=time.monotonic())
 
+    def can_fill(self, owned: Owned) -> bool:
+        """Tell whether more records of a partition may come, that a batch could wait for; mutex held."""
+        return not self.is_full and owned.place not in self.paused
+
     def held(self, place: Place) -> tuple[int, int]:
         """Return how many records a partition has in lanes or kept for their outputs, and their bytes; mutex held."""
         records, size = self.lanes.held(place), self.lanes.held_size(place)
@@ -260,8 +264,8 @@ class Engine:
 
     def next_due(self) -> float | None:
         """Return when (monotonic) the next retry or the next batch is due; mutex held."""
-        age = 0.0 if self.is_full else self.spec.group.batch.age
-        dues = [owned.filling_since + age for owned in self.filling]
+        age = self.spec.group.batch.age
+        dues = [owned.filling_since + (age if self.can_fill(owned) else 0.0) for owned in self.filling]
         timer = self.lanes.next_due()
         if timer is not None:
             dues.append(timer)

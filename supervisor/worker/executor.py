@@ -227,7 +227,7 @@ class Executor:
                 engine.lanes.give_back(lane)
                 return
             due = (lane.since or 0.0) + self._batch_age
-            can_fill = not engine.is_full and time.monotonic() < due
+            can_fill = engine.can_fill(lane.head[0]) and time.monotonic() < due
             if not lane.solo and len(lane.items) < self._batch_size and can_fill:
                 engine.lanes.wait(lane, due=due)
                 return

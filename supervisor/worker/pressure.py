@@ -93,6 +93,8 @@ class Pressure:
                 if place in owned
             ]
             engine.paused = wanted
+            if pause and engine.in_batches:
+                engine.lanes.hasten_filling(due=now)
         if pause:
             source.pause(sorted(pause))
         if resume:

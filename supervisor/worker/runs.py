@@ -92,10 +92,12 @@ def _batches_of(engine: Engine, owned: Owned, messages: list[Message], *, now: f
 
 def due_batches(engine: Engine, runs: list[Run]) -> list[Run]:
     """Return batches that are not full and have waited long enough; none of partitions in ``runs``. Mutex held."""
-    limit = time.monotonic() - (0.0 if engine.is_full else engine.spec.group.batch.age)
+    limit = time.monotonic() - engine.spec.group.batch.age
     begun = {run.owned for run in runs}
     due = []
-    for owned in [one for one in engine.filling if one.filling_since <= limit and one not in begun]:
+    for owned in [
+        one for one in engine.filling if one not in begun and (one.filling_since <= limit or not engine.can_fill(one))
+    ]:
         due.append(Run(owned, owned.filling, batch=len(owned.filling)))
         engine.fill(owned, [])
     return due

@@ -26,6 +26,8 @@ class FakeCluster:
         self.ends: dict[Place, int] = {}
         self.begins: dict[Place, int] = {}
         self.committed: dict[Place, int] = {}
+        self.lock = threading.Lock()
+        """Brokers look at a member's generation and take its offsets in one step."""
         self.silent = 0
         """How many questions go without an answer."""
         self.metadata: dict[Place, str] = {}
@@ -65,8 +67,9 @@ class FakeSource:
         """Have the next poll hand over partitions, each from its committed offset on."""
 
         def hand_over() -> None:
-            self.generation += 1
-            self.positions.update({place: self.cluster.committed.get(place, -1) for place in places})
+            with self.cluster.lock:
+                self.generation += 1
+                self.positions.update({place: self.cluster.committed.get(place, -1) for place in places})
             self.listener.assigned(list(places))
 
         return self.script(hand_over)

@@ -18,6 +18,8 @@ class FakeTransactional:
         self.runs: list[tuple[int, bool, object]] = []
         """Of each transaction that was begun: its outputs, whether one by one, the member's metadata."""
         self.judge: Callable[[Tagged, object], None] = lambda _outputs, _metadata: None
+        self.pause: Callable[[], None] = lambda: None
+        self.on_commit: Callable[[Place, int], None] = lambda _place, _offset: None
 
     def start(self, timeout: float) -> None: ...
 
@@ -27,8 +29,11 @@ class FakeTransactional:
         self, outputs: Tagged, offsets: Sequence[tuple[Place, int]], metadata: object, *, one_by_one: bool = False
     ) -> None:
         self.runs.append((len(outputs), one_by_one, metadata))
-        self.judge(outputs, metadata)
-        self.written += [output for _, output in outputs]
-        for place, offset in offsets:
-            assert offset >= self.cluster.committed.get(place, 0), "a transaction moved the group back"
-            self.cluster.committed[place] = offset
+        self.pause()
+        with self.cluster.lock:
+            self.judge(outputs, metadata)
+            self.written += [output for _, output in outputs]
+            for place, offset in offsets:
+                assert offset >= self.cluster.committed.get(place, 0), "a transaction moved the group back"
+                self.on_commit(place, offset)
+                self.cluster.committed[place] = offset

@@ -95,3 +95,17 @@ def test_p3_the_gap_behind_an_unconfirmed_output_stays_under_its_bound_from_the_
         assert len(seen) <= 8
         worker.outputs.confirm(0)
         worker.until(lambda: cluster.committed.get(PLACE) == 20)
+
+
+@pytest.mark.parametrize("mean", [0.0, 1.0])
+def test_a_batch_of_a_partition_that_is_held_back_is_worked_as_it_is(mean: float) -> None:
+    """With ``batch.size`` above ``max_gap`` it would wait out its age each time."""
+    cluster = FakeCluster()
+    for _ in range(40):
+        cluster.add(PLACE, b"v")
+    batch = BatchSpec(50, 60.0)
+    with InProcess(cluster, process_batch=lambda _records: None, max_gap=10, batch=batch) as worker:
+        worker.engine.mean = mean
+        worker.source.assign(PLACE)
+
+        worker.until(lambda: cluster.committed.get(PLACE, 0) >= 20)

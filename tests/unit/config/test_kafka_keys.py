@@ -107,3 +107,12 @@ def test_too_few_heartbeats_in_a_session_bring_a_warning(load_text: Loader) -> N
     config = load_text(MINIMAL + 'failover_after = "1s"\nkafka."session.timeout.ms" = 2000\n')
 
     assert [warning.key for warning in config.warnings] == ['groups.orders.kafka."session.timeout.ms"']
+
+
+def test_p3_exactly_once_is_refused_to_consumers_that_read_past_open_transactions(problems: Checker) -> None:
+    text = KAFKA + '"isolation.level" = "read_uncommitted"\n' + GROUP
+
+    assert problems(text) == {}
+    assert "exactly-once" in problems(text + 'delivery = "exactly-once"\n')['kafka."isolation.level"'].text
+    fine = text.replace("read_uncommitted", "read_committed")
+    assert problems(fine + 'delivery = "exactly-once"\n') == {}
