@@ -137,7 +137,7 @@ def test_memory_watches_a_worker_from_the_start_and_one_that_comes_to_a_backlog(
 
 
 def test_scaling_draws_each_axis_from_its_smallest_to_its_largest_point(small_stage: Stage) -> None:
-    size = scaling.Size(each=2_000, total=2_000, seconds=0.3, rounds=1)
+    size = scaling.Size(each=2_000, total=30_000, seconds=0.3, rounds=1)
     figures = scaling.measure(small_stage, size, workers=(1, 2), partitions=(2, 4), in_flight=(1, 20))
 
     growth, cost, memory_of = figures["worst_growth"], figures["cpu_us"], figures["rss_mb"]

@@ -40,7 +40,6 @@ def test_what_loads_is_listed_by_hook(tmp_path: Path) -> None:
             "orders": {
                 "process": ["handler 'shop:process'"],
                 "send_dead_letter": ["dlq_kafka"],
-                "worker_started": ["dlq_kafka"],
             },
             "supervisor.alerts": {"alert": ["alert_log"]},
         },

@@ -205,7 +205,7 @@ def test_a_stop_before_the_end_is_no_success(
     create_topic(broker.bootstrap, name)
     produce(broker.bootstrap, name, ["good", "gate:never"])
     program = supervise(broker, arguments=UNTIL, supervisor='stop_timeout = "1s"')
-    program.wait(lambda: committed(broker.bootstrap, name, name) == {0: 1})
+    program.wait(lambda: program.logged("until_end.progress", "done=1"), 30)
 
     assert program.terminate(40) == 1
     assert program.logged("stopped before the ends were reached", f"{name}/0 at 1 of 2")
