@@ -132,7 +132,8 @@ class Executor:
                 elif self._batch is not None:
                     self._work_batch(lane, cell)
                 else:
-                    self._work_lane(lane, cell)
+                    while lane is not None:
+                        lane = self._work_lane(lane, cell)
         except BaseException as error:  # noqa: BLE001 - crash-only: the engine itself failed
             self._engine.crash(error)
 
@@ -177,8 +178,11 @@ class Executor:
             due = self._engine.next_due()
         return POLL_WAIT if due is None else min(POLL_WAIT, max(0.0, due - time.monotonic()))
 
-    def _work_lane(self, lane: Lane[Item], cell: int) -> None:
-        """Work a lane's records one by one until it is empty, its slice of time is over, or one fails."""
+    def _work_lane(self, lane: Lane[Item], cell: int) -> Lane[Item] | None:
+        """Work a lane's records one by one until it is empty, its slice of time is over, or one fails.
+
+        Returns the next lane where one is ready: with many threads each hold of the mutex counts.
+        """
         engine, process = self._engine, self._process
         assert process is not None  # noqa: S101 - the other kind of handler is a batch
         words, base = engine.board.words, cell_base(cell)
@@ -186,7 +190,7 @@ class Executor:
         while True:
             if lane.letter is not None:
                 self._send_again(lane, base)
-                return
+                return None
             owned, message = lane.head
             engine.enter(base, owned, attempt=lane.attempt)
             failed = work_in_order(
@@ -203,15 +207,17 @@ class Executor:
                 # Still on the board: the policy and the sink that are asked now may hang as a handler may.
                 self._outcomes.failed(lane, failed[1])
                 words[base + C_OFFSET] = IDLE
-                return
+                return None
             words[base + C_OFFSET] = IDLE
             with engine.mutex:
+                if len(lane.items) == 1 or elapsed > SLICE:
+                    engine.note_mean(elapsed, records)
+                    return engine.exchange(lane, now=time.monotonic())
                 engine.settle_head(lane)
                 engine.drop_revoked(lane)
-                if not lane.items or elapsed > SLICE:
-                    engine.note_mean(elapsed, records)
+                if not lane.items:
                     engine.lanes.give_back(lane)
-                    return
+                    return None
 
     def _work_batch(self, lane: Lane[Item], cell: int) -> None:
         """Give the handler what a lane holds, up to the batch size; a record that failed before goes alone."""
