@@ -32,13 +32,13 @@ class Producers:
 
 def producers(spec: WorkerSpec, send: LazyProducer) -> Producers:
     """Return the real ones."""
-    return Producers(
-        send,
-        lambda fail: OutputProducer(output_settings(spec), fail),
-        lambda: TransactionalProducer(
-            transaction_settings(spec, timeout=TRANSACTION_TIMEOUT), timeout=TRANSACTION_TIMEOUT / 2
-        ),
-    )
+
+    def transactional() -> TransactionalProducer:
+        settings = transaction_settings(spec, timeout=TRANSACTION_TIMEOUT)
+        # Half of it for each try: a transaction must be over before the coordinator takes it for a dead one's.
+        return TransactionalProducer(settings, timeout=float(settings["transaction.timeout.ms"]) / 2000)
+
+    return Producers(send, lambda fail: OutputProducer(output_settings(spec), fail), transactional)
 
 
 def lazy_producer(spec: WorkerSpec) -> LazyProducer:

@@ -166,7 +166,8 @@ class Transactions(Kept):
         except FatalError as error:
             if error.code == FENCED:
                 self._await_fencing()
-            self._engine.fail(ExitCode.KAFKA_FATAL, str(error))
+            refused = answer(error.code) is Answer.CONFIG
+            self._engine.fail(ExitCode.CONFIG if refused else ExitCode.KAFKA_FATAL, str(error))
         except BaseException as error:  # noqa: BLE001 - crash-only: the engine itself failed
             self._engine.crash(error)
 

@@ -12,6 +12,7 @@ from supervisor.core.commits import Answer, answer
         ("FENCED_INSTANCE_ID", Answer.FENCED),
         ("_FATAL", Answer.FATAL),
         ("GROUP_AUTHORIZATION_FAILED", Answer.CONFIG),
+        ("TRANSACTIONAL_ID_AUTHORIZATION_FAILED", Answer.CONFIG),
         ("a code of tomorrow", Answer.KEEP),
     ],
 )

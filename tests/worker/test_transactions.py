@@ -77,6 +77,22 @@ def test_a_transaction_in_the_name_of_a_member_id_that_was_given_up_is_aborted_a
         assert worker.engine.end is None
 
 
+def test_p9_a_transactional_id_that_may_not_be_used_is_a_matter_of_configuration() -> None:
+    cluster = _cluster(3)
+    with _once(cluster, _forward) as worker:
+
+        def refuse(_outputs: Tagged, _metadata: object) -> None:
+            raise FatalError("TRANSACTIONAL_ID_AUTHORIZATION_FAILED")
+
+        worker.transactional.judge = refuse
+        worker.source.assign(PLACE)
+        worker.until(lambda: worker.engine.end)
+
+        assert worker.engine.end is not None
+        assert worker.engine.end[0] == ExitCode.CONFIG
+        assert "TRANSACTIONAL_ID_AUTHORIZATION_FAILED" in worker.engine.end[1]
+
+
 def test_a_producer_that_was_fenced_ends_the_worker_as_fenced_once_the_consumer_hears_of_it() -> None:
     """Two supervisors of one name: which client is told first is chance, and only one way leads to an alert."""
     cluster = _cluster(3)
