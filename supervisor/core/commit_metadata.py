@@ -52,9 +52,12 @@ def encode(base: int, settled: Runs, *, limit: int = LIMIT) -> Note:
 def decode(text: str, base: int) -> Runs | None:
     """Return what a commit at ``base`` said is settled; ``None`` when it is not ours, damaged, or of another offset."""
     try:
-        raw = base64.b85decode(text.rstrip("\0").removeprefix(PREFIX)) if text.startswith(PREFIX) else b""
+        code = text.rstrip("\0").removeprefix(PREFIX) if text.startswith(PREFIX) else ""
+        raw = base64.b85decode(code)
         body, crc = raw[:-_CRC], raw[-_CRC:]
         if len(raw) <= _CRC or binascii.crc32(body).to_bytes(_CRC, "big") != crc:
+            return None
+        if base64.b85encode(raw).decode() != code:  # several endings mean the same bytes, and we write one of them
             return None
         found, at = _read(body, 1)
         if found != base or body[0] not in (RUNS, BITS):

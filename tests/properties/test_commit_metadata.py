@@ -73,6 +73,7 @@ def test_what_others_wrote_is_ignored(text: str, base: int) -> None:
 
 
 @given(runs(), st.integers(0, 4000), st.characters(min_codepoint=33, max_codepoint=126))
+@example((0, [(15, 147)]), 15, "3")
 def test_a_damaged_note_claims_nothing(given_: tuple[int, Runs], at: int, other: str) -> None:
     base, settled = given_
     text = encode(base, settled).text
