@@ -52,8 +52,8 @@ def test_p2_p3_kill_9_loses_nothing_and_keeps_the_order_of_keys(
     kills = scale.pick(3, 10)
     for kill in range(kills):
         worker = start(group, incarnation=kill + 1)
-        wanted = len(ledger.of()) + rng.randrange(1, count // (kills + 1))
-        worker.wait(partial(_has_done, ledger, wanted, count), timeout=60)
+        enough = len(ledger.of()) + rng.randrange(1, count // (kills + 1))
+        worker.wait(partial(_has_done, ledger, enough, count), timeout=60)
         worker.process.send_signal(signal.SIGKILL)
         worker.process.wait(10)
     last = start(group, incarnation=kills + 1)
