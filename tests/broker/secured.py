@@ -44,7 +44,7 @@ class Secured:
 
 
 @contextmanager
-def secured(folder: Path, *, lifetime: float = 5.0, reauthenticate: float = 3.0) -> Iterator[Secured]:
+def secured(folder: Path, *, lifetime: float = 8.0, reauthenticate: float = 4.0) -> Iterator[Secured]:
     """Start it; tokens end after ``lifetime`` seconds, and connections must show a new one each ``reauthenticate``."""
     authority = Authority(folder / "ca")
     certificate, key = authority.issue("broker")

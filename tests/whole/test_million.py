@@ -78,6 +78,8 @@ def test_p1_p2_p3_keys_keep_their_order_while_members_join_and_leave_every_few_s
     )
     assert problems(verdict) == []
     assert verdict.done == count == sum(ends.values())
-    assert verdict.repeats <= churn.kills * PARTITIONS * MAX_GAP
+    # A rebalance repeats what is settled above a record that was still queued, as a death does.
+    moves = churn.kills + sum(churn.done.values())
+    assert verdict.repeats <= moves * PARTITIONS * MAX_GAP
     assert first.terminate() == 0
     assert second.terminate() == 0
