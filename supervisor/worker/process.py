@@ -7,6 +7,7 @@ import threading
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from supervisor.core.board import Board, BoardWriter, Wait
 from supervisor.core.events import Severity
@@ -31,7 +32,9 @@ from supervisor.worker.outcomes import Outcomes
 from supervisor.worker.ownership import Ownership
 from supervisor.worker.poller import Poller
 from supervisor.worker.report import note_on_board, worker_stats
-from supervisor.worker.tasks import TaskExecutor
+
+if TYPE_CHECKING:
+    from supervisor.worker.tasks import TaskExecutor
 
 logger = logging.getLogger(__name__)
 
@@ -124,8 +127,7 @@ class Incarnation:
         orders.other = self._obey
         self.outcomes = Outcomes(self.engine, active, self.outlet)
         self.outlet.connect(self.outcomes)
-        executor = TaskExecutor if active.is_async else Executor
-        self.executor: Executor | TaskExecutor = executor(
+        self.executor: Executor | TaskExecutor = _executor_of(active)(
             self.engine, active, poller=self.poller, committer=self.committer, outcomes=self.outcomes
         )
 
@@ -171,7 +173,7 @@ class Incarnation:
 
     def _tick(self) -> float:
         """Return the seconds to wait for orders; with async handlers this thread polls, and waits there."""
-        if isinstance(self.executor, TaskExecutor):
+        if not isinstance(self.executor, Executor):
             return self.executor.tick()
         return TICK if self.engine.serial or self.engine.lanes.count else IDLE_TICK
 
@@ -198,7 +200,7 @@ class Incarnation:
             self.executor.watch()
             self.outcomes.overdue()
             self.executor.stand_in()
-        if isinstance(self.executor, TaskExecutor):
+        if not isinstance(self.executor, Executor):
             self.executor.cancel(min(time.monotonic() + CANCEL_TIMEOUT, stop.deadline))
         _take_baton(engine, stop.deadline)
         return stop
@@ -236,6 +238,14 @@ class Incarnation:
             self.poller.source.leave()
         else:
             self.poller.source.close()
+
+
+def _executor_of(active: Active) -> "type[Executor | TaskExecutor]":
+    if not active.is_async:
+        return Executor
+    from supervisor.worker.tasks import TaskExecutor  # noqa: PLC0415 - 6 ms that other workers' restarts need not pay
+
+    return TaskExecutor
 
 
 def _drain_by(stop: Stop) -> float:
