@@ -32,6 +32,10 @@ topic_of = confluent_kafka.Message.topic
 error_of = confluent_kafka.Message.error
 
 logger = logging.getLogger(__name__)
+LEAVE_POLL = 0.05
+"""Seconds of one poll of a member that leaves."""
+SILENT_POLLS = 40
+"""Polls without a message in which a static member's leave must be on its way."""
 
 
 class SettingsError(Exception):
@@ -67,6 +71,7 @@ class Source:
             raise SettingsError(error.args[0].str()) from error
         strategy = str(settings.get("partition.assignment.strategy", ""))
         self._is_eager = settings.get("group.protocol") != "consumer" and "cooperative" not in strategy
+        self._is_static = "group.instance.id" in settings
         self._topics = list(topics)
         self.subscribe()
 
@@ -202,11 +207,23 @@ class Source:
         """End and stay a member where the member is static; a dynamic member leaves."""
         self._consumer.close()
 
-    def leave(self, settle_time: float = 0.2) -> None:
-        """End and leave the group for good: only ``unsubscribe`` sends a static member's LeaveGroup (KIP-345)."""
+    def leave(self) -> bool:
+        """End and leave the group for good; return ``False`` if a static member may still be in it.
+
+        Only ``unsubscribe`` sends a static member's LeaveGroup (KIP-345), at a later ``poll``, once the partitions
+        are given up; closed before that, the consumer stays a member. Each waiting message or error ends a ``poll``
+        early, so what counts is the member id, which the client lets go when it sends the request. A dynamic member
+        leaves by closing.
+        """
+        was_member = bool(self._consumer.memberid())
         self._consumer.unsubscribe()
-        self._consumer.poll(settle_time)
+        silent = 0
+        while self._is_static and self._consumer.memberid() and silent < SILENT_POLLS:
+            if self._consumer.poll(LEAVE_POLL) is None:
+                silent += 1
+        has_left = not self._is_static or (was_member and not self._consumer.memberid())
         self._consumer.close()
+        return has_left
 
     def _guarded(self, tell: Callable[[Any], None], value: object) -> None:
         try:

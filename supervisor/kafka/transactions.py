@@ -19,6 +19,7 @@ T = TypeVar("T")
 Place = tuple[str, int]
 LATE = "_TIMED_OUT"
 FENCED = "_FENCED"
+FATAL = "_FATAL"
 CALL = 5.0
 """Seconds that one call into the client may take before it is asked again; retriable errors come sooner."""
 
@@ -194,6 +195,6 @@ class TransactionalProducer:
 def _judged(error: Exception) -> AbortedError | FatalError:
     """Tell whether an abort helps; ``SystemError`` is a fatal error raised beside a delivery callback."""
     if not isinstance(error, KafkaException):
-        return FatalError("_FATAL")
+        return FatalError(FATAL)
     reason = error.args[0]
     return FatalError(reason.name()) if is_fatal(reason) or reason.name() == FENCED else AbortedError(reason.name())

@@ -75,6 +75,7 @@ def leave(spec: WorkerSpec, orders: Orders) -> Ending:
     if not watcher.joined:
         why = watcher.trouble or "no assignment came"
         return Ending(ExitCode.FAILURE, f"could not leave group {spec.group.name}: {why}", is_tidy=False)
-    source.leave()
+    if not source.leave():
+        return Ending(ExitCode.FAILURE, f"could not leave group {spec.group.name} in time", is_tidy=False)
     logger.info("slot.left")
     return Ending(ExitCode.OK, "left", left=True)

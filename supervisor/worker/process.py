@@ -88,14 +88,13 @@ def work(spec: WorkerSpec, board: BoardWriter, link: Link, orders: Orders, *, be
     incarnation.begin(source)
     mending.start()
     link.send("ready")
-    stop = incarnation.run()
+    incarnation.run()
     mending.end()
     if engine.end is not None:
         return _failed(engine, *engine.end)
     producer.close(1.0)
     active.worker_stopping()
-    left = stop is not None and stop.end is End.LEAVE
-    return Ending(ExitCode.OK, "stopped", left=left, is_tidy=incarnation.join())
+    return Ending(ExitCode.OK, "stopped", left=incarnation.has_left, is_tidy=incarnation.join())
 
 
 def _spare_the_collector() -> None:
@@ -117,6 +116,8 @@ class Incarnation:
         self._orders = orders
         self._heard: Stop | None = None
         """An order that came while this thread stood in for a poller and had to wait in a revoke."""
+        self.has_left = False
+        """Whether the group was left for good: an end with leave that took its time may have failed to."""
         self._thread = 0
         self.engine = Engine(spec, board, link, in_batches=active.process_batch is not None)
         self.committer, self.outlet = delivery(self.engine, made)
@@ -136,18 +137,17 @@ class Incarnation:
         self.poller.open(source)
         self.executor.start()
 
-    def run(self) -> Stop | None:
+    def run(self) -> None:
         """Work until told to stop, then drain, commit and close; return at once when the engine says it must end."""
         self._thread = threading.get_ident()
         stop = self._watch()
         if stop is None:
-            return None
+            return
         stop = self._drain(stop)
         if self.engine.end is None:
             self.committer.rest(stop.deadline, self._poll)
             self.ownership.closing = True
             self._close(stop)
-        return stop
 
     def join(self) -> bool:
         """Return whether every handler thread ended; one that does not may be stuck in its handler."""
@@ -235,7 +235,7 @@ class Incarnation:
             return
         self.engine.link.send("stats", stats=to_json(worker_stats(self.engine)))
         if stop.end is End.LEAVE:
-            self.poller.source.leave()
+            self.has_left = self.poller.source.leave()
         else:
             self.poller.source.close()
 

@@ -22,6 +22,7 @@ from supervisor.core.letters import without_story
 from supervisor.kafka.consumer import Source
 from supervisor.kafka.outputs import RefusedOutputError
 from supervisor.kafka.transactions import (
+    FATAL,
     FENCED,
     LATE,
     AbortedError,
@@ -46,8 +47,8 @@ TROUBLE = 5
 """Aborts in a row that people should know of."""
 FEW = 100
 """Records with outputs in a transaction that looks for the one that is refused: each is flushed alone."""
-FENCING_PATIENCE = 3.0
-"""Seconds in which a fenced consumer hears of it: some heartbeats."""
+FENCING_PATIENCE = 10.0
+"""Seconds in which a fenced consumer hears of it: its successor has to join first, then it takes a heartbeat."""
 HURRY = 0.2
 """Seconds between tries, at most, while a partition is given up."""
 
@@ -164,7 +165,7 @@ class Transactions(Kept):
                 if failures:
                     self._pause(RETRY.delay(failures - 1, chance=random.random()))  # noqa: S311 - jitter
         except FatalError as error:
-            if error.code == FENCED:
+            if error.code in {FENCED, FATAL}:
                 self._await_fencing()
             refused = answer(error.code) is Answer.CONFIG
             self._engine.fail(ExitCode.CONFIG if refused else ExitCode.KAFKA_FATAL, str(error))
@@ -174,7 +175,8 @@ class Transactions(Kept):
     def _await_fencing(self) -> None:
         """Give the consumer time to hear that another process has our name, which is an end of its own kind.
 
-        A producer that was too slow for its transaction's timeout is told the same as one that has a successor.
+        A producer that was too slow for its transaction's timeout is told the same as one that has a successor, and
+        from the second call on either is told that it is dead, without a reason.
         """
         deadline = time.monotonic() + FENCING_PATIENCE
         with self._changed:

@@ -160,10 +160,11 @@ class FakeSource:
             self.listener.revoked(list(self.positions))
             self.closed = "close"
 
-    def leave(self, settle_time: float = 0.0) -> None:
+    def leave(self) -> bool:
         with self._alone():
             self.listener.revoked(list(self.positions))
             self.closed = "leave"
+        return True
 
     def _alone(self) -> "_Alone":
         return _Alone(self._inside, self.problems)

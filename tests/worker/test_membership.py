@@ -1,9 +1,11 @@
 """Slots and their places in the group, on a real broker: restart, leave, fencing, late results (P1, P4)."""
 
 import pytest
+from confluent_kafka.admin import AdminClient
 
 from supervisor.core.board import Wait
 from supervisor.core.spec import Mode, Ordering
+from supervisor.kafka.members import membership
 from tests.broker.real import RealBroker
 from tests.broker.records import committed, create_topic, produce
 from tests.worker.conftest import Ledger, Start
@@ -62,6 +64,21 @@ def test_a_dead_slot_leaves_through_an_incarnation_that_only_leaves(
     leaver.wait(lambda: leaver.process.poll() == 0)
     second.wait(lambda: len(second.owned) == 4, timeout=10)
     second.wait(lambda: len(ledger.places()) == 48)
+
+
+def test_an_incarnation_that_only_leaves_has_left_though_no_offset_was_ever_committed(
+    broker: RealBroker, name: str, start: Start
+) -> None:
+    """The client tells of every partition without an offset, and each such word ends a poll early."""
+    create_topic(broker.bootstrap, name, partitions=8)
+    group = group_spec(broker.bootstrap, name, (name,), "handlers:ok")
+
+    leaver = start(group, mode=Mode.LEAVE)
+    leaver.wait(lambda: leaver.process.poll() == 0)
+
+    found = membership(AdminClient({"bootstrap.servers": broker.bootstrap}), name, 10)
+    assert found is not None
+    assert found.members == ()
 
 
 def test_p4_an_older_process_of_the_same_name_is_fenced_and_says_by_whom(

@@ -93,7 +93,8 @@ def test_p9_a_transactional_id_that_may_not_be_used_is_a_matter_of_configuration
         assert "TRANSACTIONAL_ID_AUTHORIZATION_FAILED" in worker.engine.end[1]
 
 
-def test_a_producer_that_was_fenced_ends_the_worker_as_fenced_once_the_consumer_hears_of_it() -> None:
+@pytest.mark.parametrize("code", ["_FENCED", "_FATAL"])
+def test_a_producer_that_was_fenced_ends_the_worker_as_fenced_once_the_consumer_hears_of_it(code: str) -> None:
     """Two supervisors of one name: which client is told first is chance, and only one way leads to an alert."""
     cluster = _cluster(3)
     with _once(cluster, _forward) as worker:
@@ -101,7 +102,7 @@ def test_a_producer_that_was_fenced_ends_the_worker_as_fenced_once_the_consumer_
         def fence(_outputs: Tagged, _metadata: object) -> None:
             worker.source.script(lambda: None).wait(2)  # the consumer hears nothing at first
             worker.source.script(lambda: worker.parts.poller.client_error("_FATAL", "fenced by another consumer"))
-            raise FatalError("_FENCED")
+            raise FatalError(code)
 
         worker.transactional.judge = fence
         worker.source.assign(PLACE)
