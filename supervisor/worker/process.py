@@ -81,6 +81,7 @@ def work(spec: WorkerSpec, board: BoardWriter, link: Link, orders: Orders, *, be
         return Ending(ExitCode.FAILURE, str(error), is_tidy=incarnation.join())
     engine = incarnation.engine
     source = Source(consumer_settings(spec), group.topics, incarnation.poller)
+    incarnation.is_first = before is None
     if spec.is_static and before is not None and before.wait is Wait.REVOKING:
         engine.rejoin = "its last process died while it gave partitions up"
     mending = Mending(engine)
@@ -116,8 +117,9 @@ class Incarnation:
         self._orders = orders
         self._heard: Stop | None = None
         """An order that came while this thread stood in for a poller and had to wait in a revoke."""
+        self.is_first = False
+        """Whether no process had this slot before, whose membership this one could still leave behind."""
         self.has_left = False
-        """Whether the group was left for good: an end with leave that took its time may have failed to."""
         self._thread = 0
         self.engine = Engine(spec, board, link, in_batches=active.process_batch is not None)
         self.committer, self.outlet = delivery(self.engine, made)
@@ -235,7 +237,8 @@ class Incarnation:
             return
         self.engine.link.send("stats", stats=to_json(worker_stats(self.engine)))
         if stop.end is End.LEAVE:
-            self.has_left = self.poller.source.leave()
+            never_joined = self.engine.joined_at is None
+            self.has_left = self.poller.source.leave() or (never_joined and self.is_first)
         else:
             self.poller.source.close()
 

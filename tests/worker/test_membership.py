@@ -1,5 +1,7 @@
 """Slots and their places in the group, on a real broker: restart, leave, fencing, late results (P1, P4)."""
 
+from functools import partial
+
 import pytest
 from confluent_kafka.admin import AdminClient
 
@@ -79,6 +81,22 @@ def test_an_incarnation_that_only_leaves_has_left_though_no_offset_was_ever_comm
     found = membership(AdminClient({"bootstrap.servers": broker.bootstrap}), name, 10)
     assert found is not None
     assert found.members == ()
+
+
+def test_a_worker_that_never_joined_leaves_the_place_of_an_earlier_process_to_another_one(
+    name: str, start: Start
+) -> None:
+    """Nobody answers here: the first of a slot leaves nothing behind, those after it might."""
+    group = group_spec("127.0.0.1:1", name, (name,), "handlers:ok")
+    said = []
+    for incarnation in (1, 2):
+        worker = start(group, incarnation=incarnation)
+        worker.wait(partial(worker.of_type, "ready"))
+        assert worker.stop("leave") == 0
+        worker.wait(partial(worker.of_type, "bye"))
+        said.append(worker.of_type("bye")[0]["left"])
+
+    assert said == [True, False]
 
 
 def test_p4_an_older_process_of_the_same_name_is_fenced_and_says_by_whom(
