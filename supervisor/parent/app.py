@@ -2,18 +2,22 @@
 
 import asyncio
 import logging
+import os
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from supervisor.config import Config
 from supervisor.core.exits import ExitCode
 from supervisor.parent.api import ControlServer
+from supervisor.parent.duty import Duty
 from supervisor.parent.eventlog import EventLog
 from supervisor.parent.exits import ExitWatch
 from supervisor.parent.launcher import ExecLauncher, Launcher
 from supervisor.parent.logs import set_up
 from supervisor.parent.notifier import Notifier
+from supervisor.parent.notify import ServiceManager
 from supervisor.parent.places import AlreadyRunningError, ParentLock, UnsafePlaceError, make_private
 from supervisor.parent.plan import Plan, plan
 from supervisor.parent.supervisor import Supervisor
@@ -52,9 +56,11 @@ def run_plan(
         return _refuse(ExitCode.CONFIG, str(error))
     except AlreadyRunningError as error:
         return _refuse(ExitCode.ALREADY_RUNNING, str(error))
+    manager = ServiceManager.from_environment(os.environ)
     try:
-        return asyncio.run(_supervise(plan, launcher or ExecLauncher(), validate, until=until))
+        return asyncio.run(_supervise(plan, launcher or ExecLauncher(), validate, manager=manager, until=until))
     finally:
+        manager.close()
         lock.release()
 
 
@@ -82,12 +88,15 @@ class _Wishes:
             logger.warning("supervisor.hangup_ignored", extra={"fields": {"text": "reload is not supported yet"}})
 
 
-async def _supervise(plan: Plan, launcher: Launcher, validate: Validate, *, until: Until | None) -> int:
+async def _supervise(
+    plan: Plan, launcher: Launcher, validate: Validate, *, manager: ServiceManager, until: Until | None
+) -> int:
     loop, wishes, exits = asyncio.get_running_loop(), _Wishes(), ExitWatch()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, wishes.take, number)
     loop.add_signal_handler(signal.SIGHUP, wishes.hang_up)
     try:
+        manager.status("checking plugins, handlers and Kafka settings")
         problems = await _validated(plan, exits, validate, wishes=wishes)
         if wishes.asked.is_set():
             return ExitCode.OK
@@ -96,7 +105,7 @@ async def _supervise(plan: Plan, launcher: Launcher, validate: Validate, *, unti
             return _refuse(
                 ExitCode.CONFIG, f"{count} with plugins, handlers or Kafka settings\n  " + "\n  ".join(problems)
             )
-        return await _run_slots(plan, launcher, exits, wishes=wishes, until=until)
+        return await _run_slots(plan, launcher, exits, wishes=wishes, manager=manager, until=until)
     except OSError as error:
         return _refuse(ExitCode.FAILURE, f"cannot make a slot file or the control socket: {error}")
     finally:
@@ -115,17 +124,29 @@ async def _validated(plan: Plan, exits: ExitWatch, validate: Validate, *, wishes
     return () if check.cancelled() else check.result()
 
 
-async def _run_slots(plan: Plan, launcher: Launcher, exits: ExitWatch, *, wishes: _Wishes, until: Until | None) -> int:
+async def _run_slots(
+    plan: Plan,
+    launcher: Launcher,
+    exits: ExitWatch,
+    *,
+    wishes: _Wishes,
+    manager: ServiceManager,
+    until: Until | None,
+) -> int:
     events = EventLog()
     notifier = None
     if plan.notifier is not None:
         notifier = Notifier(plan.notifier, plan.notifier_program, exits=exits, events=events)
-    pulse = notifier.pump if notifier else lambda: None
-    supervisor = Supervisor(plan, launcher=launcher, exits=exits, events=events, pulse=pulse)
+    pulses: list[Callable[[], None]] = [notifier.pump] if notifier is not None else []
+    supervisor = Supervisor(plan, launcher=launcher, exits=exits, events=events, pulse=lambda: _call(pulses))
+    duty = Duty(manager, supervisor, exits)
+    pulses.append(duty.pulse)
+    events.listen(duty.hear)
     control = ControlServer(supervisor, plan.socket)
     ends = UntilEnd(supervisor, until, exits) if until is not None else None
     try:
         await control.start()
+        manager.ready()
         if notifier is not None:
             notifier.start()
         wishes.supervisor = supervisor
@@ -148,6 +169,11 @@ async def _run_slots(plan: Plan, launcher: Launcher, exits: ExitWatch, *, wishes
     if supervisor.exit_code is ExitCode.FAILURE:
         return _refuse(ExitCode.FAILURE, "\n  ".join(["every group was given up", *supervisor.fatal_reasons()]))
     return supervisor.exit_code
+
+
+def _call(pulses: list[Callable[[], None]]) -> None:
+    for pulse in pulses:
+        pulse()
 
 
 def _refuse(code: ExitCode, text: str) -> int:

@@ -33,6 +33,7 @@ class ExitWatch:
         self._use_pidfd = use_pidfd
         self._watched: dict[int, _Watched] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self.next_sweep = self._loop.time()
         self._schedule()
 
     def watch(self, child: Child, on_exit: Callable[[int], None]) -> None:
@@ -85,4 +86,5 @@ class ExitWatch:
         if self._timer is not None:
             self._timer.cancel()
         blind = any(watched.pidfd is None for watched in self._watched.values())
-        self._timer = self._loop.call_later(SWEEP if blind else SAFETY_SWEEP, self._sweep)
+        self.next_sweep = self._loop.time() + (SWEEP if blind else SAFETY_SWEEP)
+        self._timer = self._loop.call_at(self.next_sweep, self._sweep)

@@ -79,6 +79,7 @@ class SlotRunner:
         self.slot = Slot()
         self.child: Child | None = None
         self._loop = asyncio.get_running_loop()
+        self.looked_at = self._loop.time()
         self._house = house
         self._file = file
         self._key = (group.name, number)
@@ -128,6 +129,7 @@ class SlotRunner:
 
     def look(self) -> None:
         """Judge the worker's progress; about once a second."""
+        self.looked_at = self._loop.time()
         verdict = None
         if self._telemetry is not None and self.slot.ready:
             verdict = self._telemetry.look(self._file.board(), now=self._loop.time())
