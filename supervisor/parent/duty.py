@@ -43,12 +43,17 @@ class Duty:
         self._status(now=now)
 
     def hear(self, event: Event) -> None:
-        """Say at once that we stop, whoever asked; listens to the event log."""
-        if event.name == "supervisor.stopping" and not self._is_stopping:
-            self._is_stopping = True
-            self._line_at = float("-inf")
-            self._manager.stopping()
-            self._manager.extend(STOP_AHEAD)
+        """Say at once that we stop or reload, whoever asked; listens to the event log."""
+        match event.name:
+            case "supervisor.stopping" if not self._is_stopping:
+                self._is_stopping = True
+                self._line_at = float("-inf")
+                self._manager.stopping()
+                self._manager.extend(STOP_AHEAD)
+            case "reload.started":
+                self._manager.reloading()
+            case "reload.done" | "reload.failed" if not event.group:  # with a group it goes on with the others
+                self._manager.ready()
 
     def _overdue(self, *, now: float) -> bool:
         owed = [Owed("children", "a look for dead ones", self._exits.next_sweep)]

@@ -10,6 +10,7 @@ from typing import cast
 import pytest
 
 from supervisor.core.duty import PATIENCE
+from supervisor.core.events import Event, Severity
 from supervisor.core.slot import Slot
 from supervisor.core.snapshot import SlotState, Snapshot
 from supervisor.parent.duty import Duty
@@ -92,3 +93,18 @@ def test_dead_children_that_nobody_looks_for_withhold_it(tmp_path: Path) -> None
         stage.exits.next_sweep = now - LATE
 
     assert not fed(tmp_path, prepare)
+
+
+@pytest.mark.parametrize("ending", ["reload.done", "reload.failed"])
+def test_a_reload_is_over_however_it_went(tmp_path: Path, ending: str) -> None:
+    address = str(tmp_path / "notify")
+
+    async def heard(listener: Listener) -> list[str]:
+        stage = Stage(address)
+        for name, group in (("reload.started", ""), ("reload.failed", "orders"), (ending, "")):
+            stage.duty.hear(Event(name, Severity.INFO, 0.0, group=group))
+        stage.manager.close()
+        return [line for line in listener.lines() if not line.startswith("MONOTONIC")]
+
+    with listening(address) as listener:
+        assert asyncio.run(heard(listener)) == ["RELOADING=1", "READY=1"]
