@@ -1,6 +1,7 @@
 """What ``supervisor run`` runs: from a config to an exit code."""
 
 import asyncio
+import faulthandler
 import logging
 import os
 import signal
@@ -34,6 +35,7 @@ def run(config: Config, until: Until | None = None) -> int:
     supervisor runs here, 78 for plugins, handlers and folders that are not right, 1 when in the end every
     slot of every group was given up, or the ends were not reached.
     """
+    faulthandler.enable()  # what a wedged loop is in, when systemd's watchdog sends SIGABRT
     set_up(config.supervisor.log_format, config.supervisor.log_level)
     return run_plan(plan(config), until=until)
 
