@@ -2,20 +2,25 @@
 
 import json
 import logging
+import os
 import time
 from collections.abc import Mapping
 from typing import Any
+
+from supervisor.journald import is_journal, journal_handler
 
 
 class EventFormatter(logging.Formatter):
     """Format one record per line as text or JSON; ``identity`` (group, slot, incarnation ...) stands on every line.
 
-    Fields come from ``extra={"fields": {...}}``. Callers never put record values or secrets there (P10).
+    ``stamped=False``: text without time and level, for a journal that has its own. Fields come from
+    ``extra={"fields": {...}}``. Callers never put record values or secrets there (P10).
     """
 
-    def __init__(self, style: str, identity: Mapping[str, Any]) -> None:
+    def __init__(self, style: str, identity: Mapping[str, Any], *, stamped: bool = True) -> None:
         super().__init__()
         self._json = style == "json"
+        self._stamped = stamped
         self._identity = dict(identity)
 
     def format(self, record: logging.LogRecord) -> str:
@@ -32,11 +37,15 @@ class EventFormatter(logging.Formatter):
                 **fields,
             }
             return json.dumps(line | ({"stack": stack} if stack else {}), default=str)
-        stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
-        head = f"{stamp}.{int(record.msecs):03d} {record.levelname:<8}"
         pairs = [f"{key}={_plain(value)}" for key, value in (*self._identity.items(), *fields.items())]
-        text = " ".join([head, record.getMessage(), *pairs])
+        text = " ".join([*self._head(record), record.getMessage(), *pairs])
         return f"{text}\n{stack}" if stack else text
+
+    def _head(self, record: logging.LogRecord) -> list[str]:
+        if not self._stamped:
+            return []
+        stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
+        return [f"{stamp}.{int(record.msecs):03d} {record.levelname:<8}"]
 
 
 def _plain(value: Any) -> str:  # noqa: ANN401 - a field is whatever the caller logs
@@ -44,10 +53,17 @@ def _plain(value: Any) -> str:  # noqa: ANN401 - a field is whatever the caller 
     return json.dumps(text) if " " in text or not text else text
 
 
-def set_up_logging(style: str, level: str, identity: Mapping[str, Any]) -> None:
-    """Send every logger of this process to its stderr; under systemd that is the journal."""
+def log_handler(style: str, identity: Mapping[str, Any]) -> logging.Handler:
+    """Return the handler of this process's stderr, whatever that is."""
+    if is_journal(2, os.environ):
+        return journal_handler(EventFormatter(style, identity, stamped=False), identity)
     handler = logging.StreamHandler()
     handler.setFormatter(EventFormatter(style, identity))
+    return handler
+
+
+def set_up_logging(style: str, level: str, identity: Mapping[str, Any]) -> None:
+    """Send every logger of this process to its stderr; under systemd to the journal, with fields to look for."""
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = [log_handler(style, identity)]
     root.setLevel(level.upper())

@@ -5,20 +5,21 @@ import sys
 import time
 from typing import TextIO
 
-from supervisor.logs import EventFormatter
+from supervisor.logs import EventFormatter, log_handler
 
 _OWN = ("text", "group", "slot")
 
 
 def set_up(log_format: str, level: str, *, stream: TextIO | None = None) -> None:
     """Send the log records of this process to ``stream`` (stderr by default), once, in the given format."""
-    stream = stream or sys.stderr
-    formatter: logging.Formatter = EventFormatter(log_format, {"process": "supervisor"})
-    if log_format == "text" and stream.isatty():
-        formatter = TerminalFormatter()
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(formatter)
-    root = logging.getLogger()
+    root, identity = logging.getLogger(), {"process": "supervisor"}
+    if stream is None and not sys.stderr.isatty():
+        handler = log_handler(log_format, identity)
+    else:
+        stream = stream or sys.stderr
+        handler = logging.StreamHandler(stream)
+        is_terminal = log_format == "text" and stream.isatty()
+        handler.setFormatter(TerminalFormatter() if is_terminal else EventFormatter(log_format, identity))
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
 
