@@ -7,10 +7,9 @@ from pathlib import Path
 import click
 
 from supervisor.cli.errors import CommandError
+from supervisor.cli.unit import DYNAMIC, PROJECT, Unit, installed_unit, project_unit, warnings
 from supervisor.core.exits import ExitCode
 
-PROJECT = re.compile(r"[a-z][a-z0-9_-]{0,30}")
-"""What systemd takes as a unit's, useradd as a user's and the file system as a folder's name."""
 KAFKA_NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
 SERVER = re.compile(r"[A-Za-z0-9._-]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}")
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
@@ -21,7 +20,6 @@ TARGETS = {
     "plugins/policy.py.in": "plugins/policy.py",
     "tests/test_handlers.py.in": "tests/test_handlers.py",
     "pytest.ini.in": "pytest.ini",
-    "service.in": "@PROJECT@.service",
     "README.md.in": "README.md",
 }
 
@@ -33,7 +31,19 @@ TARGETS = {
 @click.option(
     "--bootstrap-servers", default="127.0.0.1:9092", show_default=True, help="Kafka's address, or several with commas."
 )
-def init(folder: Path, group: str, topic: str | None, bootstrap_servers: str) -> None:
+@click.option("--systemd", "only_unit", is_flag=True, help="Write only the unit and its drop-in, for -c FILE.")
+@click.option("--user", default="", help='With --systemd: whom it runs as, or "dynamic".  [default: the unit\'s name]')
+@click.pass_obj
+def init(  # noqa: PLR0913 - one per option
+    config_path: Path,
+    folder: Path,
+    group: str,
+    *,
+    topic: str | None,
+    bootstrap_servers: str,
+    only_unit: bool,
+    user: str,
+) -> None:
     """Write a working project into DIR (default: here).
 
     \b
@@ -41,15 +51,47 @@ def init(folder: Path, group: str, topic: str | None, bootstrap_servers: str) ->
     Existing files are never overwritten: if one is in the way, nothing is written at all.
 
     \b
+    With --systemd it writes into DIR only a unit that runs the configuration of -c with this installation,
+    named after the configuration's folder, and a drop-in for groups that limit their workers.
+
+    \b
     Examples:
       supervisor init shop
       supervisor init shop --group billing --topic invoices --bootstrap-servers kafka-1:9092,kafka-2:9092
+      supervisor -c /etc/shop/supervisor.toml init --systemd /etc/systemd/system
 
     \b
     Exit codes: 0 written, 1 a file is in the way, 2 a name is not valid.
     """  # noqa: D301 - \b is click's mark for text that keeps its lines
+    if only_unit:
+        _write_unit(folder, installed_unit(config_path, user))
+        return
+    if user:
+        message = "--user goes with --systemd only"
+        raise click.UsageError(message)
     names = _names(folder, group, topic=topic or group, servers=bootstrap_servers)
     written = {folder / _filled(target, names): _filled(_template(source), names) for source, target in TARGETS.items()}
+    unit = project_unit(names["@PROJECT@"])
+    written[folder / f"{unit.name}.service"] = unit.service()
+    _write(written)
+    config = folder / "supervisor.toml"
+    click.echo(
+        f"\nnext:\n  edit {folder / 'handlers.py'}\n  supervisor -c {config} check\n  supervisor -c {config} run"
+    )
+
+
+def _write_unit(folder: Path, unit: Unit) -> None:
+    service = folder / f"{unit.name}.service"
+    _write({service: unit.service(), folder / f"{unit.name}-limits.conf": unit.limits()})
+    for warning in warnings(unit, service):
+        click.echo(f"warning: {warning}", err=True)
+    copy = [] if folder.resolve() == Path("/etc/systemd/system") else [f"cp {service} /etc/systemd/system/"]
+    account = [] if unit.user == DYNAMIC else [f"useradd --system {unit.user}"]
+    steps = [*account, *copy, f"systemctl daemon-reload && systemctl enable --now {unit.name}"]
+    click.echo("\nnext:\n  " + "\n  ".join(steps))
+
+
+def _write(written: dict[Path, str]) -> None:
     taken = [str(path) for path in written if path.exists()]
     if taken:
         message = f"already there, nothing was written: {', '.join(taken)}\n  help: choose another folder"
@@ -64,10 +106,6 @@ def init(folder: Path, group: str, topic: str | None, bootstrap_servers: str) ->
         raise CommandError(message, code=ExitCode.FAILURE) from error
     for path in written:
         click.echo(f"wrote {path}")
-    config = folder / "supervisor.toml"
-    click.echo(
-        f"\nnext:\n  edit {folder / 'handlers.py'}\n  supervisor -c {config} check\n  supervisor -c {config} run"
-    )
 
 
 def _names(folder: Path, group: str, *, topic: str, servers: str) -> dict[str, str]:
