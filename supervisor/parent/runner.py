@@ -40,6 +40,7 @@ from supervisor.parent.eventlog import EventLog
 from supervisor.parent.exits import ExitWatch
 from supervisor.parent.gate import StartGate
 from supervisor.parent.launcher import Child, Launcher, send_signal
+from supervisor.parent.limits import SlotLimits
 from supervisor.parent.plan import GroupPlan
 from supervisor.parent.slotfile import SlotFile
 from supervisor.parent.survivors import LockWait
@@ -78,6 +79,7 @@ class SlotRunner:
         self.number = number
         self.slot = Slot()
         self.child: Child | None = None
+        self.limits = SlotLimits(group.allowance)
         self._loop = asyncio.get_running_loop()
         self._house = house
         self._file = file
@@ -102,6 +104,11 @@ class SlotRunner:
     def file_path(self) -> Path:
         """The slot's file."""
         return self._file.path
+
+    @property
+    def telemetry(self) -> Telemetry | None:
+        """What is known of the slot's present worker."""
+        return self._telemetry
 
     @property
     def is_down(self) -> bool:

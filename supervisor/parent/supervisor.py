@@ -17,6 +17,7 @@ from supervisor.parent.eventlog import EventLog
 from supervisor.parent.exits import ExitWatch
 from supervisor.parent.gate import StartGate
 from supervisor.parent.launcher import Launcher
+from supervisor.parent.limits import hold_to_limits
 from supervisor.parent.plan import Plan
 from supervisor.parent.runner import House, SlotRunner
 from supervisor.parent.slotfile import SlotFile
@@ -139,6 +140,7 @@ class Supervisor:
         for place, runner in enumerate(self.runners.values()):
             runner.look()
             runner.sample(due=(self._ticks + place) % SAMPLE_EVERY == 0)
+        hold_to_limits(self.runners.values(), now=self._loop.time())
         self._pulse()
 
     def _patience(self) -> float:
