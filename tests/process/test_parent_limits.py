@@ -25,7 +25,7 @@ def test_workers_over_the_soft_limit_are_replaced_one_at_a_time_and_it_is_no_fai
     with parent:
         for slot in range(3):
             parent.slot_when(SlotState.RUNNING, slot=slot)
-        parent.behave("work")
+        parent.behave("slow 2.5")  # so long that the next one's reading comes meanwhile
 
         grow(parent)
         for slot in range(3):
