@@ -13,6 +13,7 @@ from supervisor.cli.output import print_json
 from supervisor.config import Config, ConfigError, group_spec, load, plugins_request
 from supervisor.core.exits import ExitCode
 from supervisor.core.jsonable import to_json
+from supervisor.parent.delegation import HELP, delegation
 
 PLUGINS_TIMEOUT = 60.0
 BROKER_TIMEOUT = 90.0
@@ -73,6 +74,7 @@ def _examine(config_path: Path, *, offline: bool) -> tuple[list[Finding], ExitCo
         Finding("ok", "configuration", str(config_path), f"groups: {', '.join(config.enabled) or 'none enabled'}"),
         *(_of_problem("warning", problem) for problem in config.warnings),
     ]
+    findings += _cgroups(config)
     found = _plugins(config)
     findings += found
     if any(finding.level == "error" for finding in found):
@@ -88,6 +90,20 @@ def _of_problem(level: str, problem: Any) -> Finding:  # noqa: ANN401 - config.P
     where = f"{problem.file}:{problem.line}" if problem.line else problem.file
     key = f"{problem.key} = {problem.found}: " if problem.found else f"{problem.key}: " if problem.key else ""
     return Finding(level, "configuration", where, key + problem.text, problem.help)
+
+
+def _cgroups(config: Config) -> list[Finding]:
+    """Say what cgroup limits need; only a supervisor's own unit can tell whether it has it."""
+    limited = [
+        name
+        for name in config.enabled
+        if (limits := config.groups[name].limits).memory_max is not None or limits.cpu_quota is not None
+    ]
+    here = delegation()
+    if not limited or here.base is not None:
+        return []
+    text = f"memory_max and cpu_quota need a delegated cgroup, and here {here.reason}; what counts is the service's"
+    return [Finding("warning", "limits", name, text, HELP) for name in limited]
 
 
 def _plugins(config: Config) -> list[Finding]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from supervisor.config import kafka_keys
 from supervisor.config.kafka_keys import KafkaValue, milliseconds
+from supervisor.config.limit_specs import check_limits
 from supervisor.config.models import Defaults, Group
 from supervisor.config.problems import KeyPath
 from supervisor.config.references import is_secret_key
@@ -37,6 +38,7 @@ def check_values(source: Source, values: Defaults, where: Callable[..., KeyPath]
         text = f"batch.size ({values.batch.size}) is above queue_records ({values.queue_records})"
         source.report(size if source.has(size) else queue, text, "raise queue_records, or lower batch.size")
     _check_delivery(source, values, where)
+    check_limits(source, values.limits, where)
 
 
 def _check_delivery(source: Source, values: Defaults, where: Callable[..., KeyPath]) -> None:

@@ -10,6 +10,14 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from supervisor.config.limit_values import (
+    Cpus,
+    OptionalCores,
+    OptionalCount,
+    OptionalDuration,
+    OptionalSize,
+    Rlimits,
+)
 from supervisor.config.values import (
     Duration,
     Exceptions,
@@ -122,6 +130,32 @@ class Restart(Table):
     )
 
 
+class Limits(Table):
+    """What one worker may use. Over a soft limit it is replaced in order, over a hard one it is ended."""
+
+    rss_soft: OptionalSize = _key(
+        "off", description="Resident memory over which a worker is replaced, one of a group at a time."
+    )
+    rss_hard: OptionalSize = _key("off", description="Resident memory over which a worker is ended at once.")
+    max_records: OptionalCount = _key("off", description="Settled records after which a worker is replaced.")
+    max_age: OptionalDuration = _key("off", description="Age at which a worker is replaced.")
+    variance: Share = _key(
+        0.1, description="The share of a limit that chance may take away, so that workers are not replaced together."
+    )
+    nice: int = _key(0, ge=-20, le=19, description="Added to the supervisor's own niceness; below 0 needs a privilege.")
+    cpu_affinity: Cpus = _key(
+        (), description='Processors the workers may use: `[0, 1]`; `"spread"`: each slot one, in turn; empty: all.'
+    )
+    memory_max: OptionalSize = _key("off", description="`memory.max` of each worker's cgroup, where one may be made.")
+    cpu_quota: OptionalCores = _key(
+        "off", description="Processors' worth of time each worker's cgroup may use: `0.5`, `2`; where one may be made."
+    )
+    rlimits: Rlimits = _key(
+        default_factory=dict,
+        description='Limits of setrlimit(2) by name: `{ nofile = 4096, core = "unlimited" }`.',
+    )
+
+
 class Defaults(Table):
     """What every group has that does not say otherwise."""
 
@@ -163,6 +197,7 @@ class Defaults(Table):
     commit: Commit = _key(default_factory=Commit, description="When offsets are committed.")
     batch: Batch = _key(default_factory=Batch, description="How batches are gathered.")
     restart: Restart = _key(default_factory=Restart, description="When a dead worker is started again.")
+    limits: Limits = _key(default_factory=Limits, description="What one worker may use.")
     kafka: KafkaTable = _key(
         default_factory=dict,
         repr=False,

@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from supervisor.config.config import Config
+from supervisor.config.limit_specs import allowance, limits_spec
 from supervisor.config.models import Group, Restart, Retry
 from supervisor.core.backoff import Backoff
 from supervisor.core.jsonable import to_json
+from supervisor.core.limits import Allowance
 from supervisor.core.spec import (
     BatchSpec,
     CommitSpec,
@@ -39,6 +41,7 @@ class SlotPolicy:
     handler_timeout: float
     failover_after: float
     is_static: bool
+    allowance: Allowance
 
 
 def slot_policy(config: Config, name: str) -> SlotPolicy:
@@ -53,6 +56,7 @@ def slot_policy(config: Config, name: str) -> SlotPolicy:
         handler_timeout=group.handler_timeout,
         failover_after=group.failover_after,
         is_static=group.protocol == "classic",
+        allowance=allowance(group.limits),
     )
 
 
@@ -95,6 +99,8 @@ def _commit_interval(group: Group) -> float:
 def worker_spec(config: Config, name: str, *, slot: int, incarnation: int, mode: Mode, parent_pid: int) -> WorkerSpec:
     """Return what one incarnation of a slot of group ``name`` is told."""
     settings = config.supervisor
+    before = config.enabled[: config.enabled.index(name)] if name in config.enabled else ()
+    place = sum(slot_policy(config, one).workers for one in before) + slot
     return WorkerSpec(
         supervisor=settings.name,
         group=group_spec(config, name),
@@ -106,6 +112,7 @@ def worker_spec(config: Config, name: str, *, slot: int, incarnation: int, mode:
         orphan_grace=settings.orphan_grace,
         log_format=settings.log_format,
         log_level=settings.log_level,
+        limits=limits_spec(config.groups[name].limits, place=place),
     )
 
 

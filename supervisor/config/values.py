@@ -80,7 +80,8 @@ def _above_zero(value: float) -> float:
     return value
 
 
-def _bytes(value: object) -> object:
+def read_size(value: object) -> int:
+    """Return the bytes that a size means; raise ``PydanticCustomError`` when it is none."""
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         refuse("not a size", 'write a number with a unit in quotes: "512KiB", "16MiB", "1GB"')
@@ -178,7 +179,7 @@ Duration = Annotated[
 Timeout = Annotated[Duration, AfterValidator(_above_zero)]
 Size = Annotated[
     int,
-    BeforeValidator(_bytes),
+    BeforeValidator(read_size),
     Field(ge=1024),
     PlainSerializer(size_text, return_type=str),
     WithJsonSchema(_SIZE_SCHEMA),

@@ -44,15 +44,16 @@ class ExitClass(StrEnum):
     FENCED = "fenced"
 
 
-def classify(status: int, *, was_ready: bool, stop_requested: bool, hung: bool = False) -> ExitClass:
+def classify(status: int, *, was_ready: bool, stop_requested: bool, hung: bool = False, oom: bool = False) -> ExitClass:
     """Name a death by its wait status (negative: the signal's number, as ``subprocess`` has it).
 
     A hang outranks the signal that ended it, and a stop that was asked for outranks whatever code the
     worker left with: neither says anything about the health of the program. What a worker says of
-    itself (config, fenced) outranks that it had not been ready yet.
+    itself (config, fenced) outranks that it had not been ready yet. ``oom``: it ended for its memory, by the
+    kernel's hand or ours; a process that was killed for that while it stopped must be seen, too.
     """
-    if hung:
-        return ExitClass.HUNG
+    if oom or hung:
+        return ExitClass.OOM if oom else ExitClass.HUNG
     if status == ExitCode.CONFIG:
         return ExitClass.CONFIG
     if status == ExitCode.FENCED:

@@ -69,7 +69,8 @@ class Rung(IntEnum):
 class Slot:
     """A slot at one moment. Times are monotonic seconds.
 
-    ``wanted``: somebody wants it to run. ``asked``: this incarnation was asked to end. ``member``: a static
+    ``wanted``: somebody wants it to run. ``asked``: this incarnation was asked to end. ``worn``: it has used up
+    what it may and is replaced; ``heavy``: it is ended for its memory. ``member``: a static
     member of this name may still own partitions at the broker. ``after``: the state that follows LEAVING.
     ``deadline``: when the slot must be looked at again. ``failures`` is the backoff's exponent.
     """
@@ -83,6 +84,8 @@ class Slot:
     asked: bool = False
     fast: bool = False
     hung: bool = False
+    worn: bool = False
+    heavy: bool = False
     ready: bool = False
     joined: bool = False
     ever_ready: bool = False
@@ -161,15 +164,33 @@ class Hung:
 
 
 @dataclass(frozen=True, slots=True)
+class Recycle:
+    """The worker has used up what it may (``core.limits``); ``text`` says of what. A new process, no failure."""
+
+    text: str
+    severity: Severity = Severity.INFO
+    fields: dict[str, Scalar] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Overweight:
+    """The worker holds more memory than it ever may; ``text`` says how much."""
+
+    text: str
+    fields: dict[str, Scalar] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Exited:
     """The process is gone. ``status`` as ``subprocess`` has it; ``detail`` names its records or last words.
 
-    ``left``: whether it left the group, ``None`` when it did not say.
+    ``left``: whether it left the group, ``None`` when it did not say. ``oom``: the kernel killed it for memory.
     """
 
     status: int
     detail: str = ""
     left: bool | None = None
+    oom: bool = False
     fields: dict[str, Scalar] = field(default_factory=dict)
 
 
@@ -180,7 +201,9 @@ class Tick:
     healthy: bool = True
 
 
-SlotEvent = Start | Stop | Restart | Hold | Spawned | SpawnFailed | Ready | Joined | Hung | Exited | Tick
+SlotEvent = (
+    Start | Stop | Restart | Hold | Spawned | SpawnFailed | Ready | Joined | Hung | Recycle | Overweight | Exited | Tick
+)
 
 
 # What is to be done.

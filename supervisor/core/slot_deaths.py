@@ -17,7 +17,7 @@ from supervisor.core.spec import End, Mode
 
 def died(policy: Policy, slot: Slot, event: Exited, *, now: float, chance: float) -> Step:
     """Decide what follows from the death of a worker."""
-    kind = classify(event.status, was_ready=slot.ready, stop_requested=slot.asked, hung=slot.hung)
+    kind = _class_of(slot, event)
     # A worker that was told by signal may have ended with keep: the signal says nothing of leaving.
     was_told = slot.ready and slot.asked and slot.end is End.LEAVE and slot.rung is Rung.ASK
     has_left = was_told and event.status == ExitCode.OK and event.left is not False
@@ -42,7 +42,8 @@ def died(policy: Policy, slot: Slot, event: Exited, *, now: float, chance: float
     elif kind is ExitClass.RECYCLE and slot.ready:
         after, effects = spawn(replace(empty, restarts=slot.restarts + 1), Mode.WORK)
     else:
-        after, effects = _failed(policy, empty, kind, now=now, chance=chance)
+        failure = ExitClass.STARTUP if kind is ExitClass.OOM and not slot.ready else kind
+        after, effects = _failed(policy, empty, failure, now=now, chance=chance)
     return after, (_obituary(slot, event, after, kind=kind, now=now), *effects)
 
 
@@ -55,14 +56,32 @@ def left(policy: Policy, slot: Slot, event: Exited, *, now: float, chance: float
         failed_leaves=0 if done else slot.failed_leaves + 1,
     )
     after, effects = after_leave(policy, gone, now=now)
-    kind = ExitClass.REQUESTED if done else classify(event.status, was_ready=True, stop_requested=slot.asked)
+    kind = (
+        ExitClass.REQUESTED
+        if done
+        else classify(event.status, was_ready=True, stop_requested=slot.asked, oom=event.oom)
+    )
     obituary = _obituary(slot, event, after, kind=kind, now=now)
     left = (Report("slot.left", Severity.INFO, "its partitions go to other members"),) if done else ()
     return after, (obituary, *left, *effects)
 
 
+def _class_of(slot: Slot, event: Exited) -> ExitClass:
+    kind = classify(
+        event.status, was_ready=slot.ready, stop_requested=slot.asked, hung=slot.hung, oom=event.oom or slot.heavy
+    )
+    # an operator who stopped it meanwhile has the last word
+    return ExitClass.RECYCLE if kind is ExitClass.REQUESTED and slot.worn and slot.wanted else kind
+
+
 def _cause(slot: Slot, event: Exited) -> str:
     """Return what people should read: of a hung worker what it hung in, however its end came about."""
+    if event.oom:
+        return f"killed for lack of memory (OOM) {event.detail}".strip()
+    if slot.heavy:
+        return f"ended for its memory: {slot.reason}"
+    if slot.worn and slot.wanted:
+        return f"recycled: {slot.reason}"
     if slot.hung:
         return f"hung: {slot.reason.removeprefix('hung: ')}"
     return f"{describe(event.status)} {event.detail}".strip()
@@ -74,7 +93,7 @@ def _plain(detail: str) -> str:
 
 def _obituary(slot: Slot, event: Exited, after: Slot, *, kind: ExitClass, now: float) -> Report:
     """Return the one event of this death, with what is done next."""
-    quiet = kind is ExitClass.RECYCLE or (kind is ExitClass.REQUESTED and slot.rung <= Rung.TERM)
+    quiet = kind in (ExitClass.RECYCLE, ExitClass.REQUESTED) and slot.rung <= Rung.TERM
     resting = after.after if after.state is SlotState.LEAVING else after.state
     match resting:
         case SlotState.STARTING:

@@ -33,6 +33,8 @@ def vacate(slot: Slot) -> Slot:
         deadline=None,
         asked=False,
         hung=False,
+        worn=False,
+        heavy=False,
         ready=False,
         joined=False,
         healthy_since=None,

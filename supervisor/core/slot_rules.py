@@ -14,9 +14,11 @@ from supervisor.core.slot import (
     Hold,
     Hung,
     Joined,
+    Overweight,
     Policy,
     Process,
     Ready,
+    Recycle,
     Report,
     Restart,
     Rung,
@@ -65,6 +67,16 @@ def is_down(slot: Slot) -> bool:
     return slot.process is Process.NONE and slot.state in (SlotState.STOPPED, SlotState.FATAL)
 
 
+def can_recycle(slot: Slot) -> bool:
+    """Tell whether the slot's process works and may be replaced: nobody ends it, and nobody holds the slot down."""
+    return slot.state is SlotState.RUNNING and slot.ready and slot.wanted and not slot.held and not slot.asked
+
+
+def is_moving(slot: Slot) -> bool:
+    """Tell whether the slot is between two working processes: one ends, or the next is on its way."""
+    return slot.state in (SlotState.DRAINING, SlotState.STARTING)
+
+
 def _answered(policy: Policy, slot: Slot, event: Spawned | SpawnFailed, *, now: float, chance: float) -> Step:
     if isinstance(event, SpawnFailed):
         return _spawn_failed(policy, slot, event.text, now=now, chance=chance)
@@ -82,6 +94,14 @@ def _lived(policy: Policy, slot: Slot, event: SlotEvent, *, now: float, chance: 
             return _joined(slot)
         case Hung() if slot.ready and slot.rung is Rung.NONE:
             return _hung(policy, slot, event.text, now=now)
+        case Recycle() if can_recycle(slot):
+            report = Report("worker.recycled", event.severity, event.text, event.fields)
+            asked, effects = _ask(policy, replace(slot, worn=True, end=End.KEEP, reason=event.text), now=now)
+            return asked, (report, *effects)
+        case Overweight() if not slot.heavy and slot.rung <= Rung.ASK:
+            heavy = replace(slot, heavy=True, reason=event.text)
+            report = Report("worker.overweight", Severity.WARNING, event.text, event.fields)
+            return climb(policy, heavy, Rung.TERM, now=now, effects=(report,))
         case _:
             return slot, ()
 
@@ -216,7 +236,8 @@ def _tick(policy: Policy, slot: Slot, *, now: float, healthy: bool) -> Step:
         case Rung.DUMP:
             return climb(policy, slot, Rung.TERM, now=now)
         case Rung.TERM:
-            return climb(policy, slot, Rung.KILL if slot.fast else Rung.ABORT, now=now)
+            # no core file of a process that was too big, and no time for one
+            return climb(policy, slot, Rung.KILL if slot.fast or slot.heavy else Rung.ABORT, now=now)
         case Rung.ABORT | Rung.KILL:
             return climb(policy, slot, Rung.KILL, now=now)
 

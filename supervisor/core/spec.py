@@ -125,6 +125,23 @@ class GroupSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitsSpec:
+    """What a worker sets for itself before any user code. ``nice`` is added, ``rlimits`` are by name, -1 is no limit.
+
+    ``spread``: take the one processor that is its turn of those allowed. ``cgroup``: the folder of the cgroup to
+    join, made by the parent with ``memory_max`` (bytes) and ``cpu_quota`` (processors); empty: stay where it is.
+    """
+
+    nice: int = 0
+    cpus: tuple[int, ...] = ()
+    spread: int | None = None
+    rlimits: dict[str, int] = field(default_factory=dict)
+    memory_max: int | None = None
+    cpu_quota: float | None = None
+    cgroup: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerSpec:
     """One incarnation of one slot."""
 
@@ -138,6 +155,7 @@ class WorkerSpec:
     orphan_grace: float
     log_format: str
     log_level: str
+    limits: LimitsSpec = field(default_factory=LimitsSpec)
 
     @property
     def instance_id(self) -> str:

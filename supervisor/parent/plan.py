@@ -3,12 +3,13 @@
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from supervisor.config import Config, notifier_spec, paths, plugins_request, slot_policy, worker_spec
+from supervisor.core.limits import Allowance
 from supervisor.core.progress import Limits
 from supervisor.core.slot import Policy
 from supervisor.core.spec import Mode, NotifierSpec, WorkerSpec
@@ -31,6 +32,7 @@ class GroupPlan:
     limits: Limits
     cells: int
     spec: Callable[[int, int, Mode], WorkerSpec]
+    allowance: Allowance = field(default_factory=Allowance)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,7 @@ def _group(config: Config, name: str) -> GroupPlan:
         limits=Limits(numbers.handler_timeout),
         cells=group.concurrency + SPARE_CELLS,
         spec=partial(_spec, config, name),
+        allowance=numbers.allowance,
     )
 
 

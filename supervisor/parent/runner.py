@@ -35,11 +35,14 @@ from supervisor.core.slot import (
 from supervisor.core.slot_rules import is_down, step
 from supervisor.core.snapshot import SlotSnapshot, SlotState
 from supervisor.core.spec import Mode
+from supervisor.parent.cgroups import Cgroups
 from supervisor.parent.channel import Channel
 from supervisor.parent.eventlog import EventLog
 from supervisor.parent.exits import ExitWatch
 from supervisor.parent.gate import StartGate
 from supervisor.parent.launcher import Child, Launcher, send_signal
+from supervisor.parent.limits import SlotLimits
+from supervisor.parent.oom import OomWatch
 from supervisor.parent.plan import GroupPlan
 from supervisor.parent.slotfile import SlotFile
 from supervisor.parent.survivors import LockWait
@@ -68,6 +71,8 @@ class House:
     events: EventLog
     orphan_grace: float
     changed: Callable[[], None]
+    cgroups: Cgroups
+    oom: OomWatch
 
 
 class SlotRunner:
@@ -78,6 +83,7 @@ class SlotRunner:
         self.number = number
         self.slot = Slot()
         self.child: Child | None = None
+        self.limits = SlotLimits(group.allowance)
         self._loop = asyncio.get_running_loop()
         self.looked_at = self._loop.time()
         self._house = house
@@ -91,6 +97,7 @@ class SlotRunner:
         self._telemetry: Telemetry | None = None
         self._told = Told()
         self._asked: Spawn | None = None
+        self._cgroup = ""
         grace = house.orphan_grace + SURVIVOR_MARGIN
         self._lock_wait = LockWait(file, grace=grace, on_killed=self._survivor_killed)
 
@@ -103,6 +110,11 @@ class SlotRunner:
     def file_path(self) -> Path:
         """The slot's file."""
         return self._file.path
+
+    @property
+    def telemetry(self) -> Telemetry | None:
+        """What is known of the slot's present worker."""
+        return self._telemetry
 
     @property
     def is_down(self) -> bool:
@@ -149,6 +161,7 @@ class SlotRunner:
             self._timer.cancel()
         if self._channel is not None:
             self._channel.close()
+        self._house.cgroups.remove(*self._key)
         self._file.close()
 
     def kill(self) -> None:
@@ -260,7 +273,9 @@ class SlotRunner:
             return
         self._asked = None
         try:
-            spec = self.group.spec(self.number, asked.incarnation, asked.mode)
+            spec = self._house.cgroups.placed(self.group.spec(self.number, asked.incarnation, asked.mode))
+            self._cgroup = spec.limits.cgroup
+            self._house.oom.begin(self._cgroup)
             first_frame = encode("spec", spec=to_json(spec))
             self._file.fit(self.group.cells)
             child, connection = self._house.launcher.start(spec, self._file.path)
@@ -317,6 +332,7 @@ class SlotRunner:
         child, seen, now = self.child, self._telemetry, self._loop.time()
         if self._channel is not None:
             self._channel.finish()
+        self._house.cgroups.empty(*self._key)
         board = self._file.board()
         pid = child.pid if child else 0
         died_working = board is not None and board.pid == pid and self.slot.mode is Mode.WORK
@@ -327,4 +343,10 @@ class SlotRunner:
             return
         uptime = round(now - seen.since, 3) if seen else 0.0
         fields = death_fields(self._told, in_flight, pid=pid, uptime=uptime)
-        self.feed(Exited(status, death_detail(self._told, in_flight), left=self._told.left, fields=fields))
+        rss = fields["rss_bytes"] = seen.reading.rss_bytes if seen else None
+        by_us = self.slot.rung is Rung.KILL
+        found = self._house.oom.judge(status, self._cgroup, by_us=by_us, rss=rss, now=now)
+        detail = " ".join(
+            part for part in (death_detail(self._told, in_flight), found.hint and f"({found.hint})") if part
+        )
+        self.feed(Exited(status, detail, left=self._told.left, oom=found.oom, fields=fields))

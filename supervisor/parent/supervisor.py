@@ -13,10 +13,13 @@ from supervisor.core.exits import ExitCode
 from supervisor.core.slot import Policy, Start, Stop
 from supervisor.core.snapshot import GroupSnapshot, SlotState, Snapshot
 from supervisor.core.spec import End
+from supervisor.parent.cgroups import Cgroups
 from supervisor.parent.eventlog import EventLog
 from supervisor.parent.exits import ExitWatch
 from supervisor.parent.gate import StartGate
 from supervisor.parent.launcher import Launcher
+from supervisor.parent.limits import hold_to_limits
+from supervisor.parent.oom import OomWatch
 from supervisor.parent.plan import Plan
 from supervisor.parent.runner import House, SlotRunner
 from supervisor.parent.slotfile import SlotFile
@@ -54,7 +57,10 @@ class Supervisor:
             events=events,
             orphan_grace=plan.orphan_grace,
             changed=self._changed,
+            cgroups=Cgroups(lambda text: events.tell("limits.no_cgroups", Severity.WARNING, text)),
+            oom=OomWatch(),
         )
+        self._oom = house.oom
         self.runners: dict[tuple[str, int], SlotRunner] = {}
         for group in plan.groups:
             for number in range(group.workers):
@@ -139,6 +145,8 @@ class Supervisor:
         for place, runner in enumerate(self.runners.values()):
             runner.look()
             runner.sample(due=(self._ticks + place) % SAMPLE_EVERY == 0)
+        self._oom.look(now=self._loop.time())
+        hold_to_limits(self.runners.values(), now=self._loop.time())
         self._pulse()
 
     def _patience(self) -> float:

@@ -20,6 +20,7 @@ from supervisor.link import Link
 from supervisor.logs import set_up_logging
 from supervisor.tether import die_with_parent
 from supervisor.worker.leaving import leave
+from supervisor.worker.limits import LimitsError, set_limits
 from supervisor.worker.orders import Orders
 from supervisor.worker.process import Ending, leave_by_force, work
 from supervisor.worker.slotfile import SlotTakenError, take_slot
@@ -59,7 +60,11 @@ def main() -> int:
         return ExitCode.FAILURE
     link.send("hello", pid=os.getpid(), version=__version__)
     try:
+        if spec.mode is Mode.WORK:
+            _limit(spec, link)
         end = leave(spec, orders) if spec.mode is Mode.LEAVE else work(spec, board, link, orders, before=before)
+    except LimitsError as error:
+        end = Ending(ExitCode.CONFIG, str(error))
     except SettingsError as error:
         end = Ending(ExitCode.CONFIG, f"librdkafka refuses the settings: {error}", is_tidy=False)
     except BaseException as error:
@@ -72,6 +77,12 @@ def main() -> int:
     if not end.is_tidy:
         leave_by_force(end.code)
     return end.code
+
+
+def _limit(spec: WorkerSpec, link: Link) -> None:
+    outside = set_limits(spec.limits)
+    if outside:
+        link.send("event", name="limits.no_cgroup", severity="warning", text=outside, fields={})
 
 
 def _read_spec(link: Link) -> tuple[WorkerSpec | None, list[Frame]]:

@@ -43,6 +43,7 @@ class Fake:
         os.set_inheritable(arguments.fd, False)
         self.reader = FrameReader()
         self.pending: list[Frame] = []
+        self.ballast = b""
         self.spec = from_json(WorkerSpec, self.frame()["spec"])
         self.name = f"{self.spec.group.name}-{self.spec.slot}"
         self.folder = Path(self.spec.group.handler)
@@ -97,7 +98,7 @@ class Fake:
         if verb == "exit":
             self.say("bye", code=int(arguments[0]), reason="as told")
             return int(arguments[0])
-        if verb == "stubborn":
+        if verb.startswith("stubborn"):
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             signal.signal(signal.SIGABRT, signal.SIG_IGN)
         else:
@@ -142,6 +143,8 @@ class Fake:
                 self.board.words[H_TICK_NS] = time.monotonic_ns()
             self.board.words[H_WAIT] = Wait.EOF
             settled += 10
+            if verb in ("grow", "stubborn-grow") and not self.ballast and (self.folder / "now").exists():
+                self.ballast = b"x" * (int(arguments[0]) << 20)
             self.say("stats", stats=to_json(WorkerStats(settled=settled, lag=3)))
             readable, _, _ = select.select([self.link], [], [], 0.1)
             if not readable:
@@ -151,7 +154,7 @@ class Fake:
             except (EOFError, OSError):
                 self.log("orphan")
                 return self.orphaned(verb, arguments)
-            if frame["type"] == "stop" and verb not in ("stubborn", "deaf"):
+            if frame["type"] == "stop" and verb not in ("stubborn", "stubborn-grow", "deaf"):
                 self.log(f"stop {frame['end']}")
                 self.say("bye", code=0, reason="")
                 return 0

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from supervisor.core.backoff import Backoff
+from supervisor.core.limits import Allowance
 from supervisor.core.progress import Limits
 from supervisor.core.slot import Policy
 from supervisor.core.spec import (
@@ -74,6 +75,7 @@ def worker_spec(folder: Path, group: str, slot: int, incarnation: int, mode: Mod
 def make_plan(folder: Path, groups: dict[str, int], policy: dict[str, Any], **more: Any) -> Plan:
     limits = Limits(policy.pop("handler_timeout", 30.0), tick_timeout=policy.pop("tick_timeout", 30.0))
     run = folder / "run"
+    allowance = Allowance(**policy.pop("allowance", {}))
     if "backoff" in policy:
         policy["backoff"] = Backoff(*policy["backoff"])
     plans = tuple(
@@ -85,6 +87,7 @@ def make_plan(folder: Path, groups: dict[str, int], policy: dict[str, Any], **mo
             limits=limits,
             cells=2,
             spec=partial(worker_spec, folder, name),
+            allowance=allowance,
         )
         for name, workers in groups.items()
     )

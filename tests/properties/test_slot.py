@@ -10,9 +10,11 @@ from supervisor.core.slot import (
     Hold,
     Hung,
     Joined,
+    Overweight,
     Policy,
     Process,
     Ready,
+    Recycle,
     Report,
     Restart,
     SendStop,
@@ -44,7 +46,9 @@ happenings = st.one_of(
     st.just(Ready()),
     st.just(Joined()),
     st.just(Hung("x")),
-    st.builds(Exited, st.sampled_from(STATUSES)),
+    st.just(Recycle("x")),
+    st.just(Overweight("x")),
+    st.builds(Exited, st.sampled_from(STATUSES), oom=st.booleans()),
     st.floats(0.01, 100.0),
 )
 lives = st.lists(st.tuples(st.one_of(orders, happenings, happenings, happenings), st.floats(0, 0.999)), max_size=80)
@@ -99,7 +103,7 @@ class World:
                 self.live = None
                 self.deaths += 1
                 self.feed(what, chance)
-            case Ready() | Joined() | Hung() if self.live is not None:
+            case Ready() | Joined() | Hung() | Recycle() | Overweight() if self.live is not None:
                 self.feed(what, chance)
             case Start() | Restart():
                 self.wanted = True
@@ -251,3 +255,20 @@ def test_failures_are_forgotten_after_sustained_health_and_not_before(healthy: f
     world.live_through(max(healthy, 0.01), 0.0)
 
     assert (world.slot.failures == 0) is (max(healthy, 0.01) >= needed)
+
+
+@given(st.lists(st.sampled_from(["recycle", "restart"]), max_size=60), st.floats(0, 0.999))
+def test_replacements_that_were_asked_for_never_delay_a_start(asked: list[str], chance: float) -> None:
+    world = World(Policy())
+    world.live_through(Start(), chance)
+    world.answer(chance, fails=False)
+
+    for what in asked:
+        world.live_through(Ready(), chance)
+        world.live_through(Recycle("x") if what == "recycle" else Restart(), chance)
+        world.live_through(Exited(0), chance)
+        assert world.asked is not None, "the next process is asked for at once"
+        world.answer(chance, fails=False)
+
+    assert world.slot.failures == 0
+    assert len(world.started) == len(asked) + 1

@@ -45,6 +45,14 @@ def test_a_hang_outranks_the_signal_that_ended_it(stop_requested: bool) -> None:
     assert found is ExitClass.HUNG
 
 
+@pytest.mark.parametrize("stop_requested", [True, False])
+@pytest.mark.parametrize("hung", [True, False])
+def test_a_lack_of_memory_outranks_whatever_else_was_going_on(stop_requested: bool, hung: bool) -> None:
+    found = classify(-signal.SIGKILL, was_ready=True, stop_requested=stop_requested, hung=hung, oom=True)
+
+    assert found is ExitClass.OOM
+
+
 @pytest.mark.parametrize(
     ("status", "words"),
     [

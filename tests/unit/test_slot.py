@@ -11,9 +11,11 @@ from supervisor.core.slot import (
     Hold,
     Hung,
     Joined,
+    Overweight,
     Policy,
     Process,
     Ready,
+    Recycle,
     Report,
     Restart,
     Rung,
@@ -579,3 +581,98 @@ def test_what_comes_too_late_changes_nothing(event: SlotEvent) -> None:
 
 def test_an_empty_slot_has_no_process() -> None:
     assert Slot().process is Process.NONE
+
+
+def recycled(life: Life) -> Effects:
+    return life.happen(Recycle("510 MB of memory, rss_soft is 500 MB", fields={"limit": "rss_soft"}))
+
+
+def test_a_recycled_worker_drains_stays_a_member_and_is_followed_at_once() -> None:
+    life = running()
+
+    asked = recycled(life)
+    assert [effect for effect in asked if isinstance(effect, SendStop)] == [SendStop(End.KEEP, 30.0)]
+    assert reports(asked) == ["worker.recycled"]
+    assert life.state() is SlotState.DRAINING
+    effects = life.happen(Exited(0))
+
+    assert spawns(effects) == [Spawn(2, Mode.WORK)]
+    (death,) = [effect for effect in effects if isinstance(effect, Report) and effect.name == "worker.exited"]
+    assert death.text == "recycled: 510 MB of memory, rss_soft is 500 MB; starts again at once"
+    assert (death.fields["class"], death.severity) == ("recycle", Severity.INFO)
+    assert (life.slot.failures, life.slot.restarts, life.slot.reason[:8]) == (0, 1, "recycled")
+
+
+def test_a_recycled_worker_that_does_not_end_climbs_the_ladder() -> None:
+    life = running()
+    recycled(life)
+
+    rungs = [rung for seconds in (36, 6, 11) for rung in signals(life.wait(seconds))]
+    assert rungs == [Rung.TERM, Rung.ABORT, Rung.KILL]
+    effects = life.happen(Exited(SIGKILL))
+
+    assert spawns(effects) == [Spawn(2, Mode.WORK)]
+    assert life.slot.failures == 0
+
+
+@pytest.mark.parametrize("order", [Hold(), Stop()])
+def test_what_an_operator_wants_down_or_ending_is_not_recycled(order: SlotEvent) -> None:
+    life = running()
+    life.happen(order)
+
+    assert recycled(life) == ()
+
+
+def test_a_stop_while_it_is_recycled_has_the_last_word() -> None:
+    life = running()
+    recycled(life)
+    life.happen(Stop())
+
+    effects = life.happen(Exited(0, left=True))
+
+    assert spawns(effects) == []
+    assert life.state() is SlotState.STOPPED
+    (death,) = [effect for effect in effects if isinstance(effect, Report)]
+    assert death.fields["class"] == "requested"
+
+
+def test_a_worker_beyond_its_hard_limit_gets_term_then_kill_and_no_core_file() -> None:
+    life = running()
+
+    effects = life.happen(Overweight("812 MB of memory, rss_hard is 800 MB"), Overweight("820 MB"))
+    assert (reports(effects), signals(effects)) == (["worker.overweight"], [Rung.TERM])
+    assert signals(life.wait(6)) == [Rung.KILL]
+    effects = life.happen(Exited(SIGKILL))
+
+    (death,) = [effect for effect in effects if isinstance(effect, Report) and effect.name == "worker.exited"]
+    assert death.text == "ended for its memory: 812 MB of memory, rss_hard is 800 MB; starts again at once"
+    assert (death.fields["class"], death.severity) == ("oom", Severity.WARNING)
+    assert life.slot.failures == 1
+
+
+def test_a_hard_limit_hurries_a_worker_that_is_draining() -> None:
+    life = running()
+    recycled(life)
+
+    assert signals(life.happen(Overweight("812 MB"))) == [Rung.TERM]
+
+
+def test_a_worker_the_kernel_killed_for_memory_is_called_so() -> None:
+    life = running()
+
+    effects = life.happen(Exited(SIGKILL, "at orders/1@812", oom=True))
+
+    (death,) = [effect for effect in effects if isinstance(effect, Report) and effect.name == "worker.exited"]
+    assert death.text == "killed for lack of memory (OOM) at orders/1@812; starts again at once"
+    assert death.fields["class"] == "oom"
+
+
+def test_workers_that_run_out_of_memory_before_they_are_ready_are_given_up_like_others_that_never_start() -> None:
+    life = Life(Policy(never_ready_limit=3))
+    life.happen(Start())
+
+    for _ in range(3):
+        life.happen(Exited(SIGKILL, oom=True))
+        life.wait(100)
+
+    assert life.state() is SlotState.FATAL

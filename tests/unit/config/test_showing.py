@@ -46,6 +46,6 @@ def test_durations_are_written_exactly(milliseconds: int) -> None:
 
 @given(st.integers(0, 10**13))
 def test_sizes_are_written_exactly(count: int) -> None:
-    from supervisor.config.values import _bytes  # noqa: PLC0415 - the reader of what size_text writes
+    from supervisor.config.values import read_size  # noqa: PLC0415 - the reader of what size_text writes
 
-    assert _bytes(size_text(count)) == count
+    assert read_size(size_text(count)) == count
