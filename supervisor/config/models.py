@@ -6,6 +6,7 @@ is let through, and a model never changes once it is made. Rules over several ke
 would run them only once every single key is right, and a person would meet them one edit later.
 """
 
+import sys
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -24,6 +25,7 @@ from supervisor.config.values import (
     Factor,
     Handler,
     KafkaTable,
+    Modules,
     Name,
     OptionalPlugin,
     Plugin,
@@ -69,6 +71,11 @@ class Supervisor(Table):
     log_format: Literal["text", "json"] = _key("text", description="Lines for people, or one JSON object per line.")
     log_level: Literal["debug", "info", "warning", "error"] = _key("info", description="The least urgent level shown.")
     alerts: Plugins = _key(("alert_log",), description="Plugins whose `alert` hook is told what happened.")
+    start_method: Literal["fork", "exec"] = _key(
+        "fork" if sys.platform == "linux" else "exec",
+        description="Fork workers from a process that has imported everything (Linux), or start each from nothing.",
+        json_schema_extra={"default_text": '"fork"'},
+    )
 
 
 class Retry(Table):
@@ -202,6 +209,10 @@ class Defaults(Table):
         default_factory=dict,
         repr=False,
         description="librdkafka's own keys for these clients, over those of `[kafka]`.",
+    )
+    preload: Modules = _key(
+        (),
+        description='Modules imported once, before workers are forked (`start_method = "fork"`), and shared by them.',
     )
 
 

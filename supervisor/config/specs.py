@@ -89,6 +89,7 @@ def group_spec(config: Config, name: str) -> GroupSpec:
         batch=BatchSpec(group.batch.size, group.batch.age),
         kafka=_kafka(config, group),
         out_of_range=group.out_of_range,
+        preload=group.preload,
     )
 
 
@@ -143,6 +144,7 @@ def plugins_request(config: Config) -> dict[str, Any]:
                 "permanent": list(spec.retry.permanent),
                 "kafka": dict(spec.kafka),
                 "protocol": spec.protocol,
+                "preload": list(spec.preload),
             }
             for name, spec in specs.items()
         },

@@ -21,6 +21,7 @@ KAFKA_NAME_LENGTH = 249
 _SIZES = {"B": 1, "kB": 1000, "MB": 1000**2, "GB": 1000**3, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(B|[kMG]B|[KMG]iB)")
 _REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+_MODULE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
 _PLUGIN = re.compile(r"[\w.-]+(?::[A-Za-z_][\w.]*)?")
 
 
@@ -141,6 +142,12 @@ def _exception(value: str) -> str:
     return value
 
 
+def _module(value: str) -> str:
+    if not _MODULE.fullmatch(value):
+        refuse("not the name of a module", 'write it as you would import it: "shop.models"')
+    return value
+
+
 def _plugin(value: str) -> str:
     if not _PLUGIN.fullmatch(value):
         refuse(
@@ -192,6 +199,9 @@ OptionalPlugin = Annotated[str, AfterValidator(lambda value: value and _plugin(v
 Plugins = Annotated[tuple[Plugin, ...], BeforeValidator(_list), WithJsonSchema(_NAMES_SCHEMA)]
 Exceptions = Annotated[
     tuple[Annotated[str, AfterValidator(_exception)], ...], BeforeValidator(_list), WithJsonSchema(_NAMES_SCHEMA)
+]
+Modules = Annotated[
+    tuple[Annotated[str, AfterValidator(_module)], ...], BeforeValidator(_list), WithJsonSchema(_NAMES_SCHEMA)
 ]
 Topics = Annotated[
     tuple[Annotated[str, AfterValidator(_topic)], ...],

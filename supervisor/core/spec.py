@@ -101,6 +101,7 @@ class GroupSpec:
     """All that a worker needs to know of its group.
 
     ``out_of_range`` is where to go on when the position is not in the partition: ``stop``, ``earliest``, ``latest``.
+    ``preload``: the user's modules that the process was forked with; an exec'd one imports them when it comes to them.
     """
 
     name: str
@@ -122,6 +123,7 @@ class GroupSpec:
     batch: BatchSpec
     kafka: dict[str, str | int | float | bool] = field(repr=False)
     out_of_range: str = "stop"
+    preload: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

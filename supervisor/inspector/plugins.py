@@ -8,7 +8,7 @@ from supervisor.core.jsonable import from_json
 from supervisor.core.spec import PluginsSpec
 from supervisor.plugin.active import Active
 from supervisor.plugin.errors import PluginError, Problem
-from supervisor.plugin.importing import exception_types, import_object
+from supervisor.plugin.importing import exception_types, extend_path, import_module, import_object
 from supervisor.plugin.loader import implemented, installed, load
 
 NOTIFIER = "supervisor.alerts"
@@ -17,10 +17,10 @@ NOTIFIER = "supervisor.alerts"
 def inspect_plugins(request: dict[str, Any]) -> dict[str, Any]:
     """Return ``problems``, ``active`` (per group: hook to plugin names) and, if asked for, ``installed``.
 
-    ``request``: ``{"groups": {name: {"plugins": PluginsSpec, "handler": str, "sinks": [str],
-    "permanent": [str]}}, "notifier": PluginsSpec, "installed": bool}``; everything but ``plugins`` may be
-    left out. ``open()`` and hooks are not called. In the answer the notifier is ``supervisor.alerts``, with
-    an empty ``group`` in problems.
+    ``request``: ``{"groups": {name: {"plugins": PluginsSpec, "handler": str, "sinks": [str], "permanent": [str],
+    "preload": [str]}}, "notifier": PluginsSpec, "installed": bool}``; everything but ``plugins`` may be left out.
+    ``open()`` and hooks are not called. In the answer the notifier is ``supervisor.alerts``, with an empty
+    ``group`` in problems.
     """
     problems: list[dict[str, str]] = []
     active: dict[str, dict[str, tuple[str, ...]]] = {}
@@ -28,6 +28,7 @@ def inspect_plugins(request: dict[str, Any]) -> dict[str, Any]:
         spec = from_json(PluginsSpec, group["plugins"])
         loaded, found = _load(spec, group.get("handler", ""), group=name, sinks=group.get("sinks", ()))
         found += _permanent(group.get("permanent", ()), spec.search_path)
+        found += _preload(group.get("preload", ()), spec.search_path)
         problems += [_json(name, problem) for problem in found]
         active[name] = loaded.implementations if loaded else {}
     if request.get("notifier"):
@@ -53,6 +54,17 @@ def _permanent(names: Iterable[str], search_path: Sequence[str]) -> list[Problem
     except PluginError as error:
         return list(error.problems)
     return []
+
+
+def _preload(names: Iterable[str], search_path: Sequence[str]) -> list[Problem]:
+    extend_path(search_path)
+    problems: list[Problem] = []
+    for name in names:
+        try:
+            import_module(f"preload {name!r}", name)
+        except PluginError as error:
+            problems += error.problems
+    return problems
 
 
 def _installed(point: EntryPoint) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from supervisor.parent.api import ControlServer
 from supervisor.parent.duty import Duty
 from supervisor.parent.eventlog import EventLog
 from supervisor.parent.exits import ExitWatch
+from supervisor.parent.forking import ZygoteLauncher
 from supervisor.parent.launcher import ExecLauncher, Launcher
 from supervisor.parent.logs import set_up
 from supervisor.parent.notifier import Notifier
@@ -47,7 +48,7 @@ def run_plan(
     validate: Validate = check_plugins,
     until: Until | None = None,
 ) -> int:
-    """Supervise what ``plan`` says; ``launcher`` and ``validate`` are for tests and other start methods."""
+    """Supervise what ``plan`` says; ``launcher`` execs workers, it and ``validate`` are for tests."""
     if until is not None and until.groups:
         plan = replace(plan, groups=tuple(group for group in plan.groups if group.name in until.groups))
     try:
@@ -139,6 +140,8 @@ async def _run_slots(
     notifier = None
     if plan.notifier is not None:
         notifier = Notifier(plan.notifier, plan.notifier_program, exits=exits, events=events)
+    if plan.start_method == "fork":
+        launcher = ZygoteLauncher(plan.zygote_program, otherwise=launcher, exits=exits, events=events)
     pulses: list[Callable[[], None]] = [notifier.pump] if notifier is not None else []
     supervisor = Supervisor(plan, launcher=launcher, exits=exits, events=events, pulse=lambda: _call(pulses))
     duty = Duty(manager, supervisor, exits)
@@ -166,6 +169,7 @@ async def _run_slots(
             await notifier.stop()
         await control.stop()
         supervisor.close()
+        await launcher.stop()
     if ends is not None and ends.failure():
         return _refuse(ExitCode.FAILURE, "\n  ".join([ends.failure(), *supervisor.fatal_reasons()]))
     if supervisor.exit_code is ExitCode.FAILURE:

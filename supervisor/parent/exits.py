@@ -34,7 +34,17 @@ class ExitWatch:
         self._watched: dict[int, _Watched] = {}
         self._timer: asyncio.TimerHandle | None = None
         self.next_sweep = self._loop.time()
+        self.after: Callable[[], None] = lambda: None
+        """Called after each exit: what the dead left behind may be ours now."""
         self._schedule()
+
+    def knows(self, pid: int) -> bool:
+        """Tell whether ``pid`` is a child that is watched, living or not reaped yet."""
+        return pid in self._watched
+
+    def look(self, pid: int) -> None:
+        """Reap the child ``pid`` now, if it is watched and has ended."""
+        self._look(pid)
 
     def watch(self, child: Child, on_exit: Callable[[int], None]) -> None:
         """Call ``on_exit`` with the status as soon as ``child`` has ended."""
@@ -71,6 +81,7 @@ class ExitWatch:
             del self._watched[pid]
             self._forget(watched)
             watched.on_exit(status)
+            self.after()
 
     def _forget(self, watched: _Watched) -> None:
         if watched.pidfd is not None:

@@ -5,11 +5,15 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from supervisor.core.spec import WorkerSpec
+
+MARK = "KAFKA_SUPERVISOR_PID"
+"""In the environment of all children: what of theirs is left to us one day is known by it (``parent.subreaper``)."""
 
 
 @dataclass(slots=True)
@@ -24,14 +28,34 @@ class Child:
     popen: subprocess.Popen[bytes] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A worker process that exists, and our end of its socketpair (non-blocking). It was told nothing yet."""
+
+    child: Child
+    connection: socket.socket
+
+
+Answer = Callable[[Started | OSError], None]
+
+
 class Launcher(Protocol):
-    """Makes worker processes; a fork server can take the place of ``ExecLauncher``."""
+    """Makes worker processes, in the parent's loop; nothing here waits."""
 
-    def start(self, spec: WorkerSpec, slot_file: Path) -> tuple[Child, socket.socket]:
-        """Start one incarnation and return it with our end of its socketpair (non-blocking).
+    def start(self, spec: WorkerSpec, slot_file: Path, answer: Answer) -> None:
+        """Start one incarnation and call ``answer`` exactly once, before this returns or later.
 
-        Called in the parent's loop, so it must not wait. Raises ``OSError``.
+        It gets an ``OSError`` when there is no process; then our end of the socketpair is closed, so that a
+        process that came to be all the same ends, having been told nothing.
         """
+        ...
+
+    def renew(self) -> None:
+        """Start from now on with what modules are on disk now; for a reload."""
+        ...
+
+    async def stop(self) -> None:
+        """End the launcher's own processes, within seconds; workers live on. Nothing is started any more."""
         ...
 
 
@@ -41,23 +65,41 @@ class ExecLauncher:
     def __init__(self, program: tuple[str, ...] = (sys.executable, "-P", "-m", "supervisor.worker")) -> None:
         self._program = program
 
-    def start(self, spec: WorkerSpec, slot_file: Path) -> tuple[Child, socket.socket]:  # noqa: ARG002 - told by its first frame
-        """Start ``program --fd N --slot-file PATH``."""
-        return start_child(self._program, ("--slot-file", str(slot_file)))
+    def start(self, spec: WorkerSpec, slot_file: Path, answer: Answer) -> None:  # noqa: ARG002 - told by its first frame
+        """Start ``program --fd N --slot-file PATH``; answers at once."""
+        try:
+            child, connection = start_child(self._program, ("--slot-file", str(slot_file)))
+        except OSError as error:
+            answer(error)
+            return
+        answer(Started(child, connection))
+
+    def renew(self) -> None:
+        """Do nothing: every process imports everything anew."""
+
+    async def stop(self) -> None:
+        """Do nothing."""
 
 
-def start_child(program: tuple[str, ...], arguments: tuple[str, ...] = ()) -> tuple[Child, socket.socket]:
+def start_child(
+    program: tuple[str, ...], arguments: tuple[str, ...] = (), *, kind: socket.SocketKind = socket.SOCK_STREAM
+) -> tuple[Child, socket.socket]:
     """Start ``program --fd N arguments`` in its own session, so that a terminal's signals are the parent's alone.
 
     ``-P`` in our programs keeps the working directory off ``sys.path``: a stray ``logging.py`` there would
     be imported otherwise. No ``preexec_fn``: it would run between fork and exec.
     """
-    ours, theirs = socket.socketpair()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
     try:
         ours.setblocking(False)  # noqa: FBT003 - the standard library's signature
         command = [*program, "--fd", str(theirs.fileno()), *arguments]
         popen = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),), close_fds=True, start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            pass_fds=(theirs.fileno(),),
+            close_fds=True,
+            start_new_session=True,
+            env={**os.environ, MARK: str(os.getpid())},
         )
     except BaseException:
         ours.close()

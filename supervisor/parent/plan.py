@@ -52,6 +52,8 @@ class Plan:
     notifier_program: tuple[str, ...] = (sys.executable, "-P", "-m", "supervisor.notifier")
     log_format: str = "text"
     log_level: str = "info"
+    start_method: str = "exec"
+    zygote_program: tuple[str, ...] = (sys.executable, "-P", "-m", "supervisor.zygote")
 
 
 def plan(config: Config) -> Plan:
@@ -70,6 +72,7 @@ def plan(config: Config) -> Plan:
         plugins=plugins_request(config),
         log_format=settings.log_format,
         log_level=settings.log_level,
+        start_method=settings.start_method,
     )
 
 

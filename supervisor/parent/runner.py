@@ -7,6 +7,7 @@ import signal
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import assert_never
 
@@ -40,7 +41,7 @@ from supervisor.parent.channel import Channel
 from supervisor.parent.eventlog import EventLog
 from supervisor.parent.exits import ExitWatch
 from supervisor.parent.gate import StartGate
-from supervisor.parent.launcher import Child, Launcher, send_signal
+from supervisor.parent.launcher import Child, Launcher, Started, send_signal
 from supervisor.parent.limits import SlotLimits
 from supervisor.parent.oom import OomWatch
 from supervisor.parent.plan import GroupPlan
@@ -98,6 +99,8 @@ class SlotRunner:
         self._told = Told()
         self._asked: Spawn | None = None
         self._cgroup = ""
+        self._launching: Spawn | None = None
+        """The process that the launcher was asked for and has not answered yet."""
         grace = house.orphan_grace + SURVIVOR_MARGIN
         self._lock_wait = LockWait(file, grace=grace, on_killed=self._survivor_killed)
 
@@ -157,6 +160,7 @@ class SlotRunner:
     def close(self) -> None:
         """Let go of the slot's file and timers; its process, if any, loses its parent."""
         self._lock_wait.cancel()
+        self._launching = None
         if self._timer is not None:
             self._timer.cancel()
         if self._channel is not None:
@@ -220,7 +224,7 @@ class SlotRunner:
                 self._asked = effect
                 self._queue_up()
             case CancelSpawn():
-                self._asked = None
+                self._asked = self._launching = None
                 self._lock_wait.cancel()
                 self._leave_gates()
             case SendStop():
@@ -278,18 +282,37 @@ class SlotRunner:
             self._house.oom.begin(self._cgroup)
             first_frame = encode("spec", spec=to_json(spec))
             self._file.fit(self.group.cells)
-            child, connection = self._house.launcher.start(spec, self._file.path)
         except (OSError, FrameError) as error:
             self._leave_gates()
             self.feed(SpawnFailed(str(error)))
             return
-        now = self._loop.time()
+        self._launching = asked
+        self._house.launcher.start(spec, self._file.path, partial(self._launched, asked, first_frame))
+
+    def _launched(self, asked: Spawn, first_frame: bytes, started: Started | OSError) -> None:
+        """Take the process that was asked for, unless it is not wanted any more."""
+        if self._launching is not asked:
+            if isinstance(started, Started):
+                self._turn_away(started)
+            return
+        self._launching = None
+        if isinstance(started, OSError):
+            self._leave_gates()
+            self.feed(SpawnFailed(str(started)))
+            return
+        child, now = started.child, self._loop.time()
         self.child, self._told = child, Told()
         self._telemetry = Telemetry(child.pid, self.group.limits, now=now)
-        self._channel = Channel(connection, self._on_frame, name=self.name)
+        self._channel = Channel(started.connection, self._on_frame, name=self.name)
         self._channel.send_line(first_frame)
         self._house.exits.watch(child, self._on_exit)
         self.feed(Spawned(child.pid))
+
+    def _turn_away(self, started: Started) -> None:
+        """End a process that came too late: it was told nothing, so it is nobody's worker yet."""
+        started.connection.close()
+        self._house.exits.watch(started.child, lambda _status: None)
+        send_signal(started.child, signal.SIGKILL, whole_group=True)
 
     def _survivor_killed(self, pid: int, waited: float) -> None:
         text = f"left by an earlier supervisor, killed after {waited:.0f} s"

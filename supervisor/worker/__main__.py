@@ -31,16 +31,24 @@ LAST_WORDS = 1.0
 
 
 def main() -> int:
-    """Become one incarnation of one slot; return its exit code."""
+    """Read the command line and be a worker; return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m supervisor.worker")
     parser.add_argument("--fd", type=int, required=True)
     parser.add_argument("--slot-file", type=Path, required=True)
     arguments = parser.parse_args()
+    return run(socket.socket(fileno=arguments.fd), arguments.slot_file)
+
+
+def run(connection: socket.socket, slot_file: Path) -> int:
+    """Become one incarnation of one slot, in a new interpreter or a forked one; return its exit code.
+
+    Main thread; the process ends with it.
+    """
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1, all_threads=True)
-    link = Link(socket.socket(fileno=arguments.fd))
-    os.set_inheritable(arguments.fd, False)  # noqa: FBT003 - the os API
+    os.set_inheritable(connection.fileno(), False)  # noqa: FBT003 - the os API
+    link = Link(connection)
     spec, early = _read_spec(link)
     if spec is None:
         return ExitCode.FAILURE
@@ -51,7 +59,7 @@ def main() -> int:
         logger.warning("parent.lost")
         return ExitCode.OK
     try:
-        board, before = take_slot(arguments.slot_file, cells=spec.group.concurrency, incarnation=spec.incarnation)
+        board, before = take_slot(slot_file, cells=spec.group.concurrency, incarnation=spec.incarnation)
     except SlotTakenError as error:
         link.send("bye", code=int(ExitCode.RECYCLE), reason=str(error))
         return ExitCode.RECYCLE

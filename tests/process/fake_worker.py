@@ -34,13 +34,9 @@ from supervisor.core.spec import Mode, WorkerSpec
 
 
 class Fake:
-    def __init__(self) -> None:
-        parser = argparse.ArgumentParser()
-        parser.add_argument("--fd", type=int, required=True)
-        parser.add_argument("--slot-file", required=True)
-        arguments = parser.parse_args()
-        self.link = socket.socket(fileno=arguments.fd)
-        os.set_inheritable(arguments.fd, False)
+    def __init__(self, connection: socket.socket, slot_file: Path) -> None:
+        self.link = connection
+        os.set_inheritable(connection.fileno(), False)
         self.reader = FrameReader()
         self.pending: list[Frame] = []
         self.ballast = b""
@@ -48,7 +44,7 @@ class Fake:
         self.name = f"{self.spec.group.name}-{self.spec.slot}"
         self.folder = Path(self.spec.group.handler)
         self.words = self.behaviour()
-        self.slot_file = os.open(arguments.slot_file, os.O_RDWR)
+        self.slot_file = os.open(slot_file, os.O_RDWR)
 
     def behaviour(self) -> list[str]:
         for name in (self.name, "all"):
@@ -129,6 +125,13 @@ class Fake:
             case "flood":
                 for _ in range(20_000):
                     self.say("event", name="x.y", severity="info", text="x" * 100)
+            case "daemon":
+                pid = os.fork()
+                if not pid:
+                    os.setsid()
+                    self.link.close()
+                    time.sleep(600)
+                self.log(f"child {pid}")
             case "child":
                 pid = os.fork()
                 if not pid:
@@ -171,9 +174,20 @@ class Fake:
         os._exit(0)
 
 
-if __name__ == "__main__":
+def run(connection: socket.socket, slot_file: Path) -> int:
     try:
-        code = Fake().run()
+        return Fake(connection, slot_file).run()
     except (BrokenPipeError, ConnectionResetError):
-        code = 0
-    sys.exit(code)
+        return 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--fd", type=int, required=True)
+    parser.add_argument("--slot-file", type=Path, required=True)
+    arguments = parser.parse_args()
+    return run(socket.socket(fileno=arguments.fd), arguments.slot_file)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

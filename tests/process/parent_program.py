@@ -38,14 +38,16 @@ HERE = Path(__file__).parent
 LAUNCHER = ExecLauncher((sys.executable, "-P", str(HERE / "fake_worker.py")))
 
 
-def worker_spec(folder: Path, group: str, slot: int, incarnation: int, mode: Mode) -> WorkerSpec:
+def worker_spec(
+    folder: Path, group: str, slot: int, incarnation: int, mode: Mode, *, preload: tuple[str, ...] = ()
+) -> WorkerSpec:
     return WorkerSpec(
         supervisor="web-1",
         group=GroupSpec(
             name=group,
             topics=("orders",),
             handler=str(folder),
-            plugins=PluginsSpec(),
+            plugins=PluginsSpec(search_path=(str(folder),)),
             ordering=Ordering.PARTITION,
             concurrency=1,
             delivery=Delivery.AT_LEAST_ONCE,
@@ -60,6 +62,7 @@ def worker_spec(folder: Path, group: str, slot: int, incarnation: int, mode: Mod
             commit=CommitSpec("manual", 100, interval=1.0),
             batch=BatchSpec(1, 0.1),
             kafka={},
+            preload=preload,
         ),
         slot=slot,
         incarnation=incarnation,
@@ -73,6 +76,7 @@ def worker_spec(folder: Path, group: str, slot: int, incarnation: int, mode: Mod
 
 
 def make_plan(folder: Path, groups: dict[str, int], policy: dict[str, Any], **more: Any) -> Plan:
+    preload = tuple(policy.pop("preload", ()))
     limits = Limits(policy.pop("handler_timeout", 30.0), tick_timeout=policy.pop("tick_timeout", 30.0))
     run = folder / "run"
     allowance = Allowance(**policy.pop("allowance", {}))
@@ -86,7 +90,7 @@ def make_plan(folder: Path, groups: dict[str, int], policy: dict[str, Any], **mo
             policy=Policy(supervisor="web-1", **policy),
             limits=limits,
             cells=2,
-            spec=partial(worker_spec, folder, name),
+            spec=partial(worker_spec, folder, name, preload=preload),
             allowance=allowance,
         )
         for name, workers in groups.items()
@@ -117,6 +121,9 @@ def main() -> int:
         program = (sys.executable, "-P", str(HERE / "fake_notifier.py"), "--log", str(folder / "alerts"))
         more["notifier_program"] = (*program, *policy.pop("notifier"))
         more["notifier"] = NotifierSpec("web-1", PluginsSpec(), os.getpid(), log_format="text", log_level="info")
+    if "start_method" in policy:
+        more["start_method"] = policy.pop("start_method")
+        more["zygote_program"] = (sys.executable, "-P", str(HERE / "fake_zygote.py"), "--folder", str(folder))
     if "problems" in policy:
         more["plugins"] = {"problems": policy.pop("problems")}
     return run_plan(make_plan(folder, groups, policy, **more), launcher=LAUNCHER, validate=no_problems)

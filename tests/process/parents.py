@@ -51,12 +51,14 @@ class Parent:
         self._groups = groups or {"orders": 1}
         self._policy = {**QUICK, **policy}
         self.process: subprocess.Popen[bytes] | None = None
+        self.through: tuple[str, ...] = ()
+        """A program that becomes the parent."""
 
     def start(self) -> "Parent":
         arguments = (str(self.folder), json.dumps(self._groups), json.dumps(self._policy))
         with self.errors.open("ab") as errors:
             self.process = subprocess.Popen(
-                (sys.executable, "-m", "tests.process.parent_program", *arguments),
+                (*self.through, sys.executable, "-m", "tests.process.parent_program", *arguments),
                 stderr=errors,
                 stdin=subprocess.DEVNULL,
             )

@@ -61,8 +61,11 @@ def owned(slot: SlotSnapshot) -> int:
 
 
 @contextmanager
-def running(folder: Path, bootstrap: str, name: str, *, more: str = "") -> Iterator[Run]:
-    (folder / "supervisor.toml").write_text(CONFIG.format(bootstrap=bootstrap, name=name, more=more))
+def running(
+    folder: Path, bootstrap: str, name: str, *, more: str = "", replace: tuple[str, str] = ("", "")
+) -> Iterator[Run]:
+    config = CONFIG.format(bootstrap=bootstrap, name=name, more=more)
+    (folder / "supervisor.toml").write_text(config.replace(*replace) if replace[0] else config)
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             (sys.executable, "-m", "supervisor", "-c", str(folder / "supervisor.toml"), "run"), stderr=log, stdout=log
