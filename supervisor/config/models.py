@@ -46,6 +46,13 @@ class Table(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, validate_default=True)
 
 
+class Journal(Table):
+    """How long and how much the event journal keeps; it is a file in ``state_dir``."""
+
+    max_age: Timeout = _key("30d", description="How long events are kept.")
+    max_size: Size = _key("100MiB", description="The size beyond which the oldest events are dropped.")
+
+
 class Supervisor(Table):
     """The supervisor itself: its name, its folders, how it logs and whom it tells."""
 
@@ -56,7 +63,7 @@ class Supervisor(Table):
     )
     state_dir: str = _key(
         "",
-        description="Folder that outlives restarts of the machine: spooled dead letters. Relative to the config file.",
+        description="Folder that outlives restarts: dead letters, the event journal. Relative to the config file.",
         json_schema_extra={"default_text": "`$STATE_DIRECTORY`, else `state`"},
     )
     runtime_dir: str = _key(
@@ -69,6 +76,7 @@ class Supervisor(Table):
     log_format: Literal["text", "json"] = _key("text", description="Lines for people, or one JSON object per line.")
     log_level: Literal["debug", "info", "warning", "error"] = _key("info", description="The least urgent level shown.")
     alerts: Plugins = _key(("alert_log",), description="Plugins whose `alert` hook is told what happened.")
+    journal: Journal = _key(default_factory=Journal, description="How long and how much the event journal keeps.")
 
 
 class Retry(Table):

@@ -13,6 +13,7 @@ from supervisor.core.limits import Allowance
 from supervisor.core.progress import Limits
 from supervisor.core.slot import Policy
 from supervisor.core.spec import Mode, NotifierSpec, WorkerSpec
+from supervisor.parent.journal import Retention
 
 SPARE_CELLS = 2
 """Cells of a slot file beyond the handler threads: the main thread may hold the polling baton and work, too."""
@@ -52,6 +53,7 @@ class Plan:
     notifier_program: tuple[str, ...] = (sys.executable, "-P", "-m", "supervisor.notifier")
     log_format: str = "text"
     log_level: str = "info"
+    retention: Retention = field(default_factory=Retention)
 
 
 def plan(config: Config) -> Plan:
@@ -70,6 +72,7 @@ def plan(config: Config) -> Plan:
         plugins=plugins_request(config),
         log_format=settings.log_format,
         log_level=settings.log_level,
+        retention=Retention(settings.journal.max_age, settings.journal.max_size),
     )
 
 

@@ -129,9 +129,11 @@ class SlotRunner:
         self._busy = True
         try:
             while self._pending:
-                now = self._loop.time()
+                now, before = self._loop.time(), self.slot.state
                 event, chance = self._pending.popleft(), self._random.random()
                 self.slot, effects = step(self.group.policy, self.slot, event, now=now, chance=chance)
+                if self.slot.state is not before:
+                    self._transition(before)
                 for effect in effects:
                     self._perform(effect)
         finally:
@@ -233,6 +235,15 @@ class SlotRunner:
                 self._report(effect)
             case _:
                 assert_never(effect)
+
+    def _transition(self, before: SlotState) -> None:
+        """Keep the change for who reconstructs what happened; what people should know has an event of its own."""
+        slot = self.slot
+        fields: dict[str, Scalar] = {"from": before.value, "to": slot.state.value, "incarnation": slot.incarnation}
+        text = f"{before.value} to {slot.state.value}" + (f": {slot.reason}" if slot.reason else "")
+        self._house.events.tell(
+            "slot.state", Severity.DEBUG, text, group=self.group.name, slot=self.number, fields=fields
+        )
 
     def _report(self, report: Report) -> None:
         fields = report.fields
