@@ -37,6 +37,7 @@ from supervisor.core.snapshot import SlotSnapshot, SlotState
 from supervisor.core.spec import Mode
 from supervisor.parent.cgroups import Cgroups
 from supervisor.parent.channel import Channel
+from supervisor.parent.crash import take_evidence
 from supervisor.parent.eventlog import EventLog
 from supervisor.parent.exits import ExitWatch
 from supervisor.parent.gate import StartGate
@@ -96,6 +97,7 @@ class SlotRunner:
         self._channel: Channel | None = None
         self._telemetry: Telemetry | None = None
         self._told = Told()
+        self._evidence: dict[str, str] = {}
         self._asked: Spawn | None = None
         self._cgroup = ""
         grace = house.orphan_grace + SURVIVOR_MARGIN
@@ -249,8 +251,15 @@ class SlotRunner:
         fields = report.fields
         if report.name == "worker.fenced":
             fields = {**fields, **self._told.fenced_by}
+        is_death = report.name == "worker.exited" and report.severity is not Severity.INFO
         self._house.events.tell(
-            report.name, report.severity, report.text, group=self.group.name, slot=self.number, fields=fields
+            report.name,
+            report.severity,
+            report.text,
+            group=self.group.name,
+            slot=self.number,
+            fields=fields,
+            attachments=self._evidence if is_death else None,
         )
 
     def _signal(self, rung: Rung) -> None:
@@ -360,4 +369,5 @@ class SlotRunner:
         detail = " ".join(
             part for part in (death_detail(self._told, in_flight), found.hint and f"({found.hint})") if part
         )
+        self._evidence = take_evidence(self._file.path)
         self.feed(Exited(status, detail, left=self._told.left, oom=found.oom, fields=fields))

@@ -1,7 +1,6 @@
 """``python -m supervisor.worker --fd N --slot-file PATH``: started by the parent, never by hand."""
 
 import argparse
-import faulthandler
 import logging
 import os
 import signal
@@ -19,6 +18,7 @@ from supervisor.kafka.consumer import SettingsError
 from supervisor.link import Link
 from supervisor.logs import set_up_logging
 from supervisor.tether import die_with_parent
+from supervisor.worker.crash import CrashFile
 from supervisor.worker.leaving import leave
 from supervisor.worker.limits import LimitsError, set_limits
 from supervisor.worker.orders import Orders
@@ -37,8 +37,7 @@ def main() -> int:
     parser.add_argument("--slot-file", type=Path, required=True)
     arguments = parser.parse_args()
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    faulthandler.enable()
-    faulthandler.register(signal.SIGUSR1, all_threads=True)
+    crash = CrashFile(arguments.slot_file)
     link = Link(socket.socket(fileno=arguments.fd))
     os.set_inheritable(arguments.fd, False)  # noqa: FBT003 - the os API
     spec, early = _read_spec(link)
@@ -58,6 +57,7 @@ def main() -> int:
     except OSError as error:
         link.send("bye", code=int(ExitCode.FAILURE), reason=f"slot file: {error}")
         return ExitCode.FAILURE
+    crash.keep_lines()
     link.send("hello", pid=os.getpid(), version=__version__)
     try:
         if spec.mode is Mode.WORK:

@@ -304,7 +304,7 @@ def test_p7_every_state_a_slot_was_in_can_be_read_from_the_journal(tmp_path: Pat
         parent.slot_when(SlotState.STOPPED)
         parent.behave("exit 78")
         parent.client.start("orders/0")
-        parent.slot_when(SlotState.FATAL)
+        parent.exit_code()
 
     found = read_file(journal_file(tmp_path / "state"), EVERYTHING).entries
     changes = [entry.event.fields for entry in found if entry.event.name == "slot.state"]
