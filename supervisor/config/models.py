@@ -164,6 +164,18 @@ class Limits(Table):
     )
 
 
+class Logs(Table):
+    """Where workers log and print: into a file per slot, or, as without this table, to the supervisor's stderr."""
+
+    dir: str = _key(
+        "",
+        description="Folder for one file per slot (`orders-0.log`) with all that its worker logs and prints; "
+        "empty: the supervisor's stderr. Relative to the config file.",
+    )
+    max_size: Size = _key("10MiB", description="The size at which a file is rotated; looked at each second.")
+    keep: int = _key(5, ge=0, le=1000, description="How many rotated files are kept (`orders-0.log.1` is the newest).")
+
+
 class Defaults(Table):
     """What every group has that does not say otherwise."""
 
@@ -206,6 +218,7 @@ class Defaults(Table):
     batch: Batch = _key(default_factory=Batch, description="How batches are gathered.")
     restart: Restart = _key(default_factory=Restart, description="When a dead worker is started again.")
     limits: Limits = _key(default_factory=Limits, description="What one worker may use.")
+    logs: Logs = _key(default_factory=Logs, description="Where workers log and print.")
     kafka: KafkaTable = _key(
         default_factory=dict,
         repr=False,

@@ -140,7 +140,6 @@ async def _run_slots(
 ) -> int:
     events = EventLog()
     journal = Journal(plan.state_dir, plan.retention, events, grace=plan.orphan_grace + JOURNAL_MARGIN)
-    await journal.open()
     notifier = None
     if plan.notifier is not None:
         notifier = Notifier(plan.notifier, plan.notifier_program, exits=exits, events=events)
@@ -152,6 +151,7 @@ async def _run_slots(
     control = ControlServer(supervisor, journal, plan.socket)
     ends = UntilEnd(supervisor, until, exits) if until is not None else None
     try:
+        await journal.open()
         await control.start()
         manager.ready()
         if notifier is not None:

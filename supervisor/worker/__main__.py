@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from supervisor import __version__
+from supervisor.core.events import Severity
 from supervisor.core.exits import ExitCode
 from supervisor.core.frames import Frame
 from supervisor.core.jsonable import from_json
@@ -21,6 +22,7 @@ from supervisor.tether import die_with_parent
 from supervisor.worker.crash import CrashFile
 from supervisor.worker.leaving import leave
 from supervisor.worker.limits import LimitsError, set_limits
+from supervisor.worker.logfile import open_log_file
 from supervisor.worker.orders import Orders
 from supervisor.worker.process import Ending, leave_by_force, work
 from supervisor.worker.slotfile import SlotTakenError, take_slot
@@ -44,6 +46,7 @@ def main() -> int:
     if spec is None:
         return ExitCode.FAILURE
     identity = {"group": spec.group.name, "slot": spec.slot, "incarnation": spec.incarnation}
+    log_file, no_file = open_log_file(spec.log_file)
     set_up_logging(spec.log_format, spec.log_level, identity)
     orders = Orders(link, early, orphan_grace=spec.orphan_grace, stop_timeout=spec.orphan_grace)
     if not die_with_parent(spec.parent_pid):
@@ -58,11 +61,17 @@ def main() -> int:
         link.send("bye", code=int(ExitCode.FAILURE), reason=f"slot file: {error}")
         return ExitCode.FAILURE
     crash.keep_lines()
+    if no_file:
+        link.send("event", name="log_file.unusable", severity=Severity.WARNING.value, text=no_file, fields={})
+    look = log_file.look if log_file else _nothing
+    look()
     link.send("hello", pid=os.getpid(), version=__version__)
     try:
-        if spec.mode is Mode.WORK:
+        if spec.mode is Mode.LEAVE:
+            end = leave(spec, orders)
+        else:
             _limit(spec, link)
-        end = leave(spec, orders) if spec.mode is Mode.LEAVE else work(spec, board, link, orders, before=before)
+            end = work(spec, board, link, orders, before=before, look=look)
     except LimitsError as error:
         end = Ending(ExitCode.CONFIG, str(error))
     except SettingsError as error:
@@ -83,6 +92,9 @@ def _limit(spec: WorkerSpec, link: Link) -> None:
     outside = set_limits(spec.limits)
     if outside:
         link.send("event", name="limits.no_cgroup", severity="warning", text=outside, fields={})
+
+
+def _nothing() -> None: ...
 
 
 def _read_spec(link: Link) -> tuple[WorkerSpec | None, list[Frame]]:

@@ -84,9 +84,6 @@ def do(value: str) -> None:
         case "gate":
             while not (FOLDER / argument).exists():
                 time.sleep(0.01)
-        case "segfault":
-            logging.getLogger("shop").warning("shop.last_words")
-            fall()
         case "gil":
             ctypes.PyDLL(None).sleep(int(argument))  # a PyDLL call keeps the interpreter lock
         case "ignore":
@@ -94,5 +91,19 @@ def do(value: str) -> None:
             while time.monotonic() < until:
                 with contextlib.suppress(BaseException):  # the worst handler there is
                     time.sleep(1.0)
+        case _:
+            speak(verb, argument)
+
+
+def speak(verb: str, argument: str) -> None:
+    """Say something, perhaps for the last time."""
+    match verb:
+        case "print":
+            print(argument)
+        case "native":
+            os.write(2, f"{argument}\n".encode())
+        case "segfault":
+            logging.getLogger("shop").warning("shop.last_words")
+            fall()
         case _:
             pass
