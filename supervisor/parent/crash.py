@@ -10,14 +10,17 @@ from supervisor.core.crashfile import HEAD, MOST_STACK, RING_AT, crash_path, las
 logger = logging.getLogger(__name__)
 
 
-def read_stacks(slot_file: Path) -> str:
-    """Return what faulthandler wrote for the slot since it was last emptied: also of a worker that lives."""
+def take_stacks(slot_file: Path) -> str:
+    """Return what faulthandler wrote since the last look, and drop it: also of a worker that lives on after a dump."""
     with contextlib.suppress(OSError):
         fd = _open(slot_file)
         try:
-            return _stacks(fd)
+            stacks = _stacks(fd)
+            if stacks:
+                os.ftruncate(fd, HEAD)
         finally:
             os.close(fd)
+        return stacks
     return ""
 
 

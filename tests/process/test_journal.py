@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -313,6 +315,39 @@ def test_p7_every_state_a_slot_was_in_can_be_read_from_the_journal(tmp_path: Pat
     assert [change["from"] for change in changes] == path[:-1], "each change begins where the last one ended"
     assert set(path) == {state.value for state in SlotState}
     assert "slot.state" not in parent.errors.read_text(), "it is no noise in the log"
+
+
+def test_follow_goes_on_over_a_restart_of_the_supervisor_and_misses_nothing(tmp_path: Path) -> None:
+    parent = Parent(tmp_path)
+    shown(parent, "--json")  # writes the config
+    command = [
+        sys.executable,
+        "-m",
+        "supervisor",
+        "-c",
+        str(tmp_path / "supervisor.toml"),
+        "events",
+        "--follow",
+        "--json",
+    ]
+    output = tmp_path / "followed"
+    with parent, output.open("wb") as out:
+        parent.slot_when(SlotState.RUNNING)
+        follower = subprocess.Popen(command, stdout=out, stderr=subprocess.PIPE)
+        wait_until(output.read_text)
+        parent.signal(signal.SIGKILL)
+        parent.exit_code()
+    with parent:
+        parent.slot_when(SlotState.RUNNING)
+        wait_until(lambda: output.read_text().count("worker.joined") == 2, 20)
+        follower.send_signal(signal.SIGINT)
+        _, errors = follower.communicate(timeout=20)
+
+    assert follower.returncode == 0
+    assert errors.decode().count("waiting for it") == 1
+    seqs = [json.loads(line)["seq"] for line in output.read_text().splitlines()]
+    everything = read_file(journal_file(tmp_path / "state"), EventQuery(limit=500)).entries
+    assert seqs == [entry.seq for entry in everything][: len(seqs)]
 
 
 def test_nothing_running_and_no_journal_is_one_clear_line(tmp_path: Path) -> None:
