@@ -16,6 +16,7 @@ COMMANDS = {
     "run": "supervisor.cli.run",
     "check": "supervisor.cli.check",
     "status": "supervisor.cli.status",
+    "events": "supervisor.cli.events",
     "stop": "supervisor.cli.actions",
     "start": "supervisor.cli.actions",
     "restart": "supervisor.cli.actions",

@@ -5,7 +5,7 @@ package: pydantic alone would cost them 100 ms on their way back to work.
 """
 
 from supervisor.config.config import Config
-from supervisor.config.loading import control_socket, load
+from supervisor.config.loading import control_socket, load, state_dir
 from supervisor.config.paths import Paths, paths
 from supervisor.config.problems import ConfigError, Problem
 from supervisor.config.reference import defaults_table, json_schema
@@ -33,5 +33,6 @@ __all__ = [
     "paths",
     "plugins_request",
     "slot_policy",
+    "state_dir",
     "worker_spec",
 ]

@@ -65,6 +65,15 @@ def control_socket(path: str | Path, *, environ: Mapping[str, str] | None = None
     Reads nothing but ``[supervisor]``: a running supervisor can be asked and stopped from a shell that does not
     have its secrets, and while the file is being edited.
     """
+    return Path(_settings(path, environ).runtime_dir) / SOCKET
+
+
+def state_dir(path: str | Path, *, environ: Mapping[str, str] | None = None) -> Path:
+    """Return where the supervisor of the config in ``path`` keeps its state; reads and raises as ``control_socket``."""
+    return Path(_settings(path, environ).state_dir)
+
+
+def _settings(path: str | Path, environ: Mapping[str, str] | None) -> Supervisor:
     path, environ = Path(path), os.environ if environ is None else environ
     text = _read(path)
     table = _parse(path, text).get("supervisor", {})
@@ -75,7 +84,7 @@ def control_socket(path: str | Path, *, environ: Mapping[str, str] | None = None
     settings = _place(source, real, _validate(source, Supervisor, resolved, ("supervisor",)), environ, None)
     if source.problems or settings is None:
         raise ConfigError(source.file, tuple(source.problems))
-    return Path(settings.runtime_dir) / SOCKET
+    return settings
 
 
 def _read(path: Path) -> str:

@@ -48,6 +48,13 @@ class Table(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, validate_default=True)
 
 
+class Journal(Table):
+    """How long and how much the event journal keeps; it is a file in ``state_dir``."""
+
+    max_age: Timeout = _key("30d", description="How long events are kept.")
+    max_size: Size = _key("100MiB", description="The size beyond which the oldest events are dropped.")
+
+
 class Supervisor(Table):
     """The supervisor itself: its name, its folders, how it logs and whom it tells."""
 
@@ -58,7 +65,7 @@ class Supervisor(Table):
     )
     state_dir: str = _key(
         "",
-        description="Folder that outlives restarts of the machine: spooled dead letters. Relative to the config file.",
+        description="Folder that outlives restarts: dead letters, the event journal. Relative to the config file.",
         json_schema_extra={"default_text": "`$STATE_DIRECTORY`, else `state`"},
     )
     runtime_dir: str = _key(
@@ -76,6 +83,7 @@ class Supervisor(Table):
         description="Fork workers from a process that has imported everything (Linux), or start each from nothing.",
         json_schema_extra={"default_text": '"fork"'},
     )
+    journal: Journal = _key(default_factory=Journal, description="How long and how much the event journal keeps.")
 
 
 class Retry(Table):
@@ -163,6 +171,18 @@ class Limits(Table):
     )
 
 
+class Logs(Table):
+    """Where workers log and print: into a file per slot, or, as without this table, to the supervisor's stderr."""
+
+    dir: str = _key(
+        "",
+        description="Folder for one file per slot (`orders-0.log`) with all that its worker logs and prints; "
+        "empty: the supervisor's stderr. Relative to the config file.",
+    )
+    max_size: Size = _key("10MiB", description="The size at which a file is rotated; looked at each second.")
+    keep: int = _key(5, ge=0, le=1000, description="How many rotated files are kept (`orders-0.log.1` is the newest).")
+
+
 class Defaults(Table):
     """What every group has that does not say otherwise."""
 
@@ -205,6 +225,7 @@ class Defaults(Table):
     batch: Batch = _key(default_factory=Batch, description="How batches are gathered.")
     restart: Restart = _key(default_factory=Restart, description="When a dead worker is started again.")
     limits: Limits = _key(default_factory=Limits, description="What one worker may use.")
+    logs: Logs = _key(default_factory=Logs, description="Where workers log and print.")
     kafka: KafkaTable = _key(
         default_factory=dict,
         repr=False,

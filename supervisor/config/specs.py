@@ -15,6 +15,7 @@ from supervisor.core.spec import (
     DeadLetterSpec,
     Delivery,
     GroupSpec,
+    LogFileSpec,
     Mode,
     NotifierSpec,
     Ordering,
@@ -114,7 +115,15 @@ def worker_spec(config: Config, name: str, *, slot: int, incarnation: int, mode:
         log_format=settings.log_format,
         log_level=settings.log_level,
         limits=limits_spec(config.groups[name].limits, place=place),
+        log_file=_log_file(config, name, slot),
     )
+
+
+def _log_file(config: Config, name: str, slot: int) -> LogFileSpec | None:
+    logs = config.groups[name].logs
+    if not logs.dir:
+        return None
+    return LogFileSpec(str(config.path.parent / logs.dir / f"{name}-{slot}.log"), logs.max_size, logs.keep)
 
 
 def notifier_spec(config: Config, parent_pid: int) -> NotifierSpec:

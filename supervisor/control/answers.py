@@ -18,7 +18,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class EventEntry:
-    """An event and its place in the supervisor's memory; ``seq`` grows by one per event from 1."""
+    """An event and its number, which grows by one per event and goes on over restarts of the supervisor."""
 
     seq: int
     event: Event
@@ -26,10 +26,16 @@ class EventEntry:
 
 @dataclass(frozen=True, slots=True)
 class EventPage:
-    """Events after the ``since`` that was asked for. ``dropped`` were forgotten before anybody asked."""
+    """Events after the ``since`` that was asked for. ``dropped`` were forgotten before anybody asked.
+
+    ``newest`` is the number of the newest event there is, wanted or not. ``is_complete`` is false when the journal
+    could not be read and only the supervisor's memory was asked.
+    """
 
     entries: tuple[EventEntry, ...]
     dropped: int = 0
+    newest: int = 0
+    is_complete: bool = True
 
 
 @dataclass(frozen=True, slots=True)

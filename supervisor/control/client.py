@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from supervisor.control.answers import Accepted, EventPage
-from supervisor.core.jsonable import from_json
+from supervisor.core.events import EventQuery
+from supervisor.core.jsonable import from_json, to_json
 from supervisor.core.snapshot import Snapshot
 from supervisor.core.spec import End
 
@@ -58,6 +59,11 @@ class ControlClient:
     def events(self, since: int = 0) -> EventPage:
         """Return the events after number ``since`` that the supervisor still remembers."""
         return self._ask(EventPage, "GET", "/v1/events?" + urlencode({"since": since}))
+
+    def journal(self, query: EventQuery) -> EventPage:
+        """Return the events that ``query`` wants, from this and earlier lives of the supervisor."""
+        wanted = {name: value for name, value in to_json(query).items() if value is not None}
+        return self._ask(EventPage, "GET", "/v1/journal?" + urlencode(wanted))
 
     def stop(self, target: str | None = None, *, end: End | str = End.LEAVE) -> Accepted:
         """Stop a group or slot; without a target the whole supervisor. Returns when the stop has begun."""

@@ -4,15 +4,31 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from supervisor.core.events import Severity
 from supervisor.core.spec import End
 
 Target = Annotated[str, Field(min_length=1, max_length=300, description='"group" or "group/slot"')]
+
+
+MOST_EVENTS = 500
+"""Events of one answer; with stacks 24 MB at the very most, some hundred kB in practice."""
 
 
 class Request(BaseModel):
     """The body of an action: no key that is not listed, no guessing of types."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Events(Request):
+    """Events of the journal, as ``core.events.EventQuery`` has it; the members come as text."""
+
+    since: int | None = Field(default=None, ge=0, lt=1 << 53)
+    group: str | None = Field(default=None, max_length=300)
+    slot: int | None = Field(default=None, ge=0, lt=10_000)
+    after: float | None = Field(default=None, allow_inf_nan=False)
+    severity: Severity = Severity.INFO
+    limit: int = Field(default=100, ge=1, le=MOST_EVENTS)
 
 
 class Stop(Request):

@@ -144,6 +144,15 @@ class LimitsSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class LogFileSpec:
+    """A slot's log file: rotated at ``max_size`` bytes, ``keep`` older ones stay beside it."""
+
+    path: str
+    max_size: int
+    keep: int
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerSpec:
     """One incarnation of one slot."""
 
@@ -158,6 +167,7 @@ class WorkerSpec:
     log_format: str
     log_level: str
     limits: LimitsSpec = field(default_factory=LimitsSpec)
+    log_file: LogFileSpec | None = None
 
     @property
     def instance_id(self) -> str:

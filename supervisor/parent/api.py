@@ -16,11 +16,12 @@ from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
 from supervisor.control.answers import Accepted, Refusal
-from supervisor.control.requests import Hold, Restart, Resume, Start, Stop
+from supervisor.control.requests import Events, Hold, Restart, Resume, Start, Stop
 from supervisor.control.targets import UnknownTargetError, resolve
 from supervisor.core import slot as slots
-from supervisor.core.events import Scalar, Severity
+from supervisor.core.events import EventQuery, Scalar, Severity
 from supervisor.core.jsonable import to_json
+from supervisor.parent.journal import Journal
 from supervisor.parent.peer import Peer, peer_of
 from supervisor.parent.supervisor import Supervisor
 
@@ -57,12 +58,14 @@ def bind(path: Path) -> socket.socket:
 class ControlServer:
     """Answers one supervisor's control socket from ``start`` to ``stop``."""
 
-    def __init__(self, supervisor: Supervisor, path: Path) -> None:
+    def __init__(self, supervisor: Supervisor, journal: Journal, path: Path) -> None:
         self._supervisor = supervisor
+        self._journal = journal
         self._path = path
         application = web.Application(client_max_size=MAX_BODY, middlewares=[guard])
         application.router.add_get("/v1/status", self._status)
         application.router.add_get("/v1/events", self._events)
+        application.router.add_get("/v1/journal", self._past)
         application.router.add_post("/v1/stop", self._stop)
         application.router.add_post("/v1/start", self._start)
         application.router.add_post("/v1/restart", self._restart)
@@ -96,6 +99,13 @@ class ControlServer:
         if not (since.isascii() and since.isdigit() and len(since) < 16):  # noqa: PLR2004 - a number's digits
             raise _refusal(web.HTTPBadRequest, "since is no number", "write the seq of the last event you have seen")
         return web.json_response(to_json(self._supervisor.events.since(int(since))))
+
+    async def _past(self, request: web.Request) -> web.Response:
+        try:
+            asked = Events.model_validate(dict(request.query))
+        except ValidationError as error:
+            raise _unprocessable(error, Events) from error
+        return web.json_response(to_json(await self._journal.page(EventQuery(**dict(asked)))))
 
     async def _stop(self, request: web.Request) -> web.Response:
         body = await _body(request, Stop)
@@ -166,7 +176,7 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         if error.content_type == "application/json":
             raise
         return _answer(
-            Refusal(error.reason, "GET status, events; POST stop, start, restart, hold, resume"), error.status
+            Refusal(error.reason, "GET status, events, journal; POST stop, start, restart, hold, resume"), error.status
         )
     except Exception:  # the border of a request: a bug in one answer must not end supervision
         logger.exception("control.failed", extra={"fields": {"path": request.path}})
@@ -188,8 +198,12 @@ async def _body(request: web.Request, model: type[Body]) -> Body:
     try:
         return model.model_validate_json(await request.read() or b"{}")
     except ValidationError as error:
-        found = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in error.errors())
-        raise _refusal(web.HTTPUnprocessableEntity, found, f"keys: {', '.join(model.model_fields)}") from error
+        raise _unprocessable(error, model) from error
+
+
+def _unprocessable(error: ValidationError, model: type[BaseModel]) -> web.HTTPException:
+    found = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in error.errors())
+    return _refusal(web.HTTPUnprocessableEntity, found, f"keys: {', '.join(model.model_fields)}")
 
 
 def _accepted(text: str, concerned: tuple[str, ...]) -> web.Response:

@@ -16,6 +16,7 @@ from supervisor.parent.duty import Duty
 from supervisor.parent.eventlog import EventLog
 from supervisor.parent.exits import ExitWatch
 from supervisor.parent.forking import ZygoteLauncher
+from supervisor.parent.journal import Journal
 from supervisor.parent.launcher import ExecLauncher, Launcher
 from supervisor.parent.logs import set_up
 from supervisor.parent.notifier import Notifier
@@ -27,6 +28,8 @@ from supervisor.parent.until_end import Until, UntilEnd
 from supervisor.parent.validation import Validate, check_plugins
 
 logger = logging.getLogger(__name__)
+JOURNAL_MARGIN = 6.0
+"""Seconds beyond a survivor's grace after which its end is taken for granted: it was killed by then."""
 
 
 def run(config: Config, until: Until | None = None) -> int:
@@ -137,6 +140,7 @@ async def _run_slots(
     until: Until | None,
 ) -> int:
     events = EventLog()
+    journal = Journal(plan.state_dir, plan.retention, events, grace=plan.orphan_grace + JOURNAL_MARGIN)
     notifier = None
     if plan.notifier is not None:
         notifier = Notifier(plan.notifier, plan.notifier_program, exits=exits, events=events)
@@ -147,9 +151,10 @@ async def _run_slots(
     duty = Duty(manager, supervisor, exits)
     pulses.append(duty.pulse)
     events.listen(duty.hear)
-    control = ControlServer(supervisor, plan.socket)
+    control = ControlServer(supervisor, journal, plan.socket)
     ends = UntilEnd(supervisor, until, exits) if until is not None else None
     try:
+        await journal.open()
         await control.start()
         manager.ready()
         if notifier is not None:
@@ -170,6 +175,7 @@ async def _run_slots(
         await control.stop()
         supervisor.close()
         await launcher.stop()
+        await journal.close()
     if ends is not None and ends.failure():
         return _refuse(ExitCode.FAILURE, "\n  ".join([ends.failure(), *supervisor.fatal_reasons()]))
     if supervisor.exit_code is ExitCode.FAILURE:

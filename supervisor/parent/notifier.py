@@ -6,6 +6,7 @@ import random
 import signal
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 
 from supervisor.core.backoff import Backoff
 from supervisor.core.events import Event, Severity
@@ -70,12 +71,12 @@ class Notifier:
 
     def offer(self, event: Event) -> None:
         """Queue what people should know; never waits."""
-        if event.severity is Severity.INFO:
+        if event.severity in {Severity.DEBUG, Severity.INFO}:
             return
         if len(self._queue) >= QUEUE:
             self._queue.popleft()
             self.dropped += 1
-        self._queue.append(event)
+        self._queue.append(replace(event, attachments={}))
         self.pump()
 
     def pump(self) -> None:

@@ -13,6 +13,7 @@ from supervisor.core.limits import Allowance
 from supervisor.core.progress import Limits
 from supervisor.core.slot import Policy
 from supervisor.core.spec import Mode, NotifierSpec, WorkerSpec
+from supervisor.parent.journal import Retention
 
 SPARE_CELLS = 2
 """Cells of a slot file beyond the handler threads: the main thread may hold the polling baton and work, too."""
@@ -54,6 +55,7 @@ class Plan:
     log_level: str = "info"
     start_method: str = "exec"
     zygote_program: tuple[str, ...] = (sys.executable, "-P", "-m", "supervisor.zygote")
+    retention: Retention = field(default_factory=Retention)
 
 
 def plan(config: Config) -> Plan:
@@ -73,6 +75,7 @@ def plan(config: Config) -> Plan:
         log_format=settings.log_format,
         log_level=settings.log_level,
         start_method=settings.start_method,
+        retention=Retention(settings.journal.max_age, settings.journal.max_size),
     )
 
 

@@ -38,6 +38,7 @@ from supervisor.core.snapshot import SlotSnapshot, SlotState
 from supervisor.core.spec import Mode
 from supervisor.parent.cgroups import Cgroups
 from supervisor.parent.channel import Channel
+from supervisor.parent.crash import take_evidence
 from supervisor.parent.eventlog import EventLog
 from supervisor.parent.exits import ExitWatch
 from supervisor.parent.gate import StartGate
@@ -97,6 +98,7 @@ class SlotRunner:
         self._channel: Channel | None = None
         self._telemetry: Telemetry | None = None
         self._told = Told()
+        self._evidence: dict[str, str] = {}
         self._asked: Spawn | None = None
         self._cgroup = ""
         self._launching: Spawn | None = None
@@ -132,9 +134,11 @@ class SlotRunner:
         self._busy = True
         try:
             while self._pending:
-                now = self._loop.time()
+                now, before = self._loop.time(), self.slot.state
                 event, chance = self._pending.popleft(), self._random.random()
                 self.slot, effects = step(self.group.policy, self.slot, event, now=now, chance=chance)
+                if self.slot.state is not before:
+                    self._transition(before)
                 for effect in effects:
                     self._perform(effect)
         finally:
@@ -238,12 +242,28 @@ class SlotRunner:
             case _:
                 assert_never(effect)
 
+    def _transition(self, before: SlotState) -> None:
+        """Keep the change for who reconstructs what happened; what people should know has an event of its own."""
+        slot = self.slot
+        fields: dict[str, Scalar] = {"from": before.value, "to": slot.state.value, "incarnation": slot.incarnation}
+        text = f"{before.value} to {slot.state.value}" + (f": {slot.reason}" if slot.reason else "")
+        self._house.events.tell(
+            "slot.state", Severity.DEBUG, text, group=self.group.name, slot=self.number, fields=fields
+        )
+
     def _report(self, report: Report) -> None:
         fields = report.fields
         if report.name == "worker.fenced":
             fields = {**fields, **self._told.fenced_by}
+        is_death = report.name == "worker.exited" and report.severity is not Severity.INFO
         self._house.events.tell(
-            report.name, report.severity, report.text, group=self.group.name, slot=self.number, fields=fields
+            report.name,
+            report.severity,
+            report.text,
+            group=self.group.name,
+            slot=self.number,
+            fields=fields,
+            attachments=self._evidence if is_death else None,
         )
 
     def _signal(self, rung: Rung) -> None:
@@ -372,4 +392,5 @@ class SlotRunner:
         detail = " ".join(
             part for part in (death_detail(self._told, in_flight), found.hint and f"({found.hint})") if part
         )
+        self._evidence = take_evidence(self._file.path)
         self.feed(Exited(status, detail, left=self._told.left, oom=found.oom, fields=fields))

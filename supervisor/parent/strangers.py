@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from supervisor.core.events import Severity
+from supervisor.parent.crash import remove_crash_file
 from supervisor.parent.eventlog import EventLog
 from supervisor.parent.slotfile import SlotFile
 from supervisor.parent.survivors import LockWait
@@ -55,6 +56,7 @@ class Strangers:
         file, _ = self._waits.pop(path)
         file.close()
         path.unlink(missing_ok=True)
+        remove_crash_file(path)
 
     def _killed(self, pid: int, waited: float) -> None:
         text = f"left by an earlier supervisor in a slot that is configured no more, killed after {waited:.0f} s"

@@ -5,6 +5,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,8 +61,18 @@ class Ending:
     is_tidy: bool = True
 
 
-def work(spec: WorkerSpec, board: BoardWriter, link: Link, orders: Orders, *, before: Board | None) -> Ending:
+def work(
+    spec: WorkerSpec,
+    board: BoardWriter,
+    link: Link,
+    orders: Orders,
+    *,
+    before: Board | None,
+    look: Callable[[], None] = lambda: None,
+) -> Ending:
     """Run the slot until it is told to stop or must end; ``before`` is what its last process left on the board.
+
+    ``look`` is called about once a second.
 
     After a fatal end the client was not closed (its close may hang): the caller leaves by ``os._exit``.
     """
@@ -75,6 +86,7 @@ def work(spec: WorkerSpec, board: BoardWriter, link: Link, orders: Orders, *, be
     producer = lazy_producer(spec)
     context = WorkerContext(spec.supervisor, group.name, spec.slot, spec.incarnation, spec.state_dir, producer)
     incarnation = Incarnation(spec, board, link, active, orders, producers(spec, producer))
+    incarnation.look = look
     try:
         active.worker_started(context)
     except StartError as error:
@@ -115,6 +127,7 @@ class Incarnation:
         self, spec: WorkerSpec, board: BoardWriter, link: Link, active: Active, orders: Orders, made: Producers
     ) -> None:
         self._orders = orders
+        self.look: Callable[[], None] = lambda: None
         self._heard: Stop | None = None
         """An order that came while this thread stood in for a poller and had to wait in a revoke."""
         self.is_first = False
@@ -171,6 +184,7 @@ class Incarnation:
             if time.monotonic() >= stats_at:
                 stats_at = time.monotonic() + STATS_INTERVAL
                 engine.link.send("stats", stats=to_json(worker_stats(engine)))
+                self.look()
         return None
 
     def _tick(self) -> float:

@@ -251,13 +251,15 @@ def test_events_are_read_from_where_one_left_off(tmp_path: Path) -> None:
         wait_until(lambda: parent.events("worker.joined"))
         first = parent.client.events()
 
-        assert [entry.seq for entry in first.entries] == [1, 2, 3, 4]
+        assert [entry.seq for entry in first.entries] == [1, 2, 3, 4, 5, 6]
         assert [entry.event.name for entry in first.entries] == [
             "supervisor.started",
+            "slot.state",
             "slot.started",
+            "slot.state",
             "worker.ready",
             "worker.joined",
         ]
-        assert parent.client.events(since=4).entries == ()
+        assert parent.client.events(since=6).entries == ()
         parent.client.hold("orders")
         assert [entry.event.name for entry in parent.client.events(since=4).entries] == ["operator.action"]

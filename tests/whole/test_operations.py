@@ -70,11 +70,13 @@ def test_p1_p7_p8_workers_that_hang_for_good_are_found_ended_and_started_again(
     hung = program.events("worker.hung")
     assert {event.slot for event in hung} == {frozen.slot, locked.slot}
     assert any(f"{name}/1@1" in event.text and "2s" in event.text for event in hung)
-    deaths = {event.fields["pid"]: event.fields for event in program.events("worker.exited")}
+    exits = {event.fields["pid"]: event for event in program.events("worker.exited")}
+    deaths = {pid: event.fields for pid, event in exits.items()}
     assert deaths[locked.pid]["class"] == deaths[frozen.pid]["class"] == "hung"
     assert (deaths[frozen.pid]["rung"], deaths[locked.pid]["rung"]) == ("term", "abort")
     assert f"{name}/1@1" in str(deaths[locked.pid]["in_flight"])
-    assert program.logged("work.py", "in do"), "the dump shows where it stood"
+    stack = exits[locked.pid].attachments["stack"]
+    assert any("work.py" in line and "in do" in line for line in stack.splitlines()), "the dump shows where it stood"
     program.wait(lambda: ledger.offsets(0)[-1:] == [2], what="the frozen one's partition goes on")
     program.wait(lambda: program.slot(frozen.slot).state is SlotState.RUNNING, what="its slot runs again")
     assert ledger.offsets(0) == [0, 1, 2]

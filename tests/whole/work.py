@@ -7,6 +7,7 @@ is there or it is not.
 import contextlib
 import ctypes
 import json
+import logging
 import os
 import signal
 import struct
@@ -65,6 +66,11 @@ class Deaf(Work):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
+def fall() -> None:
+    """Die of SIGSEGV, here."""
+    ctypes.string_at(0)
+
+
 def do(value: str) -> None:
     """Do what a record asks for; what is not known is simply good."""
     verb, _, argument = value.partition(":")
@@ -85,5 +91,19 @@ def do(value: str) -> None:
             while time.monotonic() < until:
                 with contextlib.suppress(BaseException):  # the worst handler there is
                     time.sleep(1.0)
+        case _:
+            speak(verb, argument)
+
+
+def speak(verb: str, argument: str) -> None:
+    """Say something, perhaps for the last time."""
+    match verb:
+        case "print":
+            print(argument)
+        case "native":
+            os.write(2, f"{argument}\n".encode())
+        case "segfault":
+            logging.getLogger("shop").warning("shop.last_words")
+            fall()
         case _:
             pass

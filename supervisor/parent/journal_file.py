@@ -1,0 +1,111 @@
+"""The journal's tables, and how they are read: by the store's thread, or by a command when no supervisor runs."""
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from supervisor.control.answers import EventEntry, EventPage
+from supervisor.core.events import Event, EventQuery, severities
+from supervisor.core.jsonable import from_json, to_json
+
+FILE = "journal.sqlite3"
+BUSY = 2.0
+
+MIGRATIONS = (
+    """
+    CREATE TABLE events (
+        seq INTEGER PRIMARY KEY, at REAL NOT NULL, severity TEXT NOT NULL, name TEXT NOT NULL,
+        grp TEXT NOT NULL, slot INTEGER, event TEXT NOT NULL, attachments TEXT
+    );
+    CREATE TABLE incarnations (
+        seq INTEGER PRIMARY KEY, at REAL NOT NULL, grp TEXT NOT NULL, slot INTEGER NOT NULL, pid INTEGER NOT NULL,
+        incarnation INTEGER NOT NULL, mode TEXT NOT NULL, ended_at REAL, ended_seq INTEGER
+    );
+    CREATE INDEX open_incarnations ON incarnations (grp, slot) WHERE ended_at IS NULL
+    """,
+)
+"""``seq`` of an incarnation is the number of its ``slot.started``, ``ended_seq`` that of its one ``worker.exited``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Incarnation:
+    """A process of a slot that the journal saw start and not end. ``seq`` is the number of its start."""
+
+    seq: int
+    at: float
+    group: str
+    slot: int
+    pid: int
+    incarnation: int
+    mode: str
+
+
+def journal_file(state_dir: Path | str) -> Path:
+    """Return where the supervisor that keeps its state in ``state_dir`` has its journal."""
+    return Path(state_dir) / FILE
+
+
+def row(entry: EventEntry) -> tuple[Any, ...]:
+    """Return an event as a row of the table ``events``; text that is no Unicode is escaped."""
+    event = entry.event
+    members = {name: value for name, value in to_json(event).items() if name != "attachments"}
+    attachments = json.dumps(event.attachments) if event.attachments else None
+    name, group = (text.encode(errors="backslashreplace").decode() for text in (event.name, event.group))
+    return entry.seq, event.at, event.severity.value, name, group, event.slot, json.dumps(members), attachments
+
+
+def read_page(connection: sqlite3.Connection, query: EventQuery) -> EventPage:
+    """Return the events that ``query`` wants."""
+    where, values = _where(query)
+    order = "DESC" if query.since is None else "ASC"
+    columns = "SELECT seq, event, attachments FROM events"
+    rows = connection.execute(
+        f"{columns} WHERE {where} ORDER BY seq {order} LIMIT ?", (*values, query.limit)
+    ).fetchall()
+    rows.sort()
+    oldest, newest = connection.execute("SELECT min(seq), max(seq) FROM events").fetchone()
+    dropped = 0 if query.since is None or oldest is None else max(0, oldest - 1 - query.since)
+    return EventPage(tuple(map(_entry, rows)), dropped=dropped, newest=newest or 0)
+
+
+def read_file(path: Path, query: EventQuery) -> EventPage:
+    """Return what ``query`` wants from the journal in ``path``, read-only, beside a supervisor or without one.
+
+    Blocks. Raises ``FileNotFoundError`` or ``sqlite3.Error``.
+    """
+    if not path.exists():
+        raise FileNotFoundError(path)
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY)
+    with contextlib.closing(connection):
+        return read_page(connection, query)
+
+
+def open_incarnations(connection: sqlite3.Connection) -> list[Incarnation]:
+    """Return the processes that nobody saw end."""
+    columns = "SELECT seq, at, grp, slot, pid, incarnation, mode FROM incarnations"
+    return [Incarnation(*found) for found in connection.execute(f"{columns} WHERE ended_at IS NULL ORDER BY seq")]
+
+
+def _where(query: EventQuery) -> tuple[str, list[Any]]:
+    wanted = [severity.value for severity in severities(query.severity)]
+    parts, values = [f"severity IN ({', '.join('?' * len(wanted))})"], list[Any](wanted)
+    tests: Sequence[tuple[str, Any]] = (
+        ("seq > ?", query.since),
+        ("grp = ?", query.group),
+        ("slot = ?", query.slot),
+        ("at >= ?", query.after),
+    )
+    for test, value in tests:
+        if value is not None:
+            parts.append(test)
+            values.append(value)
+    return " AND ".join(parts), values
+
+
+def _entry(found: tuple[int, str, str | None]) -> EventEntry:
+    seq, members, attachments = found
+    return EventEntry(seq, from_json(Event, json.loads(members) | {"attachments": json.loads(attachments or "{}")}))
