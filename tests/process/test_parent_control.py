@@ -262,4 +262,4 @@ def test_events_are_read_from_where_one_left_off(tmp_path: Path) -> None:
         ]
         assert parent.client.events(since=6).entries == ()
         parent.client.hold("orders")
-        assert [entry.event.name for entry in parent.client.events(since=4).entries] == ["operator.action"]
+        assert [entry.event.name for entry in parent.client.events(since=6).entries] == ["operator.action"]
