@@ -38,6 +38,7 @@ class Unit:
         return self._filled(
             "service.in",
             {
+                "@ACCOUNT@": "" if self.user == DYNAMIC else f"#   useradd --system {self.user}\n",
                 "@USER@": "DynamicUser=yes" if self.user == DYNAMIC else f"User={self.user}",
                 "@FOLDER@": str(self.config.parent).replace("%", "%%"),
                 "@EXEC@": command,

@@ -50,8 +50,9 @@ def test_the_unit_runs_this_configuration_with_this_installation(config: Path, t
 def test_a_dynamic_user_needs_no_account(config: Path, tmp_path: Path) -> None:
     result = init(config, str(tmp_path / "out"), "--user", "dynamic")
 
-    assert "DynamicUser=yes\n" in (tmp_path / "out" / "shop.service").read_text()
-    assert "useradd" not in result.output
+    text = (tmp_path / "out" / "shop.service").read_text()
+    assert "DynamicUser=yes\n" in text
+    assert "useradd" not in text + result.output
 
 
 def test_a_path_that_the_unit_will_not_see_brings_a_warning(config: Path, tmp_path: Path) -> None:
