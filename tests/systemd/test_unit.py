@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.broker.real import RealBroker
@@ -249,3 +250,36 @@ def test_the_journal_can_be_asked_for_a_group_a_slot_and_a_priority(unit: Instal
     assert "slot.started" not in unit.log("--priority", "warning")
     if log_format == "json":
         assert {json.loads(line)["event"] for line in events.splitlines()} == {"slot.started"}
+
+
+LIMITS = '\n[groups.orders.limits]\nnice = 7\ncpu_affinity = [0]\nrlimits = { nofile = 300 }\nmemory_max = "300MiB"\n'
+
+
+def limited(unit: InstalledUnit) -> None:
+    text = unit.machine.run("cat", f"{ETC}/supervisor.toml").stdout
+    unit.machine.write(f"{ETC}/supervisor.toml", text + LIMITS)
+
+
+def test_limits_of_workers_hold_with_the_drop_in(unit: InstalledUnit) -> None:
+    limited(unit)
+    unit.drop_in("limits", (DEPLOY / f"{NAME}-limits.conf").read_text())
+    unit.start()
+    wait_until(lambda: unit.slot()["state"] == "running", 30, every=0.2)
+
+    worker = psutil.Process(unit.machine.outside(unit.slot()["pid"]))
+    assert worker.nice() == 7
+    assert worker.cpu_affinity() == [0]
+    assert worker.rlimit(psutil.RLIMIT_NOFILE)[0] == 300
+    if "memory" in unit.machine.run("cat", "/sys/fs/cgroup/cgroup.controllers").stdout.split():
+        path = Path(f"/proc/{worker.pid}/cgroup").read_text().rpartition("::")[2].strip()
+        assert unit.machine.run("cat", f"/sys/fs/cgroup{path}/memory.max").stdout.strip() == str(300 << 20)
+
+
+def test_limits_of_workers_without_the_drop_in_are_refused_by_name(unit: InstalledUnit) -> None:
+    limited(unit)
+    unit.start()
+
+    wait_until(lambda: "slot.fatal" in unit.log() or unit.show("ActiveState") == "failed", 40, every=0.2)
+
+    print(unit.log("--priority", "warning"))
+    assert "nice" in unit.log("--priority", "warning")
