@@ -43,7 +43,9 @@ def _set_nice(increment: int) -> None:
     try:
         os.nice(increment)
     except OSError as error:
-        message = f"limits.nice = {increment}: {error.strerror}; help: a value below 0 needs LimitNICE= in the unit"
+        below = "a value below 0 needs LimitNICE= in the unit"
+        remedy = below if increment < 0 else "the unit needs its limits drop-in"
+        message = f"limits.nice = {increment}: {error.strerror}; help: {remedy}"
         raise LimitsError(message) from error
 
 
