@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import sys
+import time
 
 PR_SET_PDEATHSIG = 1
 BOUND = getattr(signal, "SIGSTKFLT", None)
@@ -39,11 +40,15 @@ def unbound(seconds: int) -> None:
     signal.alarm(seconds)
 
 
-def take_along(parent_pid: int) -> None:
+def take_along(parent_pid: int, *, patience: float) -> None:
     """End at once with all of our process group if the parent is dead, who would have ended the group after us.
 
-    The last thing a leader of its group does; does not return then.
+    The last thing a leader of its group does; does not return then. Waits ``patience`` seconds for the death: who has
+    seen the parent's files close is a little ahead of it.
     """
+    deadline = time.monotonic() + patience
+    while os.getppid() == parent_pid and time.monotonic() < deadline:
+        time.sleep(0.01)
     if os.getppid() != parent_pid and os.getpgrp() == os.getpid():
         logging.shutdown()
         os.killpg(os.getpid(), signal.SIGKILL)

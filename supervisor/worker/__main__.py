@@ -81,7 +81,7 @@ def run(connection: socket.socket, slot_file: Path) -> int:
     logger.log(level, "worker.ending", extra={"fields": {"why": end.reason}})
     link.send("bye", code=int(end.code), reason=end.reason, left=end.left)
     link.flush_until(time.monotonic() + LAST_WORDS)
-    take_along(spec.parent_pid)
+    take_along(spec.parent_pid, patience=LAST_WORDS if link.lost else 0.0)
     if not end.is_tidy:
         leave_by_force(end.code)
     return end.code

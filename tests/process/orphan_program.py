@@ -33,7 +33,7 @@ def child(behaviour: str, fd: int, parent: int) -> None:
         pass
     while behaviour not in ("obeys", "has-a-child"):  # it was told, and does not end: the alarm must
         time.sleep(1)
-    take_along(parent)
+    take_along(parent, patience=5.0)
 
 
 def hold_the_lock() -> None:
