@@ -50,6 +50,7 @@ class Cgroups:
             self._complain(f"cannot make cgroup {cgroup}: {error.strerror}")
             return spec
         self._made[spec.group.name, spec.slot] = cgroup
+        self.empty(spec.group.name, spec.slot)  # the slot is free: what is in there is left by one before
         for name, value in wanted.items():
             self._set(cgroup, name, value)
         return replace(spec, limits=replace(spec.limits, cgroup=str(cgroup)))

@@ -20,7 +20,7 @@ from supervisor.core.spec import Mode, WorkerSpec
 from supervisor.kafka.consumer import SettingsError
 from supervisor.link import Link
 from supervisor.logs import set_up_logging
-from supervisor.tether import die_with_parent
+from supervisor.tether import die_with_parent, take_along
 from supervisor.worker.crash import CrashFile
 from supervisor.worker.leaving import leave
 from supervisor.worker.limits import LimitsError, set_limits
@@ -59,7 +59,7 @@ def run(connection: socket.socket, slot_file: Path) -> int:
     log_file, no_file = open_log_file(spec.log_file)
     set_up_logging(spec.log_format, spec.log_level, identity)
     orders = Orders(link, early, orphan_grace=spec.orphan_grace, stop_timeout=spec.orphan_grace)
-    if not die_with_parent(spec.parent_pid):
+    if not die_with_parent(spec.parent_pid, bounded=True):
         logger.warning("parent.lost")
         return ExitCode.OK
     try:
@@ -81,6 +81,7 @@ def run(connection: socket.socket, slot_file: Path) -> int:
     logger.log(level, "worker.ending", extra={"fields": {"why": end.reason}})
     link.send("bye", code=int(end.code), reason=end.reason, left=end.left)
     link.flush_until(time.monotonic() + LAST_WORDS)
+    take_along(spec.parent_pid, patience=LAST_WORDS if link.lost else 0.0)
     if not end.is_tidy:
         leave_by_force(end.code)
     return end.code

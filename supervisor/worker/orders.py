@@ -1,6 +1,7 @@
 """What the main thread of a worker is told: by the parent's frames, by signals, by the parent's death."""
 
 import math
+import os
 import selectors
 import signal
 import socket
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from supervisor.core.frames import Frame
 from supervisor.core.spec import End
 from supervisor.link import Link
+from supervisor.tether import unbound
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,7 @@ class Orders:
         """Called with orders that end nothing."""
         self._terminated = False
         self._orphaned = False
+        self._parent = os.getppid()
         reader, writer = socket.socketpair()
         reader.setblocking(False)  # noqa: FBT003 - the socket API
         writer.setblocking(False)  # noqa: FBT003 - the socket API
@@ -71,12 +74,11 @@ class Orders:
         if self._terminated:
             self._terminated = False
             return stop(End.KEEP, self._stop_timeout)
-        if self._link.lost and not self._orphaned:
+        if not self._orphaned and (self._link.lost or os.getppid() != self._parent):
             self._orphaned = True
             self._selector.unregister(self._link.fileno())
             # The kernel's own deadline: it holds even when a handler keeps the interpreter lock for good.
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(math.ceil(self._orphan_grace) + 1)
+            unbound(math.ceil(self._orphan_grace) + 1)
             return stop(End.KEEP, self._orphan_grace)
         return None
 

@@ -23,6 +23,7 @@ from supervisor.core.spec import (
     DeadLetterSpec,
     Delivery,
     GroupSpec,
+    LimitsSpec,
     Mode,
     Ordering,
     PluginSpec,
@@ -74,6 +75,7 @@ class DirectWorker:
         mode: Mode = Mode.WORK,
         incarnation: int = 1,
         env: dict[str, str] | None = None,
+        limits: LimitsSpec | None = None,
     ) -> None:
         self.spec = WorkerSpec(
             supervisor="t",
@@ -86,6 +88,7 @@ class DirectWorker:
             orphan_grace=5.0,
             log_format="text",
             log_level="info",
+            limits=limits or LimitsSpec(),
         )
         self.slot_file = folder / f"{group.name}-{slot}.slot"
         self.log = folder / f"{group.name}-{slot}.log"
