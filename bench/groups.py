@@ -83,6 +83,10 @@ def newest(folder: Path, slot: int) -> Incarnation:
     if not found:
         return Incarnation(0, 0, {}, {})
     _, number, pid = max(found)
+    return _read(folder, slot, number, pid=pid)
+
+
+def _read(folder: Path, slot: int, number: int, *, pid: int) -> Incarnation:
     records = []
     for line in (folder / f"{slot}-{number}-{pid}").read_text().splitlines():
         match line.split():
@@ -94,15 +98,16 @@ def newest(folder: Path, slot: int) -> Incarnation:
 class Supervised:
     """A real ``supervisor run`` with all defaults; it restarts what is killed."""
 
-    def __init__(self, stage: Stage, name: str, topic: str) -> None:
+    def __init__(self, stage: Stage, name: str, topic: str, *, workers: int = SLOTS) -> None:
         self.name = name
         self._folder = stage.folder / name
         self._ledger = self._folder / "ledger"
         self._ledger.mkdir(parents=True)
         self.config = self._folder / "supervisor.toml"
-        text = _CONFIG.format(folder=self._folder, bootstrap=stage.bootstrap, name=name, topic=topic, workers=SLOTS)
+        text = _CONFIG.format(folder=self._folder, bootstrap=stage.bootstrap, name=name, topic=topic, workers=workers)
         self.config.write_text(text)
         self.log = self._folder / "log"
+        self.socket = self._folder / "run" / "control.sock"
         command = [sys.executable, "-m", "supervisor", "--config", str(self.config), "run"]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -128,6 +133,11 @@ class Supervised:
             message = f"supervisor run ended with {self._process.returncode}:\n{self.log.read_text()[-2000:]}"
             raise BenchError(message)
         return newest(self._ledger, slot)
+
+    def incarnation(self, slot: int, number: int) -> Incarnation:
+        """Return what one process of a slot noted, the newest or an earlier one."""
+        (file,) = self._ledger.glob(f"{slot}-{number}-*")
+        return _read(self._ledger, slot, number, pid=int(file.name.rsplit("-", 1)[1]))
 
     def kill(self, slot: int) -> float:
         """See ``Group``; starting again is the supervisor's part."""

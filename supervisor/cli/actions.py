@@ -8,6 +8,7 @@ import click
 import psutil
 
 from supervisor.cli.errors import CommandError
+from supervisor.cli.following import follow
 from supervisor.cli.project import client, control_errors, socket_option
 from supervisor.cli.table import remark
 from supervisor.control.answers import Accepted
@@ -108,27 +109,42 @@ def start(config_path: Path, target: str | None, socket: Path | None, *, timeout
 
 @click.command()
 @click.argument("target", required=False)
+@click.option("--rolling", is_flag=True, help="One worker after the other; stop at the first that does not come back.")
+@click.option("--no-wait", is_flag=True, help="With --rolling: return when it has begun.")
 @timeout_option("120s")
 @socket_option
 @click.pass_obj
-def restart(config_path: Path, target: str | None, socket: Path | None, *, timeout: float) -> None:
+def restart(
+    config_path: Path, target: str | None, socket: Path | None, *, rolling: bool, no_wait: bool, timeout: float
+) -> None:
     """Restart workers; wait until the new ones run.
 
     \b
     TARGET is a group ("orders") or a slot ("orders/1"); without it every group. Workers drain and
     commit first and stay members of the Kafka group, so nobody else is disturbed. Not counted as a
-    failure.
+    failure. With --rolling each one is ready and back in its group before the next is stopped.
 
     \b
-    Example:
+    Examples:
       supervisor restart orders
+      supervisor restart orders --rolling --timeout 10m
 
     \b
     Exit codes: 0 the new ones run, 1 not within the timeout, failed or refused, 3 nothing is running,
                 4 not allowed.
     """  # noqa: D301 - \b is click's mark for text that keeps its lines
+    if no_wait and not rolling:
+        message = "--no-wait is for --rolling"
+        raise click.UsageError(message)
     with control_errors():
         supervisor = client(config_path, socket)
+        if rolling:
+            begun = supervisor.restart_rolling(target)
+            if no_wait:
+                click.echo(f"the restart has begun (operation {begun.number})")
+            else:
+                follow(supervisor, begun, timeout)
+            return
         before = _incarnations(supervisor.status())
         slots = _wait(
             supervisor,

@@ -1,4 +1,4 @@
-"""``supervisor resume``: say where stopped partitions go on."""
+"""``supervisor resume``: end a pause, or say where stopped partitions go on."""
 
 import re
 import time
@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from supervisor.cli.actions import timeout_option
+from supervisor.cli.changes import wait_for_pause
 from supervisor.cli.errors import CommandError
 from supervisor.cli.project import client, control_errors, socket_option
 from supervisor.control.client import ControlClient
@@ -15,8 +16,8 @@ from supervisor.core.durations import format_duration
 EVERY = 0.1
 
 
-def _position(_ctx: click.Context, _param: click.Parameter, text: str) -> str:
-    if re.fullmatch(r"earliest|latest|[0-9]{1,18}", text):
+def _position(_ctx: click.Context, _param: click.Parameter, text: str | None) -> str | None:
+    if text is None or re.fullmatch(r"earliest|latest|[0-9]{1,18}", text):
         return text
     message = f'{text!r} is no position: write "earliest", "latest" or an offset'
     raise click.BadParameter(message)
@@ -26,31 +27,41 @@ def _position(_ctx: click.Context, _param: click.Parameter, text: str) -> str:
 @click.argument("group")
 @click.option("--partition", metavar="TOPIC/P", help="One stopped partition; default: all of the group's on this host.")
 @click.option(
-    "--to", required=True, metavar="earliest|latest|OFFSET", callback=_position, help="Where to go on; it is committed."
+    "--to", metavar="earliest|latest|OFFSET", callback=_position, help="Where stopped partitions go on; committed."
 )
 @timeout_option("30s")
 @socket_option
 @click.pass_obj
 def resume(
-    config_path: Path, group: str, socket: Path | None, *, partition: str | None, to: str, timeout: float
+    config_path: Path, group: str, socket: Path | None, *, partition: str | None, to: str | None, timeout: float
 ) -> None:
-    """Go on in partitions that were stopped; wait until it is so.
+    """Go on after `supervisor pause`; or, with --to, in partitions that were stopped. Wait until it is so.
 
     \b
-    A partition whose committed offset it does not hold any more (its records were deleted, or its topic
+    Without --to: the group's workers read again. With --to:
+    a partition whose committed offset it does not hold any more (its records were deleted, or its topic
     made anew) is stopped: nothing is read from it, the others go on. `supervisor status` shows it.
     What lies between the committed offset and --to is not worked by this group.
 
     \b
     Examples:
+      supervisor resume orders
       supervisor resume orders --partition orders/3 --to earliest
       supervisor resume orders --partition orders/3 --to 81200
 
     \b
     Exit codes: 0 it goes on, 1 not within the timeout or refused, 3 nothing is running, 4 not allowed.
     """  # noqa: D301 - \b is click's mark for text that keeps its lines
+    if to is None and partition is not None:
+        message = "--partition needs --to: where shall it go on?"
+        raise click.UsageError(message)
     with control_errors():
         supervisor = client(config_path, socket)
+        if to is None:
+            supervisor.unpause(group)
+            wait_for_pause(supervisor, group, timeout, on=False)
+            click.echo(f"goes on: {group}")
+            return
         before = _stopped(supervisor, group)
         wanted = supervisor.resume(group, to, partition=partition).slots
         _wait(supervisor, group, {name: before.get(name, "") for name in wanted}, timeout)

@@ -78,6 +78,8 @@ def remark(slot: SlotSnapshot) -> str:
         first = stopped[0]
         more = f" and {len(stopped) - 1} more" if len(stopped) > 1 else ""
         return f"stopped: {first.topic}/{first.partition} ({first.stopped}){more}"
+    if slot.paused:
+        return f"paused: supervisor resume {slot.group}"
     waits = slot.stats.waits.lower() if slot.stats else ""
     if waits not in UNREMARKABLE:
         return f"waits: {waits}"

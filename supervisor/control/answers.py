@@ -17,6 +17,23 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
+class Operation:
+    """Something that takes its time, and how it stands: ``running``, ``done`` or ``failed``.
+
+    ``lines`` is what it did so far. ``error`` says why it failed; ``code`` is what a command that waits for it exits
+    with.
+    """
+
+    number: int
+    verb: str
+    target: str
+    state: str
+    lines: tuple[str, ...] = ()
+    error: str = ""
+    code: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class EventEntry:
     """An event and its number, which grows by one per event and goes on over restarts of the supervisor."""
 

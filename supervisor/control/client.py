@@ -7,11 +7,12 @@ seconds per read or write of the socket.
 import http.client
 import json
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
-from supervisor.control.answers import Accepted, EventPage
+from supervisor.control.answers import Accepted, EventPage, Operation
 from supervisor.core.events import EventQuery
 from supervisor.core.jsonable import from_json, to_json
 from supervisor.core.snapshot import Snapshot
@@ -77,6 +78,38 @@ class ControlClient:
         """Restart with the same member identities; not counted as a failure."""
         return self._act("restart", {"target": target})
 
+    def restart_rolling(self, target: str | None = None) -> Operation:
+        """Restart one slot after another, each back in its group before the next; see ``operation``."""
+        return self._begin("restart", {"target": target, "rolling": True})
+
+    def reload(self, *, dry_run: bool = False) -> Operation:
+        """Have the configuration read again and applied, or only compared; see ``operation``."""
+        return self._begin("reload", {"dry_run": dry_run})
+
+    def drain(self, target: str, *, timeout: float = 300.0) -> Operation:
+        """Have slots finish all they hold, commit, and leave; see ``operation``."""
+        return self._begin("drain", {"target": target, "timeout": timeout})
+
+    def operation(self, number: int) -> Operation:
+        """Return how something stands that takes its time."""
+        return self._ask(Operation, "GET", "/v1/operation?" + urlencode({"number": number}))
+
+    def scale(self, groups: Mapping[str, int]) -> Accepted:
+        """Give groups another number of slots, until a reload changes it; returns when it has begun."""
+        return self._act("scale", {"groups": dict(groups)})
+
+    def pause(self, group: str) -> Accepted:
+        """Have a group's workers read nothing until ``unpause``; they stay members."""
+        return self._act("pause", {"group": group})
+
+    def unpause(self, group: str) -> Accepted:
+        """End a ``pause``."""
+        return self._act("resume", {"group": group})
+
+    def dump(self, target: str | None = None) -> Accepted:
+        """Have workers write the stacks of their threads, and the supervisor its table of states."""
+        return self._act("dump", {"target": target})
+
     def hold(self, target: str) -> Accepted:
         """Keep the slots down when their processes next end; ``start`` takes it back."""
         return self._act("hold", {"target": target})
@@ -85,10 +118,13 @@ class ControlClient:
         """Have a stopped partition (``topic/3``; ``None``: all) taken up at ``earliest``, ``latest`` or an offset."""
         return self._act("resume", {"group": group, "partition": partition, "to": to})
 
-    def _act(self, verb: str, body: dict[str, str | None]) -> Accepted:
+    def _act(self, verb: str, body: dict[str, Any]) -> Accepted:
         return self._ask(Accepted, "POST", f"/v1/{verb}", body=body)
 
-    def _ask(self, cls: type[T], method: str, path: str, *, body: dict[str, str | None] | None = None) -> T:
+    def _begin(self, verb: str, body: dict[str, Any]) -> Operation:
+        return self._ask(Operation, "POST", f"/v1/{verb}", body=body)
+
+    def _ask(self, cls: type[T], method: str, path: str, *, body: dict[str, Any] | None = None) -> T:
         connection = _UnixConnection(self.socket_path, timeout=self.timeout)
         try:
             status, answer = _exchange(connection, method, path, body=body)
@@ -130,7 +166,7 @@ def _judge(status: int, answer: bytes) -> Any:  # noqa: ANN401 - JSON
 
 
 def _exchange(
-    connection: http.client.HTTPConnection, method: str, path: str, *, body: dict[str, str | None] | None
+    connection: http.client.HTTPConnection, method: str, path: str, *, body: dict[str, Any] | None
 ) -> tuple[int, bytes]:
     payload = None if body is None else json.dumps(body).encode()
     connection.request(method, path, payload, {"Content-Type": "application/json", "Connection": "close"})

@@ -45,17 +45,52 @@ class Start(Request):
 
 
 class Restart(Request):
-    """End with ``keep`` and start again at once; no target means every group."""
+    """End with ``keep`` and start again at once; no target means every group. ``rolling``: one slot after another."""
+
+    target: Target | None = None
+    rolling: bool = False
+
+
+class Reload(Request):
+    """Read the configuration again and apply what changed; ``dry_run`` only says what that would be."""
+
+    dry_run: bool = False
+
+
+class Scale(Request):
+    """Give groups another number of slots."""
+
+    groups: dict[Target, Annotated[int, Field(ge=1, le=1024)]] = Field(min_length=1, max_length=1000)
+
+
+class Pause(Request):
+    """Have a group's workers read nothing, as members of the Kafka group all the same."""
+
+    group: Target
+
+
+class Drain(Request):
+    """Finish what is held, commit, then stop with ``leave``; given up after ``timeout`` seconds."""
+
+    target: Target
+    timeout: float = Field(default=300.0, gt=0, le=86400)
+
+
+class Dump(Request):
+    """Write the stacks of all threads of workers, and the supervisor's own table of states to its log."""
 
     target: Target | None = None
 
 
 class Resume(Request):
-    """Take up stopped partitions of a group; no partition means all that are stopped here."""
+    """Take up stopped partitions of a group; no partition means all that are stopped here.
+
+    Without ``to`` it ends a pause of the whole group.
+    """
 
     group: Target
     partition: str | None = Field(default=None, max_length=300, pattern=r"^[^/]+/[0-9]{1,9}$")
-    to: str = Field(pattern=r"^(earliest|latest|[0-9]{1,18})$")
+    to: str | None = Field(default=None, pattern=r"^(earliest|latest|[0-9]{1,18})$")
 
 
 class Hold(Request):

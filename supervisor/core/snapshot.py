@@ -38,6 +38,7 @@ class WorkerStats:
     ``settled`` counts records that need no more work: processed, dead-lettered or dropped. ``lag`` is of
     the owned partitions, ``None`` while unknown. ``oldest`` is the age in seconds of the oldest record
     delivered but not settled. ``waits`` says why nothing moves, in the words of ``core.board.Wait``.
+    ``paused``: told to read nothing, and all that is owned is paused.
     """
 
     settled: int = 0
@@ -52,6 +53,7 @@ class WorkerStats:
     commits: int = 0
     commit_errors: dict[str, int] = field(default_factory=dict)
     waits: str = ""
+    paused: bool = False
     partitions: tuple[PartitionStats, ...] = ()
 
 
@@ -73,16 +75,21 @@ class SlotSnapshot:
     rss_bytes: int | None = None
     cpu_percent: float | None = None
     stats: WorkerStats | None = None
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class GroupSnapshot:
-    """One configured group and its slots."""
+    """One configured group and its slots; ``slots`` may have more than ``workers`` while some are on their way out.
+
+    ``paused``: an operator has its workers read nothing.
+    """
 
     name: str
     topics: tuple[str, ...]
     workers: int
     slots: tuple[SlotSnapshot, ...]
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

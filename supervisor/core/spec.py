@@ -168,6 +168,8 @@ class WorkerSpec:
     log_level: str
     limits: LimitsSpec = field(default_factory=LimitsSpec)
     log_file: LogFileSpec | None = None
+    paused: bool = False
+    """Read nothing until told to go on; a member all the same."""
 
     @property
     def instance_id(self) -> str:

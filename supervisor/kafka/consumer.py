@@ -60,6 +60,8 @@ class Source:
         self._listener = listener
         self._gone: set[Place] = set()
         """Partitions given up during the current ``poll``."""
+        self.begin_paused = False
+        """Whether partitions that come are paused before anything of them is fetched."""
         self._moved: dict[Place, int] = {}
         """Where partitions of this assignment were told to begin."""
         try:
@@ -233,6 +235,16 @@ class Source:
 
     def _on_assign(self, _consumer: object, partitions: list[TopicPartition]) -> None:
         self._guarded(self._listener.assigned, _places(partitions))
+        if self.begin_paused and partitions:
+            self._guarded(self._assign_paused, partitions)
+
+    def _assign_paused(self, partitions: list[TopicPartition]) -> None:
+        """Assign within the callback: a pause after it comes after the first records."""
+        if self._is_eager:
+            self._consumer.assign(partitions)
+        else:
+            self._consumer.incremental_assign(partitions)
+        self._consumer.pause(partitions)
 
     def _on_revoke(self, _consumer: object, partitions: list[TopicPartition]) -> None:
         self._guarded(self._listener.revoked, self._given_up(partitions))

@@ -10,18 +10,19 @@ import os
 import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
 
 from aiohttp import web
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from supervisor.control.answers import Accepted, Refusal
+from supervisor.control.answers import Refusal
 from supervisor.control.requests import Events, Hold, Restart, Resume, Start, Stop
 from supervisor.control.targets import UnknownTargetError, resolve
 from supervisor.core import slot as slots
-from supervisor.core.events import EventQuery, Scalar, Severity
+from supervisor.core.events import EventQuery
 from supervisor.core.jsonable import to_json
+from supervisor.parent.answering import PEER, accepted, answer, audit, body_of, refusal, unprocessable
 from supervisor.parent.journal import Journal
+from supervisor.parent.operator_api import OperatorApi
 from supervisor.parent.peer import Peer, peer_of
 from supervisor.parent.supervisor import Supervisor
 
@@ -32,8 +33,8 @@ BACKLOG = 64
 logger = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Body = TypeVar("Body", bound=BaseModel)
-PEER = web.RequestKey("peer", Peer)
+READS = ("status", "events", "journal", "operation")
+ACTS = ("stop", "start", "restart", "hold", "resume", "pause", "scale", "reload", "drain", "dump")
 
 
 def bind(path: Path) -> socket.socket:
@@ -58,9 +59,10 @@ def bind(path: Path) -> socket.socket:
 class ControlServer:
     """Answers one supervisor's control socket from ``start`` to ``stop``."""
 
-    def __init__(self, supervisor: Supervisor, journal: Journal, path: Path) -> None:
+    def __init__(self, supervisor: Supervisor, journal: Journal, path: Path, *, operator: OperatorApi) -> None:
         self._supervisor = supervisor
         self._journal = journal
+        self._operator = operator
         self._path = path
         application = web.Application(client_max_size=MAX_BODY, middlewares=[guard])
         application.router.add_get("/v1/status", self._status)
@@ -71,6 +73,7 @@ class ControlServer:
         application.router.add_post("/v1/restart", self._restart)
         application.router.add_post("/v1/hold", self._hold)
         application.router.add_post("/v1/resume", self._resume)
+        operator.add_to(application)
         self._runner = web.AppRunner(
             application,
             handle_signals=False,
@@ -97,70 +100,70 @@ class ControlServer:
     async def _events(self, request: web.Request) -> web.Response:
         since = request.query.get("since", "0")
         if not (since.isascii() and since.isdigit() and len(since) < 16):  # noqa: PLR2004 - a number's digits
-            raise _refusal(web.HTTPBadRequest, "since is no number", "write the seq of the last event you have seen")
+            raise refusal(web.HTTPBadRequest, "since is no number", "write the seq of the last event you have seen")
         return web.json_response(to_json(self._supervisor.events.since(int(since))))
 
     async def _past(self, request: web.Request) -> web.Response:
         try:
             asked = Events.model_validate(dict(request.query))
         except ValidationError as error:
-            raise _unprocessable(error, Events) from error
+            raise unprocessable(error, Events) from error
         return web.json_response(to_json(await self._journal.page(EventQuery(**dict(asked)))))
 
     async def _stop(self, request: web.Request) -> web.Response:
-        body = await _body(request, Stop)
+        body = await body_of(request, Stop)
         if body.target is None:
-            self._audit(request, "stop", None)
+            audit(self._supervisor.events, request, "stop", None)
             self._supervisor.stop(f"asked by uid {request[PEER].uid}", end=body.end)
-            return _accepted("the supervisor stops", ())
+            return accepted("the supervisor stops", ())
         return self._act(request, "stop", body.target, event=slots.Stop(body.end))
 
     async def _start(self, request: web.Request) -> web.Response:
-        return self._act(request, "start", (await _body(request, Start)).target, event=slots.Start())
+        return self._act(request, "start", (await body_of(request, Start)).target, event=slots.Start())
 
     async def _restart(self, request: web.Request) -> web.Response:
-        return self._act(request, "restart", (await _body(request, Restart)).target, event=slots.Restart())
+        body = await body_of(request, Restart)
+        if body.rolling:
+            return self._operator.restart(request, body.target)
+        return self._act(request, "restart", body.target, event=slots.Restart())
 
     async def _hold(self, request: web.Request) -> web.Response:
-        return self._act(request, "hold", (await _body(request, Hold)).target, event=slots.Hold())
+        return self._act(request, "hold", (await body_of(request, Hold)).target, event=slots.Hold())
 
     async def _resume(self, request: web.Request) -> web.Response:
-        body = await _body(request, Resume)
+        body = await body_of(request, Resume)
         if body.group not in self._supervisor.groups:
             groups = ", ".join(self._supervisor.groups)
-            raise _refusal(web.HTTPNotFound, f"no group is called {body.group!r}", f"groups: {groups}")
+            raise refusal(web.HTTPNotFound, f"no group is called {body.group!r}", f"groups: {groups}")
+        if body.to is None:
+            return self._operator.unpause(request, body)
         stopped = {
             (slot, place): f"{place[0]}/{place[1]}"
-            for slot in range(self._supervisor.groups[body.group])
-            for place in self._supervisor.runners[body.group, slot].stopped_partitions()
+            for slot, runner in enumerate(self._supervisor.slots(body.group))
+            for place in runner.stopped_partitions()
         }
         wanted = {at for at, name in stopped.items() if body.partition in (None, name)}
         if not wanted:
             here = ", ".join(sorted(set(stopped.values()))) or "none; other hosts may own some"
             what = "no partition is" if body.partition is None else f"{body.partition} is not"
-            raise _refusal(web.HTTPConflict, f"{what} stopped in group {body.group} here", f"stopped here: {here}")
-        self._audit(request, "resume", f"{body.group} {body.partition or '*'} to {body.to}")
+            raise refusal(web.HTTPConflict, f"{what} stopped in group {body.group} here", f"stopped here: {here}")
+        audit(self._supervisor.events, request, "resume", f"{body.group} {body.partition or '*'} to {body.to}")
         for slot in {slot for slot, _ in wanted}:
             places = [place for at, place in wanted if at == slot]
             self._supervisor.runners[body.group, slot].resume(places, body.to)
-        return _accepted(f"resume {body.group}", tuple(sorted({stopped[at] for at in wanted})))
+        return accepted(f"resume {body.group}", tuple(sorted({stopped[at] for at in wanted})))
 
     def _act(self, request: web.Request, verb: str, target: str | None, *, event: slots.SlotEvent) -> web.Response:
         try:
             concerned = resolve(target, self._supervisor.groups)
         except UnknownTargetError as error:
-            raise _refusal(web.HTTPNotFound, str(error), error.help) from error
+            raise refusal(web.HTTPNotFound, str(error), error.help) from error
         if self._supervisor.stopping:
-            raise _refusal(web.HTTPConflict, "the supervisor is stopping", "wait until it is gone")
-        self._audit(request, verb, target)
+            raise refusal(web.HTTPConflict, "the supervisor is stopping", "wait until it is gone")
+        audit(self._supervisor.events, request, verb, target)
         for place in concerned:
             self._supervisor.runners[place].feed(event)
-        return _accepted(f"{verb} {target or 'every group'}", tuple(f"{group}/{slot}" for group, slot in concerned))
-
-    def _audit(self, request: web.Request, verb: str, target: str | None) -> None:
-        peer = request[PEER]
-        fields: dict[str, Scalar] = {"verb": verb, "target": target or "*", "uid": peer.uid, "pid": peer.pid}
-        self._supervisor.events.tell("operator.action", Severity.INFO, fields=fields)
+        return accepted(f"{verb} {target or 'every group'}", tuple(f"{group}/{slot}" for group, slot in concerned))
 
 
 @web.middleware
@@ -171,49 +174,22 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
             request[PEER] = _allowed_peer(request)
             return await handler(request)
     except TimeoutError:
-        return _answer(Refusal(f"the request took longer than {DEADLINE:g} s"), 503)
+        return answer(Refusal(f"the request took longer than {DEADLINE:g} s"), 503)
     except web.HTTPException as error:
         if error.content_type == "application/json":
             raise
-        return _answer(
-            Refusal(error.reason, "GET status, events, journal; POST stop, start, restart, hold, resume"), error.status
-        )
+        return answer(Refusal(error.reason, f"GET {', '.join(READS)}; POST {', '.join(ACTS)}"), error.status)
     except Exception:  # the border of a request: a bug in one answer must not end supervision
         logger.exception("control.failed", extra={"fields": {"path": request.path}})
-        return _answer(Refusal("this failed inside the supervisor", "its log has the traceback"), 500)
+        return answer(Refusal("this failed inside the supervisor", "its log has the traceback"), 500)
 
 
 def _allowed_peer(request: web.Request) -> Peer:
     connection = request.transport.get_extra_info("socket") if request.transport else None
     if connection is None:
-        raise _refusal(web.HTTPForbidden, "it cannot be told who asks")
+        raise refusal(web.HTTPForbidden, "it cannot be told who asks")
     peer = peer_of(connection)
     if not peer.is_allowed:
         logger.warning("control.refused", extra={"fields": {"uid": peer.uid, "pid": peer.pid}})
-        raise _refusal(web.HTTPForbidden, f"user {peer.uid} may not control this supervisor")
+        raise refusal(web.HTTPForbidden, f"user {peer.uid} may not control this supervisor")
     return peer
-
-
-async def _body(request: web.Request, model: type[Body]) -> Body:
-    try:
-        return model.model_validate_json(await request.read() or b"{}")
-    except ValidationError as error:
-        raise _unprocessable(error, model) from error
-
-
-def _unprocessable(error: ValidationError, model: type[BaseModel]) -> web.HTTPException:
-    found = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in error.errors())
-    return _refusal(web.HTTPUnprocessableEntity, found, f"keys: {', '.join(model.model_fields)}")
-
-
-def _accepted(text: str, concerned: tuple[str, ...]) -> web.Response:
-    return web.json_response(to_json(Accepted(text, concerned)), status=202)
-
-
-def _answer(refusal: Refusal, status: int) -> web.Response:
-    return web.json_response(to_json(refusal), status=status)
-
-
-def _refusal(kind: type[web.HTTPException], error: str, help_: str = "") -> web.HTTPException:
-    text = web.json_response(to_json(Refusal(error, help_))).text
-    return kind(text=text, content_type="application/json")

@@ -2,16 +2,18 @@
 
 import asyncio
 import faulthandler
-import logging
 import os
-import signal
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 
-from supervisor.config import Config
+from supervisor.config import Config, load
 from supervisor.core.exits import ExitCode
+from supervisor.parent.alerts import Alerts
 from supervisor.parent.api import ControlServer
+from supervisor.parent.dump import dump
 from supervisor.parent.duty import Duty
 from supervisor.parent.eventlog import EventLog
 from supervisor.parent.exits import ExitWatch
@@ -19,15 +21,17 @@ from supervisor.parent.forking import ZygoteLauncher
 from supervisor.parent.journal import Journal
 from supervisor.parent.launcher import ExecLauncher, Launcher
 from supervisor.parent.logs import set_up
-from supervisor.parent.notifier import Notifier
 from supervisor.parent.notify import ServiceManager
+from supervisor.parent.operations import Operations
+from supervisor.parent.operator_api import OperatorApi
 from supervisor.parent.places import AlreadyRunningError, ParentLock, UnsafePlaceError, make_private
 from supervisor.parent.plan import Plan, plan
+from supervisor.parent.reload import Outside, Reloader, Replan
+from supervisor.parent.signals import Wishes
 from supervisor.parent.supervisor import Supervisor
 from supervisor.parent.until_end import Until, UntilEnd
 from supervisor.parent.validation import Validate, check_plugins
 
-logger = logging.getLogger(__name__)
 JOURNAL_MARGIN = 6.0
 """Seconds beyond a survivor's grace after which its end is taken for granted: it was killed by then."""
 
@@ -41,7 +45,7 @@ def run(config: Config, until: Until | None = None) -> int:
     """
     faulthandler.enable()  # what a wedged loop is in, when systemd's watchdog sends SIGABRT
     set_up(config.supervisor.log_format, config.supervisor.log_level)
-    return run_plan(plan(config), until=until)
+    return run_plan(plan(config), until=until, replan=partial(_read_again, config.path))
 
 
 def run_plan(
@@ -50,8 +54,12 @@ def run_plan(
     launcher: Launcher | None = None,
     validate: Validate = check_plugins,
     until: Until | None = None,
+    replan: Replan | None = None,
 ) -> int:
-    """Supervise what ``plan`` says; ``launcher`` execs workers, it and ``validate`` are for tests."""
+    """Supervise what ``plan`` says; ``launcher`` execs workers, it and ``validate`` are for tests.
+
+    ``replan`` reads the configuration again, for a reload; with ``until`` there is none.
+    """
     if until is not None and until.groups:
         plan = replace(plan, groups=tuple(group for group in plan.groups if group.name in until.groups))
     try:
@@ -64,46 +72,33 @@ def run_plan(
         return _refuse(ExitCode.ALREADY_RUNNING, str(error))
     manager = ServiceManager.from_environment(os.environ)
     try:
-        return asyncio.run(_supervise(plan, launcher or ExecLauncher(), validate, manager=manager, until=until))
+        means = _Means(launcher or ExecLauncher(), validate, replan if until is None else None, manager)
+        return asyncio.run(_supervise(plan, means, until=until))
     finally:
         manager.close()
         lock.release()
 
 
-@dataclass(slots=True)
-class _Wishes:
-    """What signals ask for, before and after there is a supervisor to ask."""
+@dataclass(frozen=True, slots=True)
+class _Means:
+    """How workers are started, plugins are checked, the configuration is read again; and who is told how we are."""
 
-    asked: asyncio.Event = field(default_factory=asyncio.Event)
-    supervisor: Supervisor | None = None
-    by: str = ""
-    interrupts: int = 0
-
-    def take(self, number: signal.Signals) -> None:
-        self.interrupts += number == signal.SIGINT
-        self.by = self.by or number.name
-        self.asked.set()
-        if self.supervisor is not None:
-            self.supervisor.stop(number.name, fast=self.interrupts > 1)
-
-    def hang_up(self) -> None:
-        """Outlive the terminal's end only when there was none."""
-        if sys.stderr.isatty():
-            self.take(signal.SIGHUP)
-        else:
-            logger.warning("supervisor.hangup_ignored", extra={"fields": {"text": "reload is not supported yet"}})
+    launcher: Launcher
+    validate: Validate
+    replan: Replan | None
+    manager: ServiceManager
 
 
-async def _supervise(
-    plan: Plan, launcher: Launcher, validate: Validate, *, manager: ServiceManager, until: Until | None
-) -> int:
-    loop, wishes, exits = asyncio.get_running_loop(), _Wishes(), ExitWatch()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, wishes.take, number)
-    loop.add_signal_handler(signal.SIGHUP, wishes.hang_up)
+def _read_again(path: Path) -> Plan:
+    return plan(load(path))
+
+
+async def _supervise(plan: Plan, means: _Means, *, until: Until | None) -> int:
+    wishes, exits = Wishes(), ExitWatch()
+    wishes.listen()
     try:
-        manager.status("checking plugins, handlers and Kafka settings")
-        problems = await _validated(plan, exits, validate, wishes=wishes)
+        means.manager.status("checking plugins, handlers and Kafka settings")
+        problems = await _validated(plan, exits, means.validate, wishes=wishes)
         if wishes.asked.is_set():
             return ExitCode.OK
         if problems:
@@ -111,14 +106,14 @@ async def _supervise(
             return _refuse(
                 ExitCode.CONFIG, f"{count} with plugins, handlers or Kafka settings\n  " + "\n  ".join(problems)
             )
-        return await _run_slots(plan, launcher, exits, wishes=wishes, manager=manager, until=until)
+        return await _run_slots(plan, means, exits, wishes=wishes, until=until)
     except OSError as error:
         return _refuse(ExitCode.FAILURE, f"cannot make a slot file or the control socket: {error}")
     finally:
         exits.close()
 
 
-async def _validated(plan: Plan, exits: ExitWatch, validate: Validate, *, wishes: _Wishes) -> tuple[str, ...]:
+async def _validated(plan: Plan, exits: ExitWatch, validate: Validate, *, wishes: Wishes) -> tuple[str, ...]:
     if plan.plugins is None:
         return ()
     check = asyncio.ensure_future(validate(plan.plugins, exits))
@@ -130,48 +125,44 @@ async def _validated(plan: Plan, exits: ExitWatch, validate: Validate, *, wishes
     return () if check.cancelled() else check.result()
 
 
-async def _run_slots(
-    plan: Plan,
-    launcher: Launcher,
-    exits: ExitWatch,
-    *,
-    wishes: _Wishes,
-    manager: ServiceManager,
-    until: Until | None,
-) -> int:
-    events = EventLog()
+async def _run_slots(plan: Plan, means: _Means, exits: ExitWatch, *, wishes: Wishes, until: Until | None) -> int:
+    events, operations = EventLog(), Operations()
     journal = Journal(plan.state_dir, plan.retention, events, grace=plan.orphan_grace + JOURNAL_MARGIN)
-    notifier = None
-    if plan.notifier is not None:
-        notifier = Notifier(plan.notifier, plan.notifier_program, exits=exits, events=events)
+    alerts = Alerts(plan.notifier_program, exits=exits, events=events)
+    launcher = means.launcher
     if plan.start_method == "fork":
         launcher = ZygoteLauncher(plan.zygote_program, otherwise=launcher, exits=exits, events=events)
-    pulses: list[Callable[[], None]] = [notifier.pump] if notifier is not None else []
+    pulses: list[Callable[[], None]] = [alerts.pump]
     supervisor = Supervisor(plan, launcher=launcher, exits=exits, events=events, pulse=lambda: _call(pulses))
-    duty = Duty(manager, supervisor, exits)
+    duty = Duty(means.manager, supervisor, exits)
     pulses.append(duty.pulse)
     events.listen(duty.hear)
-    control = ControlServer(supervisor, journal, plan.socket)
+    reloader = _reloader(supervisor, operations, replace(means, launcher=launcher), exits, alerts=alerts)
+    operator = OperatorApi(supervisor, operations, reloader)
+    control = ControlServer(supervisor, journal, plan.socket, operator=operator)
     ends = UntilEnd(supervisor, until, exits) if until is not None else None
     try:
         await journal.open()
         await control.start()
-        manager.ready()
-        if notifier is not None:
-            notifier.start()
+        means.manager.ready()
+        alerts.start(plan.notifier)
         wishes.supervisor = supervisor
+        wishes.dump = partial(_dump, supervisor)
+        wishes.reopen = partial(_reopen, supervisor)
+        if reloader is not None:
+            wishes.reload = reloader.request
         if ends is None:
             supervisor.start()
         else:
             ends.start()
         if wishes.asked.is_set():
-            supervisor.stop(wishes.by)
+            supervisor.stop(wishes.by, fast=wishes.fast)
         await supervisor.finished()
     finally:
+        await operations.stop()
         if ends is not None:
             await ends.stop()
-        if notifier is not None:
-            await notifier.stop()
+        await alerts.stop()
         await control.stop()
         supervisor.close()
         await launcher.stop()
@@ -186,6 +177,32 @@ async def _run_slots(
 def _call(pulses: list[Callable[[], None]]) -> None:
     for pulse in pulses:
         pulse()
+
+
+def _dump(supervisor: Supervisor) -> None:
+    dump(supervisor, tuple(supervisor.runners.values()))
+
+
+def _reopen(supervisor: Supervisor) -> None:
+    for runner in tuple(supervisor.runners.values()):
+        runner.reopen()
+
+
+def _reloader(
+    supervisor: Supervisor, operations: Operations, means: _Means, exits: ExitWatch, *, alerts: Alerts
+) -> Reloader | None:
+    if means.replan is None:
+        return None
+
+    async def validate(new: Plan) -> tuple[str, ...]:
+        return () if new.plugins is None else await means.validate(new.plugins, exits)
+
+    def on_plan(new: Plan) -> None:
+        means.launcher.renew()
+        if (new.log_format, new.log_level) != (supervisor.plan.log_format, supervisor.plan.log_level):
+            set_up(new.log_format, new.log_level)
+
+    return Reloader(supervisor, operations, Outside(means.replan, validate, alerts.replace, on_plan))
 
 
 def _refuse(code: ExitCode, text: str) -> int:

@@ -50,7 +50,7 @@ class Notifier:
         self._ready_at: float | None = None
         self._failures = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._stopping = False
+        self._stopping = self._retired = False
         self._random = random.Random()  # noqa: S311 - jitter
         events.listen(self.offer)
 
@@ -71,7 +71,7 @@ class Notifier:
 
     def offer(self, event: Event) -> None:
         """Queue what people should know; never waits."""
-        if event.severity in {Severity.DEBUG, Severity.INFO}:
+        if event.severity in {Severity.DEBUG, Severity.INFO} or self._retired:
             return
         if len(self._queue) >= QUEUE:
             self._queue.popleft()
@@ -90,6 +90,10 @@ class Notifier:
             except FrameError as error:
                 self.dropped += 1
                 logger.warning("notifier.event_too_large", extra={"fields": {"event": event.name, "error": str(error)}})
+
+    def retire(self) -> None:
+        """Take no more events: another notifier has them."""
+        self._retired = True
 
     async def stop(self) -> None:
         """Let the child take what is queued, then end it; at most ``FLUSH + STOP + TERM`` and a little."""

@@ -6,7 +6,7 @@ import random
 import signal
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import assert_never
@@ -34,7 +34,7 @@ from supervisor.core.slot import (
     Tick,
 )
 from supervisor.core.slot_rules import is_down, step
-from supervisor.core.snapshot import SlotSnapshot, SlotState
+from supervisor.core.snapshot import SlotSnapshot, SlotState, WorkerStats
 from supervisor.core.spec import Mode
 from supervisor.parent.cgroups import Cgroups
 from supervisor.parent.channel import Channel
@@ -103,6 +103,7 @@ class SlotRunner:
         self._cgroup = ""
         self._launching: Spawn | None = None
         """The process that the launcher was asked for and has not answered yet."""
+        self.is_paused = False
         grace = house.orphan_grace + SURVIVOR_MARGIN
         self._lock_wait = LockWait(file, grace=grace, on_killed=self._survivor_killed)
 
@@ -172,6 +173,42 @@ class SlotRunner:
         self._house.cgroups.remove(*self._key)
         self._file.close()
 
+    def remove(self) -> None:
+        """As ``close``, for a slot that is no more: its file goes, too, unless somebody holds its lock."""
+        is_free = self._file.holder() is None
+        self.close()
+        if is_free:
+            self._file.path.unlink(missing_ok=True)
+
+    def replan(self, group: GroupPlan) -> None:
+        """Judge and start by another plan from now on; the present process stays what it is."""
+        self.group = group
+
+    def pause(self, *, on: bool) -> None:
+        """Have the worker, and those that follow it, read nothing, or go on."""
+        self.is_paused = on
+        if self._channel is not None:
+            self._channel.send("pause", on=on)
+
+    def dump(self) -> bool:
+        """Have the worker write the stacks of all its threads; ``False`` when none can."""
+        return self._hint(signal.SIGUSR1)
+
+    def reopen(self) -> bool:
+        """Have the worker open its log file anew, if it has one."""
+        return self._hint(signal.SIGUSR2)
+
+    def _hint(self, number: signal.Signals) -> bool:
+        if self.child is None or not self.slot.ready:
+            return False  # it does not listen yet, and the signal would end it
+        send_signal(self.child, number)
+        return True
+
+    @property
+    def stats(self) -> WorkerStats | None:
+        """What the worker last said of its work."""
+        return self._telemetry.stats if self._telemetry else None
+
     def kill(self) -> None:
         """SIGKILL whatever fills the slot, past all rules; for a supervisor that must end now."""
         if self.child is not None:
@@ -209,6 +246,7 @@ class SlotRunner:
             rss_bytes=seen.reading.rss_bytes if seen else None,
             cpu_percent=seen.reading.cpu_percent if seen else None,
             stats=seen.stats if seen else None,
+            paused=self.is_paused,
         )
 
     def _arm(self) -> None:
@@ -300,7 +338,7 @@ class SlotRunner:
             spec = self._house.cgroups.placed(self.group.spec(self.number, asked.incarnation, asked.mode))
             self._cgroup = spec.limits.cgroup
             self._house.oom.begin(self._cgroup)
-            first_frame = encode("spec", spec=to_json(spec))
+            first_frame = encode("spec", spec=to_json(replace(spec, paused=self.is_paused)))
             self._file.fit(self.group.cells)
         except (OSError, FrameError) as error:
             self._leave_gates()

@@ -45,6 +45,14 @@ class Strangers:
             if wait.when_free(partial(self._remove, path)):
                 self._remove(path)
 
+    def release(self, path: Path) -> None:
+        """Leave a file to a slot that is configured again: it waits for the lock itself, and the file must stay."""
+        found = self._waits.pop(path, None)
+        if found is not None:
+            file, wait = found
+            wait.cancel()
+            file.close()
+
     def close(self) -> None:
         """Watch no longer."""
         for file, wait in self._waits.values():

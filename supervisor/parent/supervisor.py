@@ -10,24 +10,25 @@ from supervisor import __version__
 from supervisor.core.durations import format_duration
 from supervisor.core.events import Scalar, Severity
 from supervisor.core.exits import ExitCode
-from supervisor.core.slot import Policy, Start, Stop
+from supervisor.core.slot import Start, Stop
 from supervisor.core.snapshot import GroupSnapshot, SlotState, Snapshot
 from supervisor.core.spec import End
 from supervisor.parent.cgroups import Cgroups
+from supervisor.parent.changes import Changes
 from supervisor.parent.eventlog import EventLog
 from supervisor.parent.exits import ExitWatch
 from supervisor.parent.gate import StartGate
 from supervisor.parent.launcher import Launcher
 from supervisor.parent.limits import hold_to_limits
 from supervisor.parent.oom import OomWatch
-from supervisor.parent.plan import Plan
+from supervisor.parent.plan import GroupPlan, Plan
+from supervisor.parent.rolling import MARGIN, longest_stop
 from supervisor.parent.runner import House, SlotRunner
 from supervisor.parent.slotfile import SlotFile
 from supervisor.parent.strangers import Strangers
 
 LOOK = 1.0
 SAMPLE_EVERY = 5
-MARGIN = 10.0
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,9 @@ class Supervisor:
         self.events = events
         self.exit_code = ExitCode.OK
         self.stopping = False
+        self.changes = Changes()
+        self.paused: set[str] = set()
+        """Groups whose partitions an operator paused; every worker of theirs starts paused."""
         self._loop = asyncio.get_running_loop()
         self._started_at = self._loop.time()
         self._pulse = pulse
@@ -49,7 +53,7 @@ class Supervisor:
         self._fast = False
         self._finished = asyncio.Event()
         places = max(2, os.cpu_count() or 1)
-        house = House(
+        self._house = House(
             launcher=launcher,
             exits=exits,
             starts=StartGate(places),
@@ -60,12 +64,13 @@ class Supervisor:
             cgroups=Cgroups(lambda text: events.tell("limits.no_cgroups", Severity.WARNING, text)),
             oom=OomWatch(),
         )
-        self._oom = house.oom
+        self._oom = self._house.oom
         self.runners: dict[tuple[str, int], SlotRunner] = {}
+        self._sizes = {group.name: group.workers for group in plan.groups}
+        self._retiring: set[tuple[str, int]] = set()
         for group in plan.groups:
             for number in range(group.workers):
-                file = SlotFile(plan.slot_file(group.name, number))
-                self.runners[group.name, number] = SlotRunner(group, number, file, house)
+                self._add(group, number)
         known = {runner.file_path for runner in self.runners.values()}
         self._strangers = Strangers(plan.runtime_dir, known, grace=plan.orphan_grace, events=events)
         self._timer = self._loop.call_later(LOOK, self._look)
@@ -73,8 +78,12 @@ class Supervisor:
 
     @property
     def groups(self) -> dict[str, int]:
-        """Each group's number of slots."""
-        return {group.name: group.workers for group in self.plan.groups}
+        """Each group's number of slots, as it should be now; those on their way out do not count."""
+        return dict(self._sizes)
+
+    def slots(self, group: str) -> list[SlotRunner]:
+        """Return a group's slots in their order, without those on their way out."""
+        return [self.runners[key] for key in sorted(self.runners) if key[0] == group and key not in self._retiring]
 
     def start(self) -> None:
         """Start every slot; at most as many at once as there are processors."""
@@ -89,11 +98,54 @@ class Supervisor:
         if not self.stopping:
             self.events.tell("supervisor.stopping", Severity.INFO, reason, fields={"end": end.value})
             self._abandon = self._loop.call_later(self._patience(), self._give_up_waiting)
-        self.stopping = True
+        self.stopping = self.changes.stopping = True
         self._fast = self._fast or fast
-        for runner in self.runners.values():
+        for runner in tuple(self.runners.values()):
             runner.feed(Stop(end, fast=self._fast))
         self._changed()
+
+    def scale(self, group: str, workers: int, *, reason: str) -> None:
+        """Give a group so many slots, until a reload changes ``workers``; returns at once.
+
+        New slots start; those that are too many leave the group, the highest first, and are gone when they are down.
+        """
+        before = self._sizes[group]
+        if workers == before or self.stopping:
+            return
+        fields: dict[str, Scalar] = {"before": before, "workers": workers}
+        self.events.tell("group.scaled", Severity.INFO, reason, group=group, fields=fields)
+        plan = next(plan for plan in self.plan.groups if plan.name == group)
+        self.resize(plan, workers)
+
+    def resize(self, plan: GroupPlan, workers: int) -> None:
+        """As ``scale``, without a word; a group that is not known yet is added, one with 0 slots is kept."""
+        self._sizes[plan.name] = workers
+        for number in range(workers):
+            key = (plan.name, number)
+            if key not in self.runners:
+                runner = self._add(plan, number)
+                self._strangers.release(runner.file_path)
+                runner.feed(Start())
+            elif key in self._retiring:
+                self._retiring.discard(key)
+                self.runners[key].feed(Start())
+        for number in sorted((number for name, number in self.runners if name == plan.name), reverse=True):
+            if number >= workers:
+                self._retiring.add((plan.name, number))
+                self.runners[plan.name, number].feed(Stop(End.LEAVE))
+
+    def adopt(self, plan: Plan) -> None:
+        """Take over a plan whose groups are what the slots were brought to; others are forgotten."""
+        self.plan = plan
+        names = {group.name for group in plan.groups}
+        self._sizes = {name: size for name, size in self._sizes.items() if name in names}
+        self.paused &= names
+
+    def pause(self, group: str, *, on: bool) -> None:
+        """Have a group's workers read nothing, or go on; holds for workers that start later, too."""
+        (self.paused.add if on else self.paused.discard)(group)
+        for runner in self.slots(group):
+            runner.pause(on=on)
 
     async def finished(self) -> None:
         """Wait until every slot is at rest after a stop, or everything was given up."""
@@ -103,6 +155,9 @@ class Supervisor:
         """Let go of files and timers."""
         self._timer.cancel()
         self._strangers.close()
+        self._retiring.clear()
+        self.changes.stopping = True
+        self.changes.tell()
         if self._abandon is not None:
             self._abandon.cancel()
         for runner in self.runners.values():
@@ -114,8 +169,9 @@ class Supervisor:
             GroupSnapshot(
                 name=group.name,
                 topics=group.topics,
-                workers=group.workers,
-                slots=tuple(self.runners[group.name, number].snapshot() for number in range(group.workers)),
+                workers=self._sizes.get(group.name, 0),
+                slots=tuple(self.runners[key].snapshot() for key in sorted(self.runners) if key[0] == group.name),
+                paused=group.name in self.paused,
             )
             for group in self.plan.groups
         )
@@ -127,22 +183,39 @@ class Supervisor:
         fatal = (runner for runner in self.runners.values() if runner.slot.state is SlotState.FATAL)
         return tuple(f"{runner.name}: {runner.slot.reason}" for runner in fatal)
 
+    def _add(self, plan: GroupPlan, number: int) -> SlotRunner:
+        file = SlotFile(self.plan.slot_file(plan.name, number))
+        runner = self.runners[plan.name, number] = SlotRunner(plan, number, file, self._house)
+        runner.pause(on=plan.name in self.paused)
+        return runner
+
+    def _remove(self, key: tuple[str, int]) -> None:
+        """Forget a slot that was scaled away and is down, and its file."""
+        if key in self._retiring and self.runners[key].is_down:
+            self._retiring.discard(key)
+            self.runners.pop(key).remove()
+            self.changes.tell()
+
     def _changed(self) -> None:
+        self.changes.tell()
         if self._finished.is_set():
             return
+        for key in self._retiring:
+            if self.runners[key].is_down:
+                self._loop.call_soon(self._remove, key)
         if self.stopping:
             if all(runner.is_down for runner in self.runners.values()):
                 self._finished.set()
-        elif all(runner.slot.state is SlotState.FATAL for runner in self.runners.values()):
+        elif self.runners and all(runner.slot.state is SlotState.FATAL for runner in self.runners.values()):
             self.exit_code = ExitCode.FAILURE
-            self.stopping = True
+            self.stopping = self.changes.stopping = True
             self.events.tell("supervisor.stopping", Severity.CRITICAL, "every slot of every group was given up")
             self._finished.set()
 
     def _look(self) -> None:
         self._timer = self._loop.call_later(LOOK, self._look)
         self._ticks += 1
-        for place, runner in enumerate(self.runners.values()):
+        for place, runner in enumerate(tuple(self.runners.values())):
             runner.look()
             runner.sample(due=(self._ticks + place) % SAMPLE_EVERY == 0)
         self._oom.look(now=self._loop.time())
@@ -150,7 +223,7 @@ class Supervisor:
         self._pulse()
 
     def _patience(self) -> float:
-        return max((_longest_stop(group.policy) for group in self.plan.groups), default=0.0) + MARGIN
+        return max((longest_stop(group.policy) for group in self.plan.groups), default=0.0) + MARGIN
 
     def _give_up_waiting(self) -> None:
         left = [runner.name for runner in self.runners.values() if not runner.is_down]
@@ -160,9 +233,3 @@ class Supervisor:
         for runner in self.runners.values():
             runner.kill()
         self._finished.set()
-
-
-def _longest_stop(policy: Policy) -> float:
-    rungs = policy.term_timeout + policy.abort_timeout + policy.kill_timeout
-    leaving = 2 * (policy.leave_timeout + rungs) if policy.is_static else 0.0
-    return policy.stop_timeout + policy.close_timeout + rungs + leaving

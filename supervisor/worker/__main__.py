@@ -49,6 +49,7 @@ def run(connection: socket.socket, slot_file: Path) -> int:
     Main thread; the process ends with it.
     """
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # for those with log files of their own
     crash = CrashFile(slot_file)
     os.set_inheritable(connection.fileno(), False)  # noqa: FBT003 - the os API
     link = Link(connection)

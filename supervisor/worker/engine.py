@@ -128,6 +128,8 @@ class Engine:
         self.drain_by = math.inf
         """When waiting for records in their handlers ends whatever waits: the stop's deadline, less what follows."""
         self.revoking = False
+        self.on_hold = False
+        """Whether an operator wants nothing to be read."""
         self.paused: set[Place] = set()
         self.at_end: set[Place] = set()
         """Partitions whose end was reached and nothing came since."""

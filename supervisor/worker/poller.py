@@ -73,6 +73,7 @@ class Poller:
         if not room:
             self._pressure.await_room(timeout)
             return []
+        self.source.begin_paused = self._engine.on_hold
         self._pressure.apply(self.source, now)
         if not self._engine.stopping:
             self.beginnings.serve()

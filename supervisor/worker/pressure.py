@@ -78,12 +78,13 @@ class Pressure:
             self._held_back.add(place)
 
     def apply(self, source: Source, now: float) -> None:
-        """Pause what must not deliver more (full lanes, a gap at its bound, a shutdown); resume what may."""
+        """Pause what must not deliver more (full lanes, a gap at its bound, a shutdown, on hold); resume what may."""
         engine = self._engine
         with engine.mutex:
             self._look_again(now)
             owned = engine.owned
-            wanted = set(owned) if self._is_full or engine.stopping else self._held_back & owned.keys()
+            is_all = self._is_full or engine.stopping or engine.on_hold
+            wanted = set(owned) if is_all else self._held_back & owned.keys()
             if not wanted and not engine.paused:
                 return
             pause = wanted - engine.paused

@@ -135,6 +135,7 @@ class Incarnation:
         self.has_left = False
         self._thread = 0
         self.engine = Engine(spec, board, link, in_batches=active.process_batch is not None)
+        self.engine.on_hold = spec.paused
         self.committer, self.outlet = delivery(self.engine, made)
         self.engine.outlet = self.outlet
         self.ownership = Ownership(self.engine, active, self.committer, self.outlet)
@@ -230,6 +231,9 @@ class Incarnation:
         if frame["type"] == "resume":
             places = [(str(topic), int(partition)) for topic, partition in frame["partitions"]]
             self.poller.beginnings.order(places, str(frame["to"]))
+        elif frame["type"] == "pause":
+            with self.engine.mutex:
+                self.engine.on_hold = bool(frame["on"])
 
     def _meanwhile(self) -> None:
         """Go on with this thread's duties while a revoke makes it wait."""

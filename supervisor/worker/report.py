@@ -64,6 +64,7 @@ def worker_stats(engine: Engine) -> WorkerStats:
             commits=counters.commits,
             commit_errors=dict(engine.commit_errors),
             waits=stated_wait(engine).name.lower(),
+            paused=engine.on_hold and engine.paused >= engine.owned.keys(),
         )
     partitions = []
     total: int | None = 0

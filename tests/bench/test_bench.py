@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import exactly_once, failover, io, latency, memory, retries, scaling, sides, takeover, throughput
+from bench import exactly_once, failover, io, latency, memory, retries, rolling, scaling, sides, takeover, throughput
 from bench.__main__ import BENCHMARKS
 from bench.groups import newest
 from bench.stage import ROOT, BenchError, Figures, Stage, report
@@ -82,6 +82,16 @@ def test_failover_kills_a_worker_whose_partitions_come_back_and_nobody_else_is_c
     assert figures["others_disturbed"] == 0
     assert isinstance(figures["max_s"], float)
     assert 0 < figures["max_s"] < 45, "the session ended first"
+
+
+def test_rolling_restarts_every_slot_and_nobody_else_is_called(small_stage: Stage) -> None:
+    figures = rolling.measure(small_stage, rounds=1, slots=3)
+
+    assert {"max_gap_s", "median_gap_s", "others_disturbed", "roll_s", "restarts"} <= figures.keys()
+    assert figures["restarts"] == 3
+    assert figures["others_disturbed"] == 0
+    assert isinstance(figures["max_gap_s"], float)
+    assert 0 < figures["max_gap_s"] < 45, "a session ended first"
 
 
 def test_io_compares_threads_with_a_loop_by_hand_and_coroutines_with_a_bare_pool(small_stage: Stage) -> None:

@@ -99,10 +99,14 @@ class Fake:
             signal.signal(signal.SIGABRT, signal.SIG_IGN)
         else:
             signal.signal(signal.SIGTERM, lambda *_: self.end("terminated"))
+        signal.signal(signal.SIGUSR2, lambda *_: self.log("reopened"))
         signal.signal(signal.SIGUSR1, lambda *_: self.log("dumped"))
         self.lock()
-        self.log("start")
+        self.log("start paused" if self.spec.paused else "start")
         self.say("hello", pid=os.getpid())
+        self.log(f"told gap={self.spec.group.max_gap} topics={','.join(self.spec.group.topics)}")
+        if verb == "fussy" and self.spec.group.max_gap == int(arguments[0]):
+            return 1
         if self.spec.mode is Mode.LEAVE:
             self.log("leave")
             return 1 if verb == "cannot-leave" else 0
@@ -140,7 +144,7 @@ class Fake:
                 self.log(f"child {pid}")
 
     def serve(self, verb: str, arguments: list[str]) -> int:
-        settled = 0
+        settled, paused = 0, self.spec.paused
         while True:
             if verb != "tickless":
                 self.board.words[H_TICK_NS] = time.monotonic_ns()
@@ -148,7 +152,9 @@ class Fake:
             settled += 10
             if verb in ("grow", "stubborn-grow") and not self.ballast and (self.folder / "now").exists():
                 self.ballast = b"x" * (int(arguments[0]) << 20)
-            self.say("stats", stats=to_json(WorkerStats(settled=settled, lag=3)))
+            held = 3 if verb == "holds" else 0
+            stats = WorkerStats(settled=settled, lag=3, queued=held, paused=paused)
+            self.say("stats", stats=to_json(stats))
             readable, _, _ = select.select([self.link], [], [], 0.1)
             if not readable:
                 continue
@@ -157,6 +163,9 @@ class Fake:
             except (EOFError, OSError):
                 self.log("orphan")
                 return self.orphaned(verb, arguments)
+            if frame["type"] == "pause":
+                paused = bool(frame["on"])
+                self.log(f"pause {paused}")
             if frame["type"] == "stop" and verb not in ("stubborn", "stubborn-grow", "deaf"):
                 self.log(f"stop {frame['end']}")
                 self.say("bye", code=0, reason="")

@@ -7,6 +7,8 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,9 +41,16 @@ LAUNCHER = ExecLauncher((sys.executable, "-P", str(HERE / "fake_worker.py")))
 
 
 def worker_spec(
-    folder: Path, group: str, slot: int, incarnation: int, mode: Mode, *, preload: tuple[str, ...] = ()
+    folder: Path,
+    group: str,
+    changed: Mapping[str, Any],
+    slot: int,
+    incarnation: int,
+    mode: Mode,
+    *,
+    preload: tuple[str, ...] = (),
 ) -> WorkerSpec:
-    return WorkerSpec(
+    spec = WorkerSpec(
         supervisor="web-1",
         group=GroupSpec(
             name=group,
@@ -73,9 +82,20 @@ def worker_spec(
         log_format="text",
         log_level="info",
     )
+    return replace(spec, group=replace(spec.group, **changed))
 
 
-def make_plan(folder: Path, groups: dict[str, int], policy: dict[str, Any], **more: Any) -> Plan:
+def make_plan(
+    folder: Path,
+    groups: dict[str, int],
+    policy: dict[str, Any],
+    *,
+    changes: Mapping[str, Mapping[str, Any]] | None = None,
+    supervisor: str = "web-1",
+    **more: Any,
+) -> Plan:
+    """Return a plan over fake workers; ``changes`` are other members of groups' ``GroupSpec``."""
+    policy = dict(policy)
     preload = tuple(policy.pop("preload", ()))
     limits = Limits(policy.pop("handler_timeout", 30.0), tick_timeout=policy.pop("tick_timeout", 30.0))
     run = folder / "run"
@@ -90,13 +110,13 @@ def make_plan(folder: Path, groups: dict[str, int], policy: dict[str, Any], **mo
             policy=Policy(supervisor="web-1", **policy),
             limits=limits,
             cells=2,
-            spec=partial(worker_spec, folder, name, preload=preload),
+            spec=partial(worker_spec, folder, name, (changes or {}).get(name, {}), preload=preload),
             allowance=allowance,
         )
         for name, workers in groups.items()
     )
     return Plan(
-        supervisor="web-1",
+        supervisor=supervisor,
         groups=plans,
         runtime_dir=run,
         state_dir=folder / "state",
@@ -126,7 +146,15 @@ def main() -> int:
         more["zygote_program"] = (sys.executable, "-P", str(HERE / "fake_zygote.py"), "--folder", str(folder))
     if "problems" in policy:
         more["plugins"] = {"problems": policy.pop("problems")}
-    return run_plan(make_plan(folder, groups, policy, **more), launcher=LAUNCHER, validate=no_problems)
+
+    def replan() -> Plan:
+        """Read what the test wrote to ``next``: ``groups``, ``changes``, ``policy``, ``problems``, ``supervisor``."""
+        wanted = json.loads((folder / "next").read_text())
+        new = {**more, "plugins": {"problems": wanted.pop("problems", ())}}
+        return make_plan(folder, wanted.pop("groups", groups), {**policy, **wanted.pop("policy", {})}, **wanted, **new)
+
+    plan = make_plan(folder, groups, policy, **more)
+    return run_plan(plan, launcher=LAUNCHER, validate=no_problems, replan=replan)
 
 
 if __name__ == "__main__":

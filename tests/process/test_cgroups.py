@@ -43,7 +43,7 @@ def tree(tmp_path: Path) -> Tree:
 
 
 def spec(tmp_path: Path, limits: LimitsSpec, mode: Mode = Mode.WORK) -> WorkerSpec:
-    return replace(worker_spec(tmp_path, "orders", 0, 1, mode), limits=limits)
+    return replace(worker_spec(tmp_path, "orders", {}, 0, 1, mode), limits=limits)
 
 
 def test_a_limited_worker_gets_a_cgroup_with_its_limits_and_is_told_where(tree: Tree) -> None:
