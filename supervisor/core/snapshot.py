@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from supervisor.core.lag import GroupLag
+
 
 class SlotState(StrEnum):
     """States of a slot (quarantine is a state of records, not of slots)."""
@@ -77,12 +79,13 @@ class SlotSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class GroupSnapshot:
-    """One configured group and its slots."""
+    """One configured group and its slots; ``lag`` is of all its partitions, ``None`` when nobody looks."""
 
     name: str
     topics: tuple[str, ...]
     workers: int
     slots: tuple[SlotSnapshot, ...]
+    lag: GroupLag | None = None
 
 
 @dataclass(frozen=True, slots=True)
