@@ -19,6 +19,7 @@ from supervisor.config.references import Resolver
 from supervisor.config.source import Source
 from supervisor.config.translate import explain
 from supervisor.config.values import KAFKA_NAME_LENGTH, kafka_name
+from supervisor.core.autoscale import most_workers
 from supervisor.core.suggest import did_you_mean
 
 T = TypeVar("T", bound=Table)
@@ -260,7 +261,7 @@ def _check_ids(source: Source, name: str, group: Group, settings: Supervisor | N
     except ValueError:
         source.report(("groups", name), "not a name for a group", "use letters, digits, '.', '_' and '-' only")
         return
-    if settings is not None and len(f"{settings.name}-{name}-{group.workers - 1}") > KAFKA_NAME_LENGTH:
+    if settings is not None and len(f"{settings.name}-{name}-{most_workers(group.workers) - 1}") > KAFKA_NAME_LENGTH:
         text = f"member ids (supervisor.name, group, slot) would be longer than {KAFKA_NAME_LENGTH} characters"
         source.report(("groups", name), text, "shorten the group's name, or set a shorter supervisor.name")
 

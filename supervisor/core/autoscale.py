@@ -26,6 +26,16 @@ class WorkerRange:
     target_lag: int
 
 
+def least_workers(workers: int | WorkerRange) -> int:
+    """Return how many workers a group begins with."""
+    return workers if isinstance(workers, int) else workers.min
+
+
+def most_workers(workers: int | WorkerRange) -> int:
+    """Return how many workers a group may have."""
+    return workers if isinstance(workers, int) else workers.max
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """The numbers of one group's scaling; seconds. ``stuck_after``: longer than any record may take."""

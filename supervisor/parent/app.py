@@ -17,6 +17,7 @@ from supervisor.parent.eventlog import EventLog
 from supervisor.parent.exits import ExitWatch
 from supervisor.parent.forking import ZygoteLauncher
 from supervisor.parent.journal import Journal
+from supervisor.parent.inspector import Inspector
 from supervisor.parent.launcher import ExecLauncher, Launcher
 from supervisor.parent.logs import set_up
 from supervisor.parent.notifier import Notifier
@@ -152,6 +153,9 @@ async def _run_slots(
     pulses.append(duty.pulse)
     events.listen(duty.hear)
     control = ControlServer(supervisor, journal, plan.socket)
+    inspector = Inspector(plan.inspector if until is None else None, exits=exits, events=events)
+    supervisor.lag = inspector.lag
+    control = ControlServer(supervisor, plan.socket)
     ends = UntilEnd(supervisor, until, exits) if until is not None else None
     try:
         await journal.open()
@@ -159,6 +163,7 @@ async def _run_slots(
         manager.ready()
         if notifier is not None:
             notifier.start()
+        inspector.start()
         wishes.supervisor = supervisor
         if ends is None:
             supervisor.start()
@@ -170,6 +175,7 @@ async def _run_slots(
     finally:
         if ends is not None:
             await ends.stop()
+        await inspector.stop()
         if notifier is not None:
             await notifier.stop()
         await control.stop()

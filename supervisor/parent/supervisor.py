@@ -10,6 +10,7 @@ from supervisor import __version__
 from supervisor.core.durations import format_duration
 from supervisor.core.events import Scalar, Severity
 from supervisor.core.exits import ExitCode
+from supervisor.core.lag import GroupLag
 from supervisor.core.slot import Policy, Start, Stop
 from supervisor.core.snapshot import GroupSnapshot, SlotState, Snapshot
 from supervisor.core.spec import End
@@ -42,6 +43,7 @@ class Supervisor:
         self.events = events
         self.exit_code = ExitCode.OK
         self.stopping = False
+        self.lag: Callable[[str], GroupLag | None] = lambda _group: None
         self._loop = asyncio.get_running_loop()
         self._started_at = self._loop.time()
         self._pulse = pulse
@@ -116,6 +118,7 @@ class Supervisor:
                 topics=group.topics,
                 workers=group.workers,
                 slots=tuple(self.runners[group.name, number].snapshot() for number in range(group.workers)),
+                lag=self.lag(group.name),
             )
             for group in self.plan.groups
         )
