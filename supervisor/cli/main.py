@@ -22,6 +22,7 @@ COMMANDS = {
     "restart": "supervisor.cli.actions",
     "hold": "supervisor.cli.actions",
     "resume": "supervisor.cli.resume",
+    "offsets": "supervisor.cli.offsets",
     "plugins": "supervisor.cli.plugins",
     "config": "supervisor.cli.config",
     "init": "supervisor.cli.init",

@@ -17,11 +17,13 @@ from pydantic import BaseModel, ValidationError
 
 from supervisor.control.answers import Accepted, Refusal
 from supervisor.control.requests import Events, Hold, Restart, Resume, Start, Stop
+from supervisor.control.requests import Hold, Offsets, Restart, Resume, Start, Stop
 from supervisor.control.targets import UnknownTargetError, resolve
 from supervisor.core import slot as slots
 from supervisor.core.events import EventQuery, Scalar, Severity
 from supervisor.core.jsonable import to_json
 from supervisor.parent.journal import Journal
+from supervisor.parent.offsets import BusyError, OffsetJobs
 from supervisor.parent.peer import Peer, peer_of
 from supervisor.parent.supervisor import Supervisor
 
@@ -61,6 +63,9 @@ class ControlServer:
     def __init__(self, supervisor: Supervisor, journal: Journal, path: Path) -> None:
         self._supervisor = supervisor
         self._journal = journal
+    def __init__(self, supervisor: Supervisor, path: Path, offsets: OffsetJobs) -> None:
+        self._supervisor = supervisor
+        self._offsets = offsets
         self._path = path
         application = web.Application(client_max_size=MAX_BODY, middlewares=[guard])
         application.router.add_get("/v1/status", self._status)
@@ -71,6 +76,8 @@ class ControlServer:
         application.router.add_post("/v1/restart", self._restart)
         application.router.add_post("/v1/hold", self._hold)
         application.router.add_post("/v1/resume", self._resume)
+        application.router.add_post("/v1/offsets", self._begin_offsets)
+        application.router.add_get("/v1/offsets", self._offsets_job)
         self._runner = web.AppRunner(
             application,
             handle_signals=False,
@@ -145,6 +152,29 @@ class ControlServer:
             self._supervisor.runners[body.group, slot].resume(places, body.to)
         return _accepted(f"resume {body.group}", tuple(sorted({stopped[at] for at in wanted})))
 
+    async def _begin_offsets(self, request: web.Request) -> web.Response:
+        body = await _body(request, Offsets)
+        if body.group not in self._supervisor.groups:
+            groups = ", ".join(self._supervisor.groups)
+            raise _refusal(web.HTTPNotFound, f"no group is called {body.group!r}", f"groups: {groups}")
+        if body.apply and body.to is None:
+            raise _refusal(web.HTTPUnprocessableEntity, "a reset needs to know where to", 'to: "earliest", ...')
+        if self._supervisor.stopping:
+            raise _refusal(web.HTTPConflict, "the supervisor is stopping", "wait until it is gone")
+        try:
+            job = self._offsets.begin(body)
+        except BusyError as error:
+            raise _refusal(web.HTTPConflict, str(error), f"wait until it is done: offsets show {body.group}") from error
+        if body.apply:
+            self._audit(request, "offsets reset", f"{body.group} {' '.join(body.partitions) or '*'} to {body.to}")
+        return web.json_response(to_json(job), status=202)
+
+    async def _offsets_job(self, request: web.Request) -> web.Response:
+        job = self._offsets.job(request.query.get("group", ""))
+        if job is None:
+            raise _refusal(web.HTTPNotFound, "nobody asked for the offsets of that group", "POST offsets")
+        return web.json_response(to_json(job))
+
     def _act(self, request: web.Request, verb: str, target: str | None, *, event: slots.SlotEvent) -> web.Response:
         try:
             concerned = resolve(target, self._supervisor.groups)
@@ -177,6 +207,8 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
             raise
         return _answer(
             Refusal(error.reason, "GET status, events, journal; POST stop, start, restart, hold, resume"), error.status
+            Refusal(error.reason, "GET status, events, offsets; POST stop, start, restart, hold, resume, offsets"),
+            error.status,
         )
     except Exception:  # the border of a request: a bug in one answer must not end supervision
         logger.exception("control.failed", extra={"fields": {"path": request.path}})

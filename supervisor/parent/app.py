@@ -22,6 +22,7 @@ from supervisor.parent.launcher import ExecLauncher, Launcher
 from supervisor.parent.logs import set_up
 from supervisor.parent.notifier import Notifier
 from supervisor.parent.notify import ServiceManager
+from supervisor.parent.offsets import OffsetJobs
 from supervisor.parent.places import AlreadyRunningError, ParentLock, UnsafePlaceError, make_private
 from supervisor.parent.plan import Plan, plan
 from supervisor.parent.supervisor import Supervisor
@@ -155,7 +156,8 @@ async def _run_slots(
     control = ControlServer(supervisor, journal, plan.socket)
     inspector = Inspector(plan.inspector if until is None else None, exits=exits, events=events)
     supervisor.lag = inspector.lag
-    control = ControlServer(supervisor, plan.socket)
+    offsets = OffsetJobs(supervisor, exits)
+    control = ControlServer(supervisor, plan.socket, offsets)
     ends = UntilEnd(supervisor, until, exits) if until is not None else None
     try:
         await journal.open()
@@ -175,6 +177,7 @@ async def _run_slots(
     finally:
         if ends is not None:
             await ends.stop()
+        await offsets.stop()
         await inspector.stop()
         if notifier is not None:
             await notifier.stop()
