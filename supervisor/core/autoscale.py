@@ -99,7 +99,9 @@ def advise(
     to = _step(rules, memory, wanted, workers=workers, now=now)
     if to == workers:
         return memory, None
-    reason = _reason(rules.range, counted, stuck=len(stuck), hosts=hosts, is_fewer=to < workers)
+    reason = _reason(rules.range, counted, len(partitions), stuck=len(stuck), hosts=hosts)
+    if to < workers:
+        reason += f"; fewer than {workers} have been enough for {rules.cooldown:.0f} s"
     advice = Advice(
         to, reason, lag=sum(counted), lagging=len(counted), stuck=len(stuck), partitions=len(partitions), hosts=hosts
     )
@@ -142,10 +144,10 @@ def _step(rules: Rules, memory: Scaling, wanted: int, *, workers: int, now: floa
     return workers - 1 if wanted < workers and rested and since_change >= rules.cooldown else workers
 
 
-def _reason(wanted: WorkerRange, counted: Sequence[int], *, stuck: int, hosts: int, is_fewer: bool) -> str:
-    text = f"lag {sum(counted)} in {len(counted)} lagging partitions, target {wanted.target_lag} per worker"
+def _reason(wanted: WorkerRange, counted: Sequence[int], partitions: int, *, stuck: int, hosts: int) -> str:
+    text = f"lag {sum(counted)} in {len(counted)} of {partitions} partitions, target {wanted.target_lag} per worker"
     if hosts > 1:
         text += f", shared by {hosts} supervisors"
     if stuck:
         text += f"; {stuck} stuck partitions left out"
-    return f"{text}; fewer have been enough for a while" if is_fewer else text
+    return text

@@ -104,7 +104,7 @@ def test_a_group_has_no_more_workers_than_partitions_that_lag() -> None:
     group.read_for(300, 100_000, 100_000, 100_000, 0, 0, 0)
 
     assert group.workers == 3
-    assert group.reasons[-1] == "lag 300000 in 3 lagging partitions, target 100 per worker"
+    assert group.reasons[-1] == "lag 300000 in 3 of 6 partitions, target 100 per worker"
 
 
 def test_workers_go_one_by_one_each_after_a_whole_cooldown_of_too_many() -> None:

@@ -268,3 +268,9 @@ def test_options_of_a_plugin_nobody_lists_bring_a_warning(load_text: object, tmp
 
     assert warning.key == "plugins.slak"
     assert "did you mean 'slack'?" in warning.help
+
+
+def test_a_range_of_workers_needs_somebody_who_asks_for_the_lag(problems: Checker) -> None:
+    text = '[supervisor]\nlag_interval = "0s"\n' + MINIMAL + "workers = { min = 1, max = 8, target_lag = 10 }\n"
+
+    assert list(problems(text)) == ["groups.orders.workers"]
