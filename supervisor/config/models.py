@@ -84,7 +84,6 @@ class Supervisor(Table):
         json_schema_extra={"default_text": '"fork"'},
     )
     journal: Journal = _key(default_factory=Journal, description="How long and how much the event journal keeps.")
-    )
     lag_interval: Duration = _key(
         "5s", description="How often the brokers are asked for the groups' whole lag, at most; `0s`: never."
     )

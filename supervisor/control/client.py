@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
-from supervisor.control.answers import Accepted, EventPage
+from supervisor.control.answers import Accepted, EventPage, OffsetsJob
 from supervisor.core.events import EventQuery
 from supervisor.core.jsonable import from_json, to_json
-from supervisor.control.answers import Accepted, EventPage, OffsetsJob
-from supervisor.core.jsonable import from_json
 from supervisor.core.snapshot import Snapshot
 from supervisor.core.spec import End
 

@@ -16,8 +16,7 @@ from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
 from supervisor.control.answers import Accepted, Refusal
-from supervisor.control.requests import Events, Hold, Restart, Resume, Start, Stop
-from supervisor.control.requests import Hold, Offsets, Restart, Resume, Start, Stop
+from supervisor.control.requests import Events, Hold, Offsets, Restart, Resume, Start, Stop
 from supervisor.control.targets import UnknownTargetError, resolve
 from supervisor.core import slot as slots
 from supervisor.core.events import EventQuery, Scalar, Severity
@@ -60,11 +59,9 @@ def bind(path: Path) -> socket.socket:
 class ControlServer:
     """Answers one supervisor's control socket from ``start`` to ``stop``."""
 
-    def __init__(self, supervisor: Supervisor, journal: Journal, path: Path) -> None:
+    def __init__(self, supervisor: Supervisor, journal: Journal, path: Path, *, offsets: OffsetJobs) -> None:
         self._supervisor = supervisor
         self._journal = journal
-    def __init__(self, supervisor: Supervisor, path: Path, offsets: OffsetJobs) -> None:
-        self._supervisor = supervisor
         self._offsets = offsets
         self._path = path
         application = web.Application(client_max_size=MAX_BODY, middlewares=[guard])
@@ -206,8 +203,9 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         if error.content_type == "application/json":
             raise
         return _answer(
-            Refusal(error.reason, "GET status, events, journal; POST stop, start, restart, hold, resume"), error.status
-            Refusal(error.reason, "GET status, events, offsets; POST stop, start, restart, hold, resume, offsets"),
+            Refusal(
+                error.reason, "GET status, events, journal, offsets; POST stop, start, restart, hold, resume, offsets"
+            ),
             error.status,
         )
     except Exception:  # the border of a request: a bug in one answer must not end supervision

@@ -16,8 +16,8 @@ from supervisor.parent.duty import Duty
 from supervisor.parent.eventlog import EventLog
 from supervisor.parent.exits import ExitWatch
 from supervisor.parent.forking import ZygoteLauncher
-from supervisor.parent.journal import Journal
 from supervisor.parent.inspector import Inspector
+from supervisor.parent.journal import Journal
 from supervisor.parent.launcher import ExecLauncher, Launcher
 from supervisor.parent.logs import set_up
 from supervisor.parent.notifier import Notifier
@@ -153,11 +153,10 @@ async def _run_slots(
     duty = Duty(manager, supervisor, exits)
     pulses.append(duty.pulse)
     events.listen(duty.hear)
-    control = ControlServer(supervisor, journal, plan.socket)
     inspector = Inspector(plan.inspector if until is None else None, exits=exits, events=events)
     supervisor.lag = inspector.lag
     offsets = OffsetJobs(supervisor, exits)
-    control = ControlServer(supervisor, plan.socket, offsets)
+    control = ControlServer(supervisor, journal, plan.socket, offsets=offsets)
     ends = UntilEnd(supervisor, until, exits) if until is not None else None
     try:
         await journal.open()

@@ -22,9 +22,8 @@ from supervisor.core.autoscale import Rules
 from supervisor.core.limits import Allowance
 from supervisor.core.progress import Limits
 from supervisor.core.slot import Policy
-from supervisor.core.spec import Mode, NotifierSpec, WorkerSpec
-from supervisor.parent.journal import Retention
 from supervisor.core.spec import InspectorSpec, Mode, NotifierSpec, WorkerSpec
+from supervisor.parent.journal import Retention
 
 SPARE_CELLS = 2
 """Cells of a slot file beyond the handler threads: the main thread may hold the polling baton and work, too."""
