@@ -11,6 +11,7 @@ from supervisor.cli.errors import CommandError
 from supervisor.cli.inspect import inspect
 from supervisor.cli.output import print_json
 from supervisor.config import Config, ConfigError, group_spec, load, plugins_request
+from supervisor.core.autoscale import most_workers
 from supervisor.core.exits import ExitCode
 from supervisor.core.jsonable import to_json
 from supervisor.parent.delegation import HELP, delegation
@@ -126,7 +127,10 @@ def _plugins(config: Config) -> list[Finding]:
 
 
 def _broker(config: Config) -> list[Finding]:
-    request = [{**to_json(group_spec(config, name)), "workers": config.groups[name].workers} for name in config.enabled]
+    request = [
+        {**to_json(group_spec(config, name)), "workers": most_workers(config.groups[name].workers)}
+        for name in config.enabled
+    ]
     try:
         answer = inspect("broker", request, timeout=BROKER_TIMEOUT)
     except CommandError as error:

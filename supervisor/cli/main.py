@@ -27,6 +27,7 @@ COMMANDS = {
     "pause": "supervisor.cli.changes",
     "resume": "supervisor.cli.resume",
     "dump": "supervisor.cli.changes",
+    "offsets": "supervisor.cli.offsets",
     "plugins": "supervisor.cli.plugins",
     "config": "supervisor.cli.config",
     "init": "supervisor.cli.init",

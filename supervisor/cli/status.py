@@ -8,6 +8,7 @@ import click
 from rich.console import Console, Group
 from rich.live import Live
 
+from supervisor.cli.lag_table import lag_table
 from supervisor.cli.output import console, print_json
 from supervisor.cli.project import client, control_errors, socket_option
 from supervisor.cli.table import headline, status_table
@@ -30,6 +31,7 @@ def status(config_path: Path, socket: Path | None, *, watch: bool, as_json: bool
     One line per slot: its state, process, time since its start, restarts so far, the partitions
     it owns, records settled per second, their lag, the age of the oldest record it has not
     settled, memory and CPU. A value nobody knows is "-".
+    The second table has the lag of whole groups, as brokers tell it: of what no slot here owns, too.
     The last column says why: why a slot is down and when it starts again, what a worker waits for.
 
     \b
@@ -71,4 +73,5 @@ def _watch(supervisor: ControlClient, out: Console, *, as_json: bool) -> None:
 
 
 def _view(snapshot: Snapshot) -> Group:
-    return Group(headline(snapshot), status_table(snapshot))
+    whole = lag_table(snapshot)
+    return Group(headline(snapshot), status_table(snapshot), *(("", whole) if whole is not None else ()))

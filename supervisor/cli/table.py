@@ -1,12 +1,14 @@
 """A ``Snapshot`` as the table of ``supervisor status``."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from itertools import groupby
 
 from rich.table import Table
 from rich.text import Text
 
 from supervisor.core.durations import format_duration
+from supervisor.core.lag import PartitionLag
 from supervisor.core.snapshot import PartitionStats, SlotSnapshot, SlotState, Snapshot
 
 NONE = "-"
@@ -86,7 +88,7 @@ def remark(slot: SlotSnapshot) -> str:
     return "" if slot.joined else "not in its group yet"
 
 
-def partitions(owned: tuple[PartitionStats, ...], *, one_topic: bool) -> str:
+def partitions(owned: Sequence[PartitionStats | PartitionLag], *, one_topic: bool) -> str:
     """Return the owned partitions as runs (``0-3 7``), with their topics unless there is only one (``a:0-3 b:1``)."""
     by_topic: dict[str, list[int]] = defaultdict(list)
     for part in owned:

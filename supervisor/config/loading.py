@@ -19,6 +19,7 @@ from supervisor.config.references import Resolver
 from supervisor.config.source import Source
 from supervisor.config.translate import explain
 from supervisor.config.values import KAFKA_NAME_LENGTH, kafka_name
+from supervisor.core.autoscale import WorkerRange, most_workers
 from supervisor.core.suggest import did_you_mean
 
 T = TypeVar("T", bound=Table)
@@ -247,6 +248,7 @@ def _check(source: Source, tree: Tree, settings: Supervisor | None, groups: dict
         checks.check_patterns(source, name, group)
         checks.check_dead_letters(source, name, group)
         _check_ids(source, name, group, settings)
+        _check_workers(source, name, group, settings)
     if settings is not None:
         checks.check_plugins(source, groups, settings.alerts, tree["plugins"])
     if _others_may_read(source.file):
@@ -260,9 +262,15 @@ def _check_ids(source: Source, name: str, group: Group, settings: Supervisor | N
     except ValueError:
         source.report(("groups", name), "not a name for a group", "use letters, digits, '.', '_' and '-' only")
         return
-    if settings is not None and len(f"{settings.name}-{name}-{group.workers - 1}") > KAFKA_NAME_LENGTH:
+    if settings is not None and len(f"{settings.name}-{name}-{most_workers(group.workers) - 1}") > KAFKA_NAME_LENGTH:
         text = f"member ids (supervisor.name, group, slot) would be longer than {KAFKA_NAME_LENGTH} characters"
         source.report(("groups", name), text, "shorten the group's name, or set a shorter supervisor.name")
+
+
+def _check_workers(source: Source, name: str, group: Group, settings: Supervisor | None) -> None:
+    if settings is not None and not settings.lag_interval and isinstance(group.workers, WorkerRange):
+        text = "nobody asks for the lag that this range goes by: supervisor.lag_interval is 0s"
+        source.report(("groups", name, "workers"), text, "write one number of workers, or a lag_interval")
 
 
 def _others_may_read(file: str) -> bool:

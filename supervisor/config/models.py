@@ -84,6 +84,9 @@ class Supervisor(Table):
         json_schema_extra={"default_text": '"fork"'},
     )
     journal: Journal = _key(default_factory=Journal, description="How long and how much the event journal keeps.")
+    lag_interval: Duration = _key(
+        "5s", description="How often the brokers are asked for the groups' whole lag, at most; `0s`: never."
+    )
 
 
 class Retry(Table):
@@ -188,7 +191,11 @@ class Defaults(Table):
 
     enabled: bool = _key(default=True, description="Whether the group is run.")
     plugins: Plugins = _key((), description="Plugins active in the group's workers, besides sink and fallback.")
-    workers: Workers = _key(1, description="Worker processes on this host; more than partitions stay idle.")
+    workers: Workers = _key(
+        1,
+        description="Worker processes on this host; more than partitions stay idle. "
+        "`{ min, max, target_lag }`: as many as the group's lag asks for.",
+    )
     ordering: Literal["partition", "key", "none"] = _key(
         "partition", description="Which records wait for each other: those of a partition, of a key, or none."
     )

@@ -6,6 +6,7 @@ from typing import Any
 from supervisor.config.config import Config
 from supervisor.config.limit_specs import allowance, limits_spec
 from supervisor.config.models import Group, Restart, Retry
+from supervisor.core.autoscale import STUCK_AFTER, Rules, WorkerRange, least_workers
 from supervisor.core.backoff import Backoff
 from supervisor.core.jsonable import to_json
 from supervisor.core.limits import Allowance
@@ -15,6 +16,7 @@ from supervisor.core.spec import (
     DeadLetterSpec,
     Delivery,
     GroupSpec,
+    InspectorSpec,
     LogFileSpec,
     Mode,
     NotifierSpec,
@@ -49,7 +51,7 @@ def slot_policy(config: Config, name: str) -> SlotPolicy:
     """Return how the parent is to run the slots of group ``name``."""
     group = config.groups[name]
     return SlotPolicy(
-        workers=group.workers,
+        workers=least_workers(group.workers),
         backoff=_backoff(group.restart),
         never_ready_limit=group.restart.never_ready_limit,
         start_timeout=group.start_timeout,
@@ -58,6 +60,30 @@ def slot_policy(config: Config, name: str) -> SlotPolicy:
         failover_after=group.failover_after,
         is_static=group.protocol == "classic",
         allowance=allowance(group.limits),
+    )
+
+
+def scaling_rules(config: Config, name: str) -> Rules | None:
+    """Return how group ``name`` is scaled; ``None`` when its number of workers is fixed or nobody reads its lag."""
+    group = config.groups[name]
+    if not isinstance(group.workers, WorkerRange) or not config.supervisor.lag_interval:
+        return None
+    # A partition stands still for as long as a record may take, and for the commit after it.
+    return Rules(group.workers, stuck_after=max(STUCK_AFTER, 2 * group.handler_timeout))
+
+
+def inspector_spec(config: Config, parent_pid: int) -> InspectorSpec | None:
+    """Return what the inspector child is told; ``None`` when there is to be none."""
+    settings = config.supervisor
+    if not settings.lag_interval:
+        return None
+    return InspectorSpec(
+        supervisor=settings.name,
+        groups=tuple(group_spec(config, name) for name in config.enabled),
+        interval=settings.lag_interval,
+        parent_pid=parent_pid,
+        log_format=settings.log_format,
+        log_level=settings.log_level,
     )
 
 

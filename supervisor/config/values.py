@@ -8,15 +8,17 @@ import re
 import warnings
 from typing import Annotated, Any, NoReturn
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from supervisor.core.autoscale import WorkerRange
 from supervisor.core.durations import parse_duration
 
 LONGEST = 366 * 86400.0
 KAFKA_NAME = re.compile(r"[A-Za-z0-9._-]+")
 """What Kafka allows in topic names and static member ids (249 characters at most)."""
 KAFKA_NAME_LENGTH = 249
+MOST_WORKERS = 1024
 
 _SIZES = {"B": 1, "kB": 1000, "MB": 1000**2, "GB": 1000**3, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(B|[kMG]B|[KMG]iB)")
@@ -165,17 +167,58 @@ def _template(value: str) -> str:
     return value
 
 
-def _workers(value: object) -> object:
+def _workers(value: object) -> int | WorkerRange:
+    if isinstance(value, WorkerRange):
+        return value
     if isinstance(value, dict):
-        refuse("a range of workers is not supported", "write one number: workers = 4")
-    if isinstance(value, int) and not isinstance(value, bool) and value < 1:
+        return _worker_range(value)
+    return _number_of_workers(value, "write it without quotes and without a point: 4")
+
+
+def _number_of_workers(value: object, instead: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        refuse("a whole number is wanted", instead)
+    if value < 1:
         refuse("a group needs at least 1 worker", "remove the group, or set enabled = false")
+    if value > MOST_WORKERS:
+        refuse(f"more than {MOST_WORKERS}", f"write {MOST_WORKERS} or less")
     return value
+
+
+def _worker_range(value: dict[str, object]) -> WorkerRange:
+    instead = "write workers = { min = 1, max = 8, target_lag = 10000 }, or one number: workers = 4"
+    if set(value) != {"min", "max", "target_lag"}:
+        refuse("a range of workers has exactly the keys min, max and target_lag", instead)
+    least, most = (_number_of_workers(value[key], instead) for key in ("min", "max"))
+    target = value["target_lag"]
+    if not isinstance(target, int) or isinstance(target, bool) or target < 1:
+        refuse("target_lag is a number of records, 1 or more", instead)
+    if most < least:
+        refuse("max is less than min", instead)
+    return WorkerRange(least, most, target)
+
+
+def _workers_text(value: int | WorkerRange) -> int | dict[str, int]:
+    if isinstance(value, int):
+        return value
+    return {"min": value.min, "max": value.max, "target_lag": value.target_lag}
 
 
 _DURATION_SCHEMA: dict[str, Any] = {"type": "string", "pattern": r"^( *\d+(\.\d+)?(ms|s|m|h|d))+ *$"}
 _SIZE_SCHEMA: dict[str, Any] = {"type": "string", "pattern": r"^\d+(\.\d+)? ?(B|[kMG]B|[KMG]iB)$"}
 _NAMES_SCHEMA: dict[str, Any] = {"type": "array", "items": {"type": "string"}}
+_WORKERS: dict[str, Any] = {"type": "integer", "minimum": 1, "maximum": MOST_WORKERS}
+_WORKERS_SCHEMA: dict[str, Any] = {
+    "anyOf": [
+        _WORKERS,
+        {
+            "type": "object",
+            "properties": {"min": _WORKERS, "max": _WORKERS, "target_lag": {"type": "integer", "minimum": 1}},
+            "required": ["min", "max", "target_lag"],
+            "additionalProperties": False,
+        },
+    ]
+}
 _OWN_KEYS: dict[str, Any] = {
     "type": ["string", "integer", "number", "boolean", "object"]
 }  # objects: keys without quotes
@@ -211,5 +254,7 @@ Topics = Annotated[
 ]
 Handler = Annotated[str, AfterValidator(_reference)]
 TopicTemplate = Annotated[str, AfterValidator(_template)]
-Workers = Annotated[int, BeforeValidator(_workers), Field(ge=1, le=1024)]
+Workers = Annotated[
+    int | WorkerRange, PlainValidator(_workers), PlainSerializer(_workers_text), WithJsonSchema(_WORKERS_SCHEMA)
+]
 KafkaTable = Annotated[dict[str, Any], WithJsonSchema({"type": "object", "additionalProperties": _OWN_KEYS})]

@@ -1,8 +1,9 @@
 """What the control API answers besides ``core.snapshot.Snapshot``; JSON through ``core.jsonable``."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from supervisor.core.events import Event
+from supervisor.core.resets import OffsetsAnswer
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,17 @@ class EventPage:
     dropped: int = 0
     newest: int = 0
     is_complete: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class OffsetsJob:
+    """A question or change of a group's offsets: where it stands, and its ``answer`` once it ``is_done``."""
+
+    id: int
+    group: str
+    phase: str
+    is_done: bool = False
+    answer: OffsetsAnswer = field(default_factory=OffsetsAnswer)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,12 @@ seconds per read or write of the socket.
 import http.client
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
-from supervisor.control.answers import Accepted, EventPage, Operation
+from supervisor.control.answers import Accepted, EventPage, OffsetsJob, Operation
 from supervisor.core.events import EventQuery
 from supervisor.core.jsonable import from_json, to_json
 from supervisor.core.snapshot import Snapshot
@@ -118,13 +118,24 @@ class ControlClient:
         """Have a stopped partition (``topic/3``; ``None``: all) taken up at ``earliest``, ``latest`` or an offset."""
         return self._act("resume", {"group": group, "partition": partition, "to": to})
 
-    def _act(self, verb: str, body: dict[str, Any]) -> Accepted:
+    def offsets(
+        self, group: str, to: str | None = None, *, partitions: Sequence[str] = (), apply: bool = False
+    ) -> OffsetsJob:
+        """Begin to look at a group's committed offsets, or to reset them; ``offsets_job`` tells how it goes on."""
+        body = {"group": group, "to": to, "partitions": list(partitions), "apply": apply}
+        return self._ask(OffsetsJob, "POST", "/v1/offsets", body=body)
+
+    def offsets_job(self, group: str) -> OffsetsJob:
+        """Return the group's last job of that kind."""
+        return self._ask(OffsetsJob, "GET", "/v1/offsets?" + urlencode({"group": group}))
+
+    def _act(self, verb: str, body: Mapping[str, object]) -> Accepted:
         return self._ask(Accepted, "POST", f"/v1/{verb}", body=body)
 
-    def _begin(self, verb: str, body: dict[str, Any]) -> Operation:
+    def _begin(self, verb: str, body: Mapping[str, object]) -> Operation:
         return self._ask(Operation, "POST", f"/v1/{verb}", body=body)
 
-    def _ask(self, cls: type[T], method: str, path: str, *, body: dict[str, Any] | None = None) -> T:
+    def _ask(self, cls: type[T], method: str, path: str, *, body: Mapping[str, object] | None = None) -> T:
         connection = _UnixConnection(self.socket_path, timeout=self.timeout)
         try:
             status, answer = _exchange(connection, method, path, body=body)
@@ -166,7 +177,7 @@ def _judge(status: int, answer: bytes) -> Any:  # noqa: ANN401 - JSON
 
 
 def _exchange(
-    connection: http.client.HTTPConnection, method: str, path: str, *, body: dict[str, Any] | None
+    connection: http.client.HTTPConnection, method: str, path: str, *, body: Mapping[str, object] | None
 ) -> tuple[int, bytes]:
     payload = None if body is None else json.dumps(body).encode()
     connection.request(method, path, payload, {"Content-Type": "application/json", "Connection": "close"})

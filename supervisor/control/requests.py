@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from supervisor.core.events import Severity
+from supervisor.core.resets import TARGET
 from supervisor.core.spec import End
 
 Target = Annotated[str, Field(min_length=1, max_length=300, description='"group" or "group/slot"')]
@@ -91,6 +92,17 @@ class Resume(Request):
     group: Target
     partition: str | None = Field(default=None, max_length=300, pattern=r"^[^/]+/[0-9]{1,9}$")
     to: str | None = Field(default=None, pattern=r"^(earliest|latest|[0-9]{1,18})$")
+
+
+class Offsets(Request):
+    """Show the committed offsets of a group (no ``to``), say what a reset would make of them, or reset them."""
+
+    group: Target
+    to: str | None = Field(default=None, pattern=f"^({TARGET})$")
+    partitions: tuple[Annotated[str, Field(max_length=300, pattern=r"^[^/]+/[0-9]{1,9}$")], ...] = Field(
+        default=(), max_length=1000
+    )
+    apply: bool = False
 
 
 class Hold(Request):

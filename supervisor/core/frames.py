@@ -11,6 +11,8 @@
 | ``stats`` | worker → parent, each second | ``stats``: a ``core.snapshot.WorkerStats`` |
 | ``stats`` | notifier → parent, when changed | ``stats``: counts of each plugin (``notifier.courier``) |
 | ``event`` | worker, notifier → parent | ``name``, ``severity``, ``text``, ``fields`` |
+| ``lag_begins``, ``lag``, ``lag_ends`` | inspector → parent | one look at ``group``: ``topic``, ``rows``; the rest |
+| ``trouble`` | inspector → parent | ``group``, ``text``: why there is no look at it |
 | ``bye`` | worker, notifier → parent, last | ``code`` that follows, ``reason``; ``left`` (optional): did it leave |
 """
 

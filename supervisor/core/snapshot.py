@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from supervisor.core.lag import GroupLag
+
 
 class SlotState(StrEnum):
     """States of a slot (quarantine is a state of records, not of slots)."""
@@ -82,7 +84,7 @@ class SlotSnapshot:
 class GroupSnapshot:
     """One configured group and its slots; ``slots`` may have more than ``workers`` while some are on their way out.
 
-    ``paused``: an operator has its workers read nothing.
+    ``paused``: an operator has its workers read nothing. ``lag`` is of all its partitions, ``None`` when nobody looks.
     """
 
     name: str
@@ -90,6 +92,7 @@ class GroupSnapshot:
     workers: int
     slots: tuple[SlotSnapshot, ...]
     paused: bool = False
+    lag: GroupLag | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -197,6 +197,18 @@ class EndsSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class InspectorSpec:
+    """What the child is told that looks at the lag of all groups, each ``interval`` seconds at most."""
+
+    supervisor: str
+    groups: tuple[GroupSpec, ...]
+    interval: float
+    parent_pid: int
+    log_format: str
+    log_level: str
+
+
+@dataclass(frozen=True, slots=True)
 class NotifierSpec:
     """What the notifier child is told: the alert plugins to run, and how to log."""
 

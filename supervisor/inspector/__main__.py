@@ -14,7 +14,7 @@ from supervisor.logs import set_up_logging
 def main() -> ExitCode:
     """Read the request, answer it; a request that cannot be read is wrong usage."""
     parser = argparse.ArgumentParser(prog="supervisor.inspector", description="Internal; started by the supervisor.")
-    parser.add_argument("subject", choices=["plugins", "broker"])
+    parser.add_argument("subject", choices=["plugins", "broker", "offsets"])
     subject = parser.parse_args().subject
     try:
         request = json.load(sys.stdin)
@@ -45,6 +45,10 @@ def _answer(subject: str, request: Any) -> dict[str, Any]:  # noqa: ANN401 - JSO
 
             answer["problems"] += check_settings(request)
         return answer
+    if subject == "offsets":
+        from supervisor.inspector.offsets import inspect_offsets  # noqa: PLC0415
+
+        return inspect_offsets(request)
     from supervisor.inspector.broker import inspect_broker  # noqa: PLC0415
 
     return inspect_broker(request)

@@ -15,13 +15,14 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from supervisor.control.answers import Refusal
-from supervisor.control.requests import Events, Hold, Restart, Resume, Start, Stop
+from supervisor.control.requests import Events, Hold, Offsets, Restart, Resume, Start, Stop
 from supervisor.control.targets import UnknownTargetError, resolve
 from supervisor.core import slot as slots
 from supervisor.core.events import EventQuery
 from supervisor.core.jsonable import to_json
 from supervisor.parent.answering import PEER, accepted, answer, audit, body_of, refusal, unprocessable
 from supervisor.parent.journal import Journal
+from supervisor.parent.offsets import BusyError, OffsetJobs
 from supervisor.parent.operator_api import OperatorApi
 from supervisor.parent.peer import Peer, peer_of
 from supervisor.parent.supervisor import Supervisor
@@ -33,8 +34,8 @@ BACKLOG = 64
 logger = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-READS = ("status", "events", "journal", "operation")
-ACTS = ("stop", "start", "restart", "hold", "resume", "pause", "scale", "reload", "drain", "dump")
+READS = ("status", "events", "journal", "operation", "offsets")
+ACTS = ("stop", "start", "restart", "hold", "resume", "pause", "scale", "reload", "drain", "dump", "offsets")
 
 
 def bind(path: Path) -> socket.socket:
@@ -59,10 +60,13 @@ def bind(path: Path) -> socket.socket:
 class ControlServer:
     """Answers one supervisor's control socket from ``start`` to ``stop``."""
 
-    def __init__(self, supervisor: Supervisor, journal: Journal, path: Path, *, operator: OperatorApi) -> None:
+    def __init__(
+        self, supervisor: Supervisor, journal: Journal, path: Path, *, operator: OperatorApi, offsets: OffsetJobs
+    ) -> None:
         self._supervisor = supervisor
         self._journal = journal
         self._operator = operator
+        self._offsets = offsets
         self._path = path
         application = web.Application(client_max_size=MAX_BODY, middlewares=[guard])
         application.router.add_get("/v1/status", self._status)
@@ -74,6 +78,8 @@ class ControlServer:
         application.router.add_post("/v1/hold", self._hold)
         application.router.add_post("/v1/resume", self._resume)
         operator.add_to(application)
+        application.router.add_post("/v1/offsets", self._begin_offsets)
+        application.router.add_get("/v1/offsets", self._offsets_job)
         self._runner = web.AppRunner(
             application,
             handle_signals=False,
@@ -152,6 +158,30 @@ class ControlServer:
             places = [place for at, place in wanted if at == slot]
             self._supervisor.runners[body.group, slot].resume(places, body.to)
         return accepted(f"resume {body.group}", tuple(sorted({stopped[at] for at in wanted})))
+
+    async def _begin_offsets(self, request: web.Request) -> web.Response:
+        body = await body_of(request, Offsets)
+        if body.group not in self._supervisor.groups:
+            groups = ", ".join(self._supervisor.groups)
+            raise refusal(web.HTTPNotFound, f"no group is called {body.group!r}", f"groups: {groups}")
+        if body.apply and body.to is None:
+            raise refusal(web.HTTPUnprocessableEntity, "a reset needs to know where to", 'to: "earliest", ...')
+        if self._supervisor.stopping:
+            raise refusal(web.HTTPConflict, "the supervisor is stopping", "wait until it is gone")
+        try:
+            job = self._offsets.begin(body)
+        except BusyError as error:
+            raise refusal(web.HTTPConflict, str(error), f"wait until it is done: offsets show {body.group}") from error
+        if body.apply:
+            target = f"{body.group} {' '.join(body.partitions) or '*'} to {body.to}"
+            audit(self._supervisor.events, request, "offsets reset", target)
+        return web.json_response(to_json(job), status=202)
+
+    async def _offsets_job(self, request: web.Request) -> web.Response:
+        job = self._offsets.job(request.query.get("group", ""))
+        if job is None:
+            raise refusal(web.HTTPNotFound, "nobody asked for the offsets of that group", "POST offsets")
+        return web.json_response(to_json(job))
 
     def _act(self, request: web.Request, verb: str, target: str | None, *, event: slots.SlotEvent) -> web.Response:
         try:

@@ -18,16 +18,19 @@ from supervisor.parent.duty import Duty
 from supervisor.parent.eventlog import EventLog
 from supervisor.parent.exits import ExitWatch
 from supervisor.parent.forking import ZygoteLauncher
+from supervisor.parent.inspector import Inspector
 from supervisor.parent.journal import Journal
 from supervisor.parent.launcher import ExecLauncher, Launcher
 from supervisor.parent.logs import set_up
 from supervisor.parent.notify import ServiceManager
+from supervisor.parent.offsets import OffsetJobs
 from supervisor.parent.operations import Operations
 from supervisor.parent.operator_api import OperatorApi
 from supervisor.parent.places import AlreadyRunningError, ParentLock, UnsafePlaceError, make_private
 from supervisor.parent.plan import Plan, plan
 from supervisor.parent.reload import Outside, Reloader, Replan
 from supervisor.parent.signals import Wishes
+from supervisor.parent.sizing import Sizing
 from supervisor.parent.supervisor import Supervisor
 from supervisor.parent.until_end import Until, UntilEnd
 from supervisor.parent.validation import Validate, check_plugins
@@ -137,20 +140,23 @@ async def _run_slots(plan: Plan, means: _Means, exits: ExitWatch, *, wishes: Wis
     duty = Duty(means.manager, supervisor, exits)
     pulses.append(duty.pulse)
     events.listen(duty.hear)
-    reloader = _reloader(supervisor, operations, replace(means, launcher=launcher), exits, alerts=alerts)
+    inspector = Inspector(plan.inspector if until is None else None, exits=exits, events=events)
+    supervisor.lag = inspector.lag
+    offsets = OffsetJobs(supervisor, exits)
+    sizing = Sizing(supervisor, is_busy=lambda group: offsets.is_resetting(group) or not operations.is_idle)
+    inspector.listener = sizing.heard
+    outside = replace(means, launcher=launcher)
+    reloader = _reloader(supervisor, operations, outside, exits, alerts=alerts, inspector=inspector)
     operator = OperatorApi(supervisor, operations, reloader)
-    control = ControlServer(supervisor, journal, plan.socket, operator=operator)
+    control = ControlServer(supervisor, journal, plan.socket, operator=operator, offsets=offsets)
     ends = UntilEnd(supervisor, until, exits) if until is not None else None
     try:
         await journal.open()
         await control.start()
         means.manager.ready()
         alerts.start(plan.notifier)
-        wishes.supervisor = supervisor
-        wishes.dump = partial(_dump, supervisor)
-        wishes.reopen = partial(_reopen, supervisor)
-        if reloader is not None:
-            wishes.reload = reloader.request
+        inspector.start()
+        _fulfil(wishes, supervisor, reloader)
         if ends is None:
             supervisor.start()
         else:
@@ -159,11 +165,9 @@ async def _run_slots(plan: Plan, means: _Means, exits: ExitWatch, *, wishes: Wis
             supervisor.stop(wishes.by, fast=wishes.fast)
         await supervisor.finished()
     finally:
-        await operations.stop()
-        if ends is not None:
-            await ends.stop()
-        await alerts.stop()
-        await control.stop()
+        asked_for = (operations, ends, offsets) if ends is not None else (operations, offsets)
+        for part in (*asked_for, inspector, alerts, control):
+            await part.stop()
         supervisor.close()
         await launcher.stop()
         await journal.close()
@@ -172,6 +176,14 @@ async def _run_slots(plan: Plan, means: _Means, exits: ExitWatch, *, wishes: Wis
     if supervisor.exit_code is ExitCode.FAILURE:
         return _refuse(ExitCode.FAILURE, "\n  ".join(["every group was given up", *supervisor.fatal_reasons()]))
     return supervisor.exit_code
+
+
+def _fulfil(wishes: Wishes, supervisor: Supervisor, reloader: Reloader | None) -> None:
+    wishes.supervisor = supervisor
+    wishes.dump = partial(_dump, supervisor)
+    wishes.reopen = partial(_reopen, supervisor)
+    if reloader is not None:
+        wishes.reload = reloader.request
 
 
 def _call(pulses: list[Callable[[], None]]) -> None:
@@ -189,7 +201,13 @@ def _reopen(supervisor: Supervisor) -> None:
 
 
 def _reloader(
-    supervisor: Supervisor, operations: Operations, means: _Means, exits: ExitWatch, *, alerts: Alerts
+    supervisor: Supervisor,
+    operations: Operations,
+    means: _Means,
+    exits: ExitWatch,
+    *,
+    alerts: Alerts,
+    inspector: Inspector,
 ) -> Reloader | None:
     if means.replan is None:
         return None
@@ -199,6 +217,8 @@ def _reloader(
 
     def on_plan(new: Plan) -> None:
         means.launcher.renew()
+        if new.inspector != supervisor.plan.inspector:
+            inspector.replan(new.inspector)
         if (new.log_format, new.log_level) != (supervisor.plan.log_format, supervisor.plan.log_level):
             set_up(new.log_format, new.log_level)
 

@@ -8,11 +8,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from supervisor.config import Config, notifier_spec, paths, plugins_request, slot_policy, worker_spec
+from supervisor.config import (
+    Config,
+    inspector_spec,
+    notifier_spec,
+    paths,
+    plugins_request,
+    scaling_rules,
+    slot_policy,
+    worker_spec,
+)
+from supervisor.core.autoscale import Rules
 from supervisor.core.limits import Allowance
 from supervisor.core.progress import Limits
 from supervisor.core.slot import Policy
-from supervisor.core.spec import Mode, NotifierSpec, WorkerSpec
+from supervisor.core.spec import InspectorSpec, Mode, NotifierSpec, WorkerSpec
 from supervisor.parent.journal import Retention
 
 SPARE_CELLS = 2
@@ -24,7 +34,10 @@ HUNG_MARGIN = 2.0
 
 @dataclass(frozen=True, slots=True)
 class GroupPlan:
-    """One group. ``spec(slot, incarnation, mode)`` makes what a worker is told; ``cells`` sizes the slot files."""
+    """One group. ``spec(slot, incarnation, mode)`` makes what a worker is told; ``cells`` sizes the slot files.
+
+    ``workers`` is the number to begin with; ``scaling`` says how it changes with the lag, ``None``: not at all.
+    """
 
     name: str
     topics: tuple[str, ...]
@@ -34,11 +47,16 @@ class GroupPlan:
     cells: int
     spec: Callable[[int, int, Mode], WorkerSpec]
     allowance: Allowance = field(default_factory=Allowance)
+    scaling: Rules | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The whole supervisor. ``notifier`` is ``None`` when nobody is to be told; ``plugins`` is for the inspector."""
+    """The whole supervisor.
+
+    ``notifier`` is ``None`` when nobody is to be told, ``inspector`` when nobody is to look at lag; ``plugins`` is
+    for the check at the start.
+    """
 
     supervisor: str
     groups: tuple[GroupPlan, ...]
@@ -56,6 +74,7 @@ class Plan:
     start_method: str = "exec"
     zygote_program: tuple[str, ...] = (sys.executable, "-P", "-m", "supervisor.zygote")
     retention: Retention = field(default_factory=Retention)
+    inspector: InspectorSpec | None = None
 
 
 def plan(config: Config) -> Plan:
@@ -76,6 +95,7 @@ def plan(config: Config) -> Plan:
         log_level=settings.log_level,
         start_method=settings.start_method,
         retention=Retention(settings.journal.max_age, settings.journal.max_size),
+        inspector=inspector_spec(config, os.getpid()),
     )
 
 
@@ -99,6 +119,7 @@ def _group(config: Config, name: str) -> GroupPlan:
         cells=group.concurrency + SPARE_CELLS,
         spec=partial(_spec, config, name),
         allowance=numbers.allowance,
+        scaling=scaling_rules(config, name),
     )
 
 

@@ -28,7 +28,7 @@ FIXED = {
 """Fields of a plan that cannot change while it runs, and the keys they come from."""
 LOOK = 0.5
 LEAVING: dict[Change, Leaving] = {Change.ROLLED: "none", Change.TOPICS: "last", Change.FEWER_TOPICS: "all"}
-RULES = ("policy", "limits", "allowance")
+RULES = ("policy", "limits", "allowance", "scaling")
 OWN = ("name", "topics", "workers", "spec")
 
 Replan = Callable[[], Plan]

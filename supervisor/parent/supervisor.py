@@ -10,6 +10,7 @@ from supervisor import __version__
 from supervisor.core.durations import format_duration
 from supervisor.core.events import Scalar, Severity
 from supervisor.core.exits import ExitCode
+from supervisor.core.lag import GroupLag
 from supervisor.core.slot import Start, Stop
 from supervisor.core.snapshot import GroupSnapshot, SlotState, Snapshot
 from supervisor.core.spec import End
@@ -46,6 +47,7 @@ class Supervisor:
         self.changes = Changes()
         self.paused: set[str] = set()
         """Groups whose partitions an operator paused; every worker of theirs starts paused."""
+        self.lag: Callable[[str], GroupLag | None] = lambda _group: None
         self._loop = asyncio.get_running_loop()
         self._started_at = self._loop.time()
         self._pulse = pulse
@@ -172,6 +174,7 @@ class Supervisor:
                 workers=self._sizes.get(group.name, 0),
                 slots=tuple(self.runners[key].snapshot() for key in sorted(self.runners) if key[0] == group.name),
                 paused=group.name in self.paused,
+                lag=self.lag(group.name),
             )
             for group in self.plan.groups
         )

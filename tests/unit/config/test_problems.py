@@ -89,7 +89,12 @@ def test_nothing_is_concluded_from_a_protocol_that_is_wrong_itself(problems: Che
         ('workers = "4"', "workers", "a whole number"),
         ("workers = true", "workers", "a whole number"),
         ("workers = 5000", "workers", "more than 1024"),
-        ("workers = { min = 1, max = 8 }", "workers", "write one number"),
+        ("workers = { min = 1, max = 8 }", "workers", "exactly the keys min, max and target_lag"),
+        ("workers = { min = 8, max = 1, target_lag = 10 }", "workers", "max is less than min"),
+        ("workers = { min = 0, max = 1, target_lag = 10 }", "workers", "at least 1 worker"),
+        ("workers = { min = 1, max = 5000, target_lag = 10 }", "workers", "more than 1024"),
+        ("workers = { min = 1, max = 8, target_lag = 0 }", "workers", "1 or more"),
+        ('workers = { min = 1, max = 8, target_lag = "10k" }', "workers", "1 or more"),
         ('enabled = "yes"', "enabled", "true or false"),
         ("enabled = 1", "enabled", "true or false"),
         ("handler_timeout = 30", "handler_timeout", 'write "30s"'),
@@ -263,3 +268,9 @@ def test_options_of_a_plugin_nobody_lists_bring_a_warning(load_text: object, tmp
 
     assert warning.key == "plugins.slak"
     assert "did you mean 'slack'?" in warning.help
+
+
+def test_a_range_of_workers_needs_somebody_who_asks_for_the_lag(problems: Checker) -> None:
+    text = '[supervisor]\nlag_interval = "0s"\n' + MINIMAL + "workers = { min = 1, max = 8, target_lag = 10 }\n"
+
+    assert list(problems(text)) == ["groups.orders.workers"]

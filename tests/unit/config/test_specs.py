@@ -3,7 +3,16 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.config import group_spec, notifier_spec, plugins_request, slot_policy, worker_spec
+from supervisor.config import (
+    group_spec,
+    inspector_spec,
+    notifier_spec,
+    plugins_request,
+    scaling_rules,
+    slot_policy,
+    worker_spec,
+)
+from supervisor.core.autoscale import WorkerRange
 from supervisor.core.backoff import Backoff
 from supervisor.core.jsonable import from_json, to_json
 from supervisor.core.spec import Mode, Ordering, PluginSpec, WorkerSpec
@@ -92,3 +101,22 @@ def test_options_are_copies(load_text: Loader) -> None:
 def test_an_unknown_group_is_a_mistake_of_the_caller(load_text: Loader) -> None:
     with pytest.raises(KeyError):
         group_spec(load_text(MINIMAL), "other")
+
+
+def test_a_range_of_workers_begins_with_its_least_and_says_how_it_goes_on(load_text: Loader) -> None:
+    more = 'workers = { min = 2, max = 8, target_lag = 1000 }\nhandler_timeout = "5m"\n'
+    config = load_text(MINIMAL + more)
+
+    rules = scaling_rules(config, "orders")
+    assert slot_policy(config, "orders").workers == 2
+    assert rules is not None
+    assert (rules.range, rules.stuck_after) == (WorkerRange(2, 8, 1000), 600.0)
+    assert config.effective()["groups"]["orders"]["workers"] == {"min": 2, "max": 8, "target_lag": 1000}
+    assert scaling_rules(load_text(MINIMAL + "workers = 3\n"), "orders") is None
+
+
+def test_the_inspector_looks_at_the_groups_that_are_run_or_not_at_all(load_text: Loader) -> None:
+    spec = inspector_spec(load_text(MINIMAL), 1)
+    assert spec is not None
+    assert ([group.name for group in spec.groups], spec.interval) == (["orders"], 5.0)
+    assert inspector_spec(load_text('[supervisor]\nlag_interval = "0s"\n' + MINIMAL), 1) is None

@@ -1,0 +1,113 @@
+"""Look at a group's committed offsets, and set them while nobody is in it; for a process that may die.
+
+Set by a consumer's commit without membership: the broker takes it only while the group has no member, so there is
+no moment between a look and the change.
+"""
+
+import time
+from collections.abc import Sequence
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from supervisor.core.resets import OffsetMove, ResetError, position
+from supervisor.core.spec import GroupSpec
+from supervisor.kafka.admin import Admin
+from supervisor.kafka.lag import AT_ONCE, TIMEOUT, asking_settings, topics_of
+from supervisor.kafka.offsets import AskError, Place, bounds, committed
+
+_LIVE = {"UNKNOWN_MEMBER_ID", "ILLEGAL_GENERATION", "REBALANCE_IN_PROGRESS", "STALE_MEMBER_EPOCH"}
+_AGAIN_EVERY = 0.3
+
+
+class NotEmptyError(Exception):
+    """The group has members, so nothing was changed."""
+
+
+class Offsets:
+    """One group's committed offsets. Every call blocks; raises ``AskError`` or ``ResetError``."""
+
+    def __init__(self, group: GroupSpec) -> None:
+        self._group = group
+        # Offsets of a transaction that is still open must be seen to be open, whatever the group reads.
+        settings = asking_settings(group, client_id="supervisor-offsets") | {"isolation.level": "read_committed"}
+        self._consumer = Consumer(settings)
+
+    def moves(self, to: str | None, names: Sequence[str] = ()) -> tuple[OffsetMove, ...]:
+        """Return the group's partitions (those of ``names``, or all) with what ``to`` makes of them."""
+        places = self._places(names)
+        found: list[OffsetMove] = []
+        for at in range(0, len(places), AT_ONCE):
+            some = places[at : at + AT_ONCE]
+            done = committed(self._consumer, some, TIMEOUT)
+            ends = bounds(self._consumer, some, TIMEOUT)
+            times = self._at_time(some, int(to[1:])) if to is not None and to.startswith("@") else {}
+            for place in some:
+                name = f"{place[0]}/{place[1]}"
+                if place not in ends or place not in done:
+                    message = f"{name} could not be asked for: it has no leader now, or an open transaction holds it"
+                    raise AskError(message)
+                (earliest, end), before = ends[place], max(-1, done[place][0])
+                after = (
+                    None
+                    if to is None
+                    else position(to, name=name, earliest=earliest, end=end, at_time=times.get(place))
+                )
+                found.append(OffsetMove(*place, earliest, end, before, after))
+        return tuple(found)
+
+    def apply(self, moves: Sequence[OffsetMove], patience: float) -> None:
+        """Commit what ``moves`` say; waits ``patience`` seconds for the group's last member to be gone.
+
+        Raises ``NotEmptyError`` when one is still there.
+        """
+        deadline = time.monotonic() + patience
+        wanted = [TopicPartition(move.topic, move.partition, move.after) for move in moves if move.after is not None]
+        for at in range(0, len(wanted), AT_ONCE):
+            while True:
+                error = self._commit(wanted[at : at + AT_ONCE])
+                if not error:
+                    break
+                if time.monotonic() > deadline:
+                    if error in _LIVE:
+                        raise NotEmptyError
+                    raise AskError(error)
+                time.sleep(_AGAIN_EVERY)
+
+    def members(self) -> tuple[str, ...]:
+        """Return who is in the group, as ``client id @ host``. May end the process, see ``kafka.members``."""
+        return Admin(self._group.kafka, client_id="supervisor-offsets").group(self._group.name, TIMEOUT).members
+
+    def close(self) -> None:
+        """Let go of the client."""
+        self._consumer.close()
+
+    def _commit(self, offsets: list[TopicPartition]) -> str:
+        """Commit, and return the name of the error, if there is one."""
+        try:
+            done = self._consumer.commit(offsets=offsets, asynchronous=False)
+        except KafkaException as error:
+            return str(error.args[0].name())
+        return next((one.error.name() for one in done or () if one.error is not None), "")
+
+    def _places(self, names: Sequence[str]) -> tuple[Place, ...]:
+        topics = topics_of(self._consumer, self._group.topics)
+        for title, some in (("does not exist", topics.missing), ("may not be seen by this user", topics.denied)):
+            if some and not names:
+                message = f"topic {', '.join(some)} {title}"
+                raise ResetError(message)
+        if not names:
+            return topics.places
+        known = {f"{topic}/{partition}": (topic, partition) for topic, partition in topics.places}
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            message = f"{', '.join(unknown)}: no partition of a topic of group {self._group.name}"
+            raise ResetError(message)
+        return tuple(known[name] for name in dict.fromkeys(names))
+
+    def _at_time(self, places: Sequence[Place], milliseconds: int) -> dict[Place, int]:
+        asked = [TopicPartition(*place, milliseconds) for place in places]
+        try:
+            found = self._consumer.offsets_for_times(asked, timeout=TIMEOUT)
+        except KafkaException as error:
+            raise AskError(error.args[0].name()) from error
+        return {(one.topic, one.partition): one.offset for one in found if one.error is None}

@@ -1,0 +1,105 @@
+"""From a reading to a change of the number of workers."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
+
+from supervisor.core.autoscale import Rules, WorkerRange
+from supervisor.core.lag import GroupLag, GroupMember, PartitionLag
+from supervisor.parent.eventlog import EventLog
+from supervisor.parent.plan import Plan
+from supervisor.parent.sizing import GAP, Sizing
+
+RULES = Rules(WorkerRange(1, 8, 100))
+
+
+class FakeSupervisor:
+    """A supervisor that scales at once."""
+
+    def __init__(self, scaling: Rules | None, workers: int) -> None:
+        group = SimpleNamespace(name="orders", scaling=scaling)
+        self.plan = cast("Plan", SimpleNamespace(supervisor="a", groups=(group,)))
+        self.events = EventLog()
+        self.groups = {"orders": workers}
+        self.reasons: list[str] = []
+
+    def scale(self, group: str, workers: int, *, reason: str) -> None:
+        self.groups[group] = workers
+        self.reasons.append(reason)
+
+
+class Rig:
+    def __init__(self, supervisor: FakeSupervisor, loop: Any) -> None:
+        self.supervisor = supervisor
+        self.is_busy = False
+        self.sizing = Sizing(supervisor, is_busy=lambda _: self.is_busy)
+        self.sizing._loop = loop
+        self._loop = loop
+        self._offset = 0
+
+    def read(self, *lags: int, after: float = 5.0, members: tuple[GroupMember, ...] | None = ()) -> int:
+        self._loop.now += after
+        self._offset += 1
+        parts = tuple(PartitionLag("t", at, self._offset, self._offset + lag, lag) for at, lag in enumerate(lags))
+        self.sizing.heard("orders", GroupLag(sum(lags), 0.0, parts, members))
+        return self.supervisor.groups["orders"]
+
+
+def rig(scaling: Rules | None = RULES, workers: int = 1) -> Rig:
+    clock = SimpleNamespace(now=1000.0)
+    clock.time = lambda: clock.now
+
+    async def inside() -> Rig:
+        return Rig(FakeSupervisor(scaling, workers), clock)
+
+    return asyncio.run(inside())
+
+
+def test_lag_brings_workers_with_a_reason_that_explains_it() -> None:
+    seen = rig()
+
+    assert seen.read(*[300] * 4) == 2
+    assert seen.supervisor.reasons == ["lag 1200 in 4 of 4 partitions, target 100 per worker"]
+
+
+def test_a_group_of_fixed_size_is_left_alone_and_its_idle_workers_are_told_once() -> None:
+    seen = rig(None, workers=3)
+
+    for _ in range(3):
+        assert seen.read(9000, 9000) == 3
+
+    told = [entry.event for entry in seen.supervisor.events.since(0).entries]
+    assert [(event.name, event.text) for event in told] == [
+        ("group.idle_workers", "3 workers for 2 partitions: 1 of them will be idle")
+    ]
+
+
+def test_nobody_scales_a_group_that_is_in_somebodys_hands() -> None:
+    seen = rig()
+    seen.is_busy = True
+
+    assert seen.read(*[300] * 4) == 1
+
+
+def test_other_supervisors_take_their_share() -> None:
+    seen = rig()
+    others = (GroupMember("b-orders-0", "10.0.0.2", 1), GroupMember("c-orders-0", "10.0.0.3", 1))
+
+    for _ in range(30):
+        seen.read(*[300] * 9, members=others)
+
+    assert seen.supervisor.groups["orders"] == 3
+
+
+def test_a_time_that_nobody_watched_counts_for_nothing() -> None:
+    seen = rig(workers=2)
+    seen.read(0, 0)
+
+    assert seen.read(0, 0, after=RULES.cooldown + GAP) == 2
+    for _ in range(61):
+        seen.read(0, 0)
+    assert seen.supervisor.groups["orders"] == 1
+
+
+def test_a_group_that_is_gone_is_no_error() -> None:
+    rig().sizing.heard("payments", GroupLag(1, 0.0))
