@@ -1,7 +1,8 @@
 """How long a killed worker's partitions stand still, and whether the other workers notice.
 
-One of three workers gets SIGKILL; its slot is started again by the supervisor. Beside it, in turns, one of three
-static members without a supervisor is killed and started again by the benchmark: no new process can be quicker.
+One of three workers gets SIGKILL; its slot is started again by the supervisor: forked, and in a second supervisor
+exec'd. Beside them, in turns, one of three static members without a supervisor is killed and started again by the
+benchmark: no new interpreter can be quicker.
 """
 
 import itertools
@@ -49,27 +50,29 @@ def run(stage: Stage) -> Figures:
 
 
 def measure(stage: Stage, *, cycles: int, slots: Sequence[int]) -> Figures:
-    """Kill members of both sides in turns; each cycle has groups of its own."""
+    """Kill members of all sides in turns; each cycle has groups of its own."""
     chance = random.Random(1)
     topic = create_topic(stage.bootstrap, "failover", partitions=PARTITIONS)
-    ours, raw = Side(), Side()
+    ours, execd, raw = Side(), Side(), Side()
     with _producing(stage.bootstrap, topic):
         for cycle in range(cycles):
             with (
                 Supervised(stage, f"failover-{cycle}", topic) as supervised,
+                Supervised(stage, f"failover-exec-{cycle}", topic, start_method="exec") as by_exec,
                 ByHand(stage, supervised, f"failover-raw-{cycle}", topic) as by_hand,
             ):
-                settle(supervised)
-                settle(by_hand)
+                for group in (supervised, by_exec, by_hand):
+                    settle(group)
                 for slot in slots:
                     time.sleep(chance.random() * 0.5)  # not in step with heartbeats and commits
                     _ours(supervised, slot, ours)
+                    _ours(by_exec, slot, execd)
                     _kill(by_hand, slot, raw)
-                    last, by = ours.recoveries[-1], raw.recoveries[-1]
+                    last, new, by = ours.recoveries[-1], execd.recoveries[-1], raw.recoveries[-1]
                     steps = ", ".join(f"{step} {times[-1]:.3f}" for step, times in ours.steps.items())
-                    text = f"{last.first:.3f} s ({steps}), by hand {by.first:.3f} s"
+                    text = f"{last.first:.3f} s ({steps}), exec {new.first:.3f} s, by hand {by.first:.3f} s"
                     progress(f"cycle {cycle + 1}/{cycles}, slot {slot}: {text}")
-    return _figures(ours, raw)
+    return _figures(ours, execd, raw)
 
 
 def _ours(group: Supervised, slot: int, side: Side) -> None:
@@ -101,14 +104,16 @@ def _kill(group: Group, slot: int, side: Side) -> float:
     return at
 
 
-def _figures(ours: Side, raw: Side) -> Figures:
+def _figures(ours: Side, execd: Side, raw: Side) -> Figures:
     median = statistics.median(recovery.first for recovery in ours.recoveries)
     raw_median = statistics.median(recovery.first for recovery in raw.recoveries)
     return {
         "median_s": round(median, 3),
         "max_s": round(max(recovery.first for recovery in ours.recoveries), 3),
         "all_partitions_median_s": round(statistics.median(recovery.last for recovery in ours.recoveries), 3),
-        "others_disturbed": ours.disturbed,
+        "exec_median_s": round(statistics.median(recovery.first for recovery in execd.recoveries), 3),
+        "exec_max_s": round(max(recovery.first for recovery in execd.recoveries), 3),
+        "others_disturbed": ours.disturbed + execd.disturbed,
         "runs": len(ours.recoveries),
         "raw_median_s": round(raw_median, 3),
         "raw_max_s": round(max(recovery.first for recovery in raw.recoveries), 3),
@@ -116,6 +121,7 @@ def _figures(ours: Side, raw: Side) -> Figures:
         "raw_others_disturbed": raw.disturbed,
         "ratio": round(median / raw_median, 2),
         "steps_median_s": {step: round(statistics.median(times), 3) for step, times in ours.steps.items()},
+        "exec_steps_median_s": {step: round(statistics.median(times), 3) for step, times in execd.steps.items()},
     }
 
 

@@ -31,6 +31,7 @@ name = "bench"
 state_dir = "{folder}/state"
 runtime_dir = "{folder}/run"
 log_format = "json"
+start_method = "{start_method}"
 
 [kafka]
 "bootstrap.servers" = "{bootstrap}"
@@ -96,15 +97,24 @@ def _read(folder: Path, slot: int, number: int, *, pid: int) -> Incarnation:
 
 
 class Supervised:
-    """A real ``supervisor run`` with all defaults; it restarts what is killed."""
+    """A real ``supervisor run`` with all defaults but the start method; it restarts what is killed."""
 
-    def __init__(self, stage: Stage, name: str, topic: str, *, workers: int = SLOTS) -> None:
+    def __init__(
+        self, stage: Stage, name: str, topic: str, *, workers: int = SLOTS, start_method: str = "fork"
+    ) -> None:
         self.name = name
         self._folder = stage.folder / name
         self._ledger = self._folder / "ledger"
         self._ledger.mkdir(parents=True)
         self.config = self._folder / "supervisor.toml"
-        text = _CONFIG.format(folder=self._folder, bootstrap=stage.bootstrap, name=name, topic=topic, workers=workers)
+        text = _CONFIG.format(
+            folder=self._folder,
+            bootstrap=stage.bootstrap,
+            name=name,
+            topic=topic,
+            workers=workers,
+            start_method=start_method,
+        )
         self.config.write_text(text)
         self.log = self._folder / "log"
         self.socket = self._folder / "run" / "control.sock"

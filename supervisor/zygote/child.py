@@ -4,7 +4,6 @@ import contextlib
 import gc
 import importlib
 import os
-import random
 import signal
 import sys
 import time
@@ -58,8 +57,7 @@ def _reset_signals() -> None:
 
 
 def _reset_random() -> None:
-    """Give every worker chance of its own; numpy's, where it was preloaded, does not look after that itself."""
-    random.seed()
+    """Give every worker chance of its own, where numpy was preloaded; Python's own ``random`` looks after itself."""
     numpy = sys.modules.get("numpy.random")
     if numpy is not None:
         numpy.seed()

@@ -8,7 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from bench import exactly_once, failover, io, latency, memory, retries, rolling, scaling, sides, takeover, throughput
+from bench import (
+    exactly_once,
+    failover,
+    footprint,
+    io,
+    latency,
+    memory,
+    retries,
+    rolling,
+    scaling,
+    sides,
+    takeover,
+    throughput,
+)
 from bench.__main__ import BENCHMARKS
 from bench.groups import newest
 from bench.stage import ROOT, BenchError, Figures, Stage, report
@@ -77,7 +90,7 @@ def test_throughput_measures_every_side_and_puts_ratios(small_stage: Stage) -> N
 def test_failover_kills_a_worker_whose_partitions_come_back_and_nobody_else_is_called(small_stage: Stage) -> None:
     figures = failover.measure(small_stage, cycles=1, slots=[1])
 
-    assert {"median_s", "max_s", "others_disturbed", "runs", "raw_median_s"} <= figures.keys()
+    assert {"median_s", "max_s", "others_disturbed", "runs", "raw_median_s", "exec_median_s"} <= figures.keys()
     assert figures["runs"] == 1
     assert figures["others_disturbed"] == 0
     assert isinstance(figures["max_s"], float)
@@ -92,6 +105,16 @@ def test_rolling_restarts_every_slot_and_nobody_else_is_called(small_stage: Stag
     assert figures["others_disturbed"] == 0
     assert isinstance(figures["max_gap_s"], float)
     assert 0 < figures["max_gap_s"] < 45, "a session ended first"
+
+
+def test_footprint_weighs_forked_and_execd_workers_and_counts_what_restarts_leave(small_stage: Stage) -> None:
+    figures = footprint.measure(small_stage, few=2, many=2, seconds=0.5, restarts=2)
+
+    assert {"start64_s", "parent_cpu_percent", "zygote_pss_mb", "parent_pss_mb"} <= figures.keys()
+    assert isinstance(figures["pss_mb"], float)
+    assert isinstance(figures["exec_pss_mb"], float)
+    assert 1 < figures["pss_mb"] < figures["exec_pss_mb"] < 100
+    assert (figures["restarts"], figures["thread_growth"], figures["child_growth"]) == (2, 0, 0)
 
 
 def test_io_compares_threads_with_a_loop_by_hand_and_coroutines_with_a_bare_pool(small_stage: Stage) -> None:

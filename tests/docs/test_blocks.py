@@ -49,6 +49,7 @@ def project(tmp_path: Path) -> Path:
     folder = tmp_path / "shop-project"
     (folder / "shop").mkdir()
     (folder / "shop" / "orders.py").write_text(shown("# shop/orders.py"))
+    (folder / "shop" / "models.py").write_text("")
     (folder / "shop" / "payments.py").write_text(shown("# shop/orders.py"))
     (folder / "shop" / "policies.py").write_text(shown("class Patient"))
     (folder / "shop" / "deliver.py").write_text(shown("class Deliver"))
