@@ -77,12 +77,13 @@ class SlotSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class GroupSnapshot:
-    """One configured group and its slots."""
+    """One configured group and its slots. ``condition`` says what is not as usual with it as a whole, or is empty."""
 
     name: str
     topics: tuple[str, ...]
     workers: int
     slots: tuple[SlotSnapshot, ...]
+    condition: str = ""
 
 
 @dataclass(frozen=True, slots=True)

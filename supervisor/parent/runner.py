@@ -64,7 +64,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """What all slots of a supervisor share. ``changed`` is called when a slot is not what it was."""
+    """What all slots of a supervisor share.
+
+    ``stirred`` is called with the name of the group of which a slot is not what it was, ``changed`` after it.
+    """
 
     launcher: Launcher
     exits: ExitWatch
@@ -72,6 +75,7 @@ class House:
     leaves: StartGate
     events: EventLog
     orphan_grace: float
+    stirred: Callable[[str], None]
     changed: Callable[[], None]
     cgroups: Cgroups
     oom: OomWatch
@@ -132,6 +136,7 @@ class SlotRunner:
         if self._busy:
             return
         self._busy = True
+        before = self.slot
         try:
             while self._pending:
                 now, before = self._loop.time(), self.slot.state
@@ -144,6 +149,8 @@ class SlotRunner:
         finally:
             self._busy = False
         self._arm()
+        if self.slot is not before:
+            self._house.stirred(self.group.name)
         self._house.changed()
 
     def look(self) -> None:
@@ -192,6 +199,8 @@ class SlotRunner:
         now, slot, seen = self._loop.time(), self.slot, self._telemetry
         waits = slot.state is SlotState.BACKOFF or (slot.state is SlotState.LEAVING and slot.after is SlotState.BACKOFF)
         reason = self._lock_wait.note or slot.reason
+        if waits and slot.parked:
+            reason = f"waits for its group's canary: {reason}"
         if slot.held and slot.state is SlotState.RUNNING:
             reason = "held: stays down when it next exits"
         return SlotSnapshot(
@@ -204,7 +213,7 @@ class SlotRunner:
             restarts=slot.restarts,
             joined=slot.joined,
             reason=reason,
-            next_start_in=round(max(0.0, slot.start_at - now), 3) if waits else None,
+            next_start_in=round(max(0.0, slot.start_at - now), 3) if waits and not slot.parked else None,
             records_per_s=seen.records_per_s(now=now) if seen else None,
             rss_bytes=seen.reading.rss_bytes if seen else None,
             cpu_percent=seen.reading.cpu_percent if seen else None,

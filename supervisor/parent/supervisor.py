@@ -10,13 +10,15 @@ from supervisor import __version__
 from supervisor.core.durations import format_duration
 from supervisor.core.events import Scalar, Severity
 from supervisor.core.exits import ExitCode
-from supervisor.core.slot import Policy, Start, Stop
+from supervisor.core.progress import STALL
+from supervisor.core.slot import Policy, Start, Stood, Stop
 from supervisor.core.snapshot import GroupSnapshot, SlotState, Snapshot
 from supervisor.core.spec import End
 from supervisor.parent.cgroups import Cgroups
 from supervisor.parent.eventlog import EventLog
 from supervisor.parent.exits import ExitWatch
 from supervisor.parent.gate import StartGate
+from supervisor.parent.groups import Groups
 from supervisor.parent.launcher import Launcher
 from supervisor.parent.limits import hold_to_limits
 from supervisor.parent.oom import OomWatch
@@ -46,6 +48,7 @@ class Supervisor:
         self._started_at = self._loop.time()
         self._pulse = pulse
         self._ticks = 0
+        self._looked_at = self._started_at
         self._fast = False
         self._finished = asyncio.Event()
         places = max(2, os.cpu_count() or 1)
@@ -56,12 +59,14 @@ class Supervisor:
             leaves=StartGate(places),
             events=events,
             orphan_grace=plan.orphan_grace,
+            stirred=self._stirred,
             changed=self._changed,
             cgroups=Cgroups(lambda text: events.tell("limits.no_cgroups", Severity.WARNING, text)),
             oom=OomWatch(),
         )
         self._oom = house.oom
         self.runners: dict[tuple[str, int], SlotRunner] = {}
+        self._groups = Groups(lambda: self.runners, events)
         for group in plan.groups:
             for number in range(group.workers):
                 file = SlotFile(plan.slot_file(group.name, number))
@@ -115,6 +120,7 @@ class Supervisor:
                 name=group.name,
                 topics=group.topics,
                 workers=group.workers,
+                condition=self._groups.condition(group.name),
                 slots=tuple(self.runners[group.name, number].snapshot() for number in range(group.workers)),
             )
             for group in self.plan.groups
@@ -126,6 +132,10 @@ class Supervisor:
         """Return why slots were given up, one line each."""
         fatal = (runner for runner in self.runners.values() if runner.slot.state is SlotState.FATAL)
         return tuple(f"{runner.name}: {runner.slot.reason}" for runner in fatal)
+
+    def _stirred(self, group: str) -> None:
+        if not self.stopping:
+            self._groups.stirred(group)
 
     def _changed(self) -> None:
         if self._finished.is_set():
@@ -142,11 +152,18 @@ class Supervisor:
     def _look(self) -> None:
         self._timer = self._loop.call_later(LOOK, self._look)
         self._ticks += 1
+        stood = self._loop.time() - self._looked_at - LOOK
+        self._looked_at += stood + LOOK
+        if stood > STALL:
+            for runner in self.runners.values():
+                runner.feed(Stood(stood))
         for place, runner in enumerate(self.runners.values()):
             runner.look()
             runner.sample(due=(self._ticks + place) % SAMPLE_EVERY == 0)
         self._oom.look(now=self._loop.time())
         hold_to_limits(self.runners.values(), now=self._loop.time())
+        if not self.stopping:
+            self._groups.look()
         self._pulse()
 
     def _patience(self) -> float:
