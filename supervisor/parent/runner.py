@@ -107,6 +107,7 @@ class SlotRunner:
         self._cgroup = ""
         self._launching: Spawn | None = None
         """The process that the launcher was asked for and has not answered yet."""
+        self._cut_off_at: float | None = None
         grace = house.orphan_grace + SURVIVOR_MARGIN
         self._lock_wait = LockWait(file, grace=grace, on_killed=self._survivor_killed)
 
@@ -155,12 +156,12 @@ class SlotRunner:
 
     def look(self) -> None:
         """Judge the worker's progress; about once a second."""
-        self.looked_at = self._loop.time()
+        now = self.looked_at = self._loop.time()
         verdict = None
         if self._telemetry is not None and self.slot.ready:
-            verdict = self._telemetry.look(self._file.board(), now=self._loop.time())
-            if verdict.hung:
-                self.feed(Hung(verdict.hung))
+            verdict = self._telemetry.look(self._file.board(), now=now)
+            if hung := verdict.hung or self._cut_off(now):
+                self.feed(Hung(hung))
         self.feed(Tick(healthy=verdict is None or verdict.healthy))
 
     def sample(self, *, due: bool) -> None:
@@ -219,6 +220,15 @@ class SlotRunner:
             cpu_percent=seen.reading.cpu_percent if seen else None,
             stats=seen.stats if seen else None,
         )
+
+    def _cut_off(self, now: float) -> str:
+        """Say that the worker has lived on for long without a connection: it cannot be told anything any more."""
+        if self._channel is None or self._channel.is_open:
+            self._cut_off_at = None
+            return ""
+        self._cut_off_at = now if self._cut_off_at is None else self._cut_off_at
+        is_long = now - self._cut_off_at > self.group.policy.hung_timeout
+        return "its connection to the supervisor is closed, and it goes on" if is_long else ""
 
     def _arm(self) -> None:
         if self._timer is not None:

@@ -77,7 +77,11 @@ def worker_spec(
 
 def make_plan(folder: Path, groups: dict[str, int], policy: dict[str, Any], **more: Any) -> Plan:
     preload = tuple(policy.pop("preload", ()))
-    limits = Limits(policy.pop("handler_timeout", 30.0), tick_timeout=policy.pop("tick_timeout", 30.0))
+    limits = Limits(
+        policy.pop("handler_timeout", 30.0),
+        tick_timeout=policy.pop("tick_timeout", 30.0),
+        stall_timeout=policy.pop("stall_timeout", 30.0),
+    )
     run = folder / "run"
     allowance = Allowance(**policy.pop("allowance", {}))
     if "backoff" in policy:
