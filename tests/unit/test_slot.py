@@ -665,7 +665,7 @@ def test_a_worker_the_kernel_killed_for_memory_is_called_so() -> None:
     assert death.fields["class"] == "oom"
 
 
-def test_workers_that_run_out_of_memory_before_they_are_ready_are_given_up_like_others_that_never_start() -> None:
+def test_workers_that_run_out_of_memory_before_they_are_ready_are_counted_like_others_that_never_start() -> None:
     life = Life(Policy(never_ready_limit=3))
     life.happen(Start())
 
@@ -673,4 +673,4 @@ def test_workers_that_run_out_of_memory_before_they_are_ready_are_given_up_like_
         life.happen(Exited(SIGKILL, oom=True))
         life.wait(100)
 
-    assert life.state() is SlotState.FATAL
+    assert life.slot.never_ready == 3
