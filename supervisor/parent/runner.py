@@ -137,7 +137,7 @@ class SlotRunner:
         if self._busy:
             return
         self._busy = True
-        before = self.slot
+        slot = self.slot
         try:
             while self._pending:
                 now, before = self._loop.time(), self.slot.state
@@ -150,7 +150,7 @@ class SlotRunner:
         finally:
             self._busy = False
         self._arm()
-        if self.slot is not before:
+        if self.slot is not slot:
             self._house.stirred(self.group.name)
         self._house.changed()
 
