@@ -11,7 +11,7 @@ from rich.live import Live
 from supervisor.cli.lag_table import lag_table
 from supervisor.cli.output import console, print_json
 from supervisor.cli.project import client, control_errors, socket_option
-from supervisor.cli.table import headline, status_table
+from supervisor.cli.table import conditions, headline, status_table
 from supervisor.control.client import ControlClient
 from supervisor.core.jsonable import to_json
 from supervisor.core.snapshot import Snapshot
@@ -74,4 +74,6 @@ def _watch(supervisor: ControlClient, out: Console, *, as_json: bool) -> None:
 
 def _view(snapshot: Snapshot) -> Group:
     whole = lag_table(snapshot)
-    return Group(headline(snapshot), status_table(snapshot), *(("", whole) if whole is not None else ()))
+    return Group(
+        headline(snapshot), *conditions(snapshot), status_table(snapshot), *(("", whole) if whole is not None else ())
+    )

@@ -48,6 +48,11 @@ def headline(snapshot: Snapshot) -> str:
     )
 
 
+def conditions(snapshot: Snapshot) -> list[str]:
+    """Return one line for each group with which something is not as usual as a whole."""
+    return [f"{group.name}: {group.condition}" for group in snapshot.groups if group.condition]
+
+
 def _cells(slot: SlotSnapshot, *, one_topic: bool) -> list[str | Text]:
     stats = slot.stats
     busy = stats is not None and stats.in_flight + stats.queued > 0

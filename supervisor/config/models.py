@@ -144,7 +144,13 @@ class Restart(Table):
     max: Duration = _key("60s", description="The longest wait between two starts.")
     jitter: Share = _key(0.5, description="The share of a wait that chance may take away: 0 none, 1 all.")
     never_ready_limit: int = _key(
-        5, ge=1, le=1000, description="Exits in a row before a worker was ready once, after which its slot is FATAL."
+        5, ge=1, le=1000, description="Exits in a row before any worker was ready, after which the group is FATAL."
+    )
+    half_open_after: int = _key(
+        5,
+        ge=0,
+        le=10_000,
+        description="Failures within a minute, by most slots, above which one slot is tried before all; 0: never.",
     )
 
 

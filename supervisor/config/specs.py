@@ -39,6 +39,7 @@ class SlotPolicy:
     workers: int
     backoff: Backoff
     never_ready_limit: int
+    half_open_after: int
     start_timeout: float
     stop_timeout: float
     handler_timeout: float
@@ -54,6 +55,7 @@ def slot_policy(config: Config, name: str) -> SlotPolicy:
         workers=least_workers(group.workers),
         backoff=_backoff(group.restart),
         never_ready_limit=group.restart.never_ready_limit,
+        half_open_after=group.restart.half_open_after,
         start_timeout=group.start_timeout,
         stop_timeout=config.supervisor.stop_timeout,
         handler_timeout=group.handler_timeout,

@@ -23,7 +23,7 @@ IDLE = -1
 
 # header words
 H_MAGIC, H_PID, H_INCARNATION, H_TICK_NS, H_WAIT, H_CELLS, H_TOPICS, H_STARTED_NS, H_SETTLED, H_TOPICS_USED = range(10)
-H_CANCELS = 10
+H_CANCELS, H_RUNNABLE = 10, 11
 # cell words
 C_OFFSET, C_TOPIC, C_PARTITION, C_SEQUENCE, C_THREAD, C_SINCE_NS, C_LAST_OFFSET, C_ATTEMPT = range(8)
 
@@ -64,7 +64,8 @@ class InFlight:
 class Board:
     """What a slot file said at one moment; times are ``time.monotonic_ns()`` of this machine.
 
-    ``cancels``: the worker itself cancels a handler that takes longer than it may.
+    ``cancels``: the worker itself cancels a handler that takes longer than it may. ``runnable``: how many lanes could
+    be worked now, or are. ``begun``: grows with each run of any handler thread.
     """
 
     pid: int
@@ -75,6 +76,8 @@ class Board:
     settled: int
     in_flight: tuple[InFlight, ...]
     cancels: bool = False
+    runnable: int = 0
+    begun: int = 0
 
 
 def size(cells: int) -> int:
@@ -104,7 +107,7 @@ class BoardWriter:
         words[H_TICK_NS] = words[H_STARTED_NS] = now_ns
         words[H_WAIT] = Wait.STARTING
         words[H_CELLS] = cells
-        words[H_TOPICS] = words[H_TOPICS_USED] = words[H_SETTLED] = words[H_CANCELS] = 0
+        words[H_TOPICS] = words[H_TOPICS_USED] = words[H_SETTLED] = words[H_CANCELS] = words[H_RUNNABLE] = 0
         words[H_MAGIC] = MAGIC
 
     def topic_index(self, topic: str) -> int:
@@ -170,6 +173,8 @@ def read_board(data: bytes | mmap.mmap) -> Board | None:
         settled=words[H_SETTLED],
         in_flight=tuple(in_flight),
         cancels=bool(words[H_CANCELS]),
+        runnable=words[H_RUNNABLE],
+        begun=sum(words[cell_base(cell) + C_SEQUENCE] for cell in range(cells)),
     )
 
 

@@ -1,8 +1,8 @@
 """Is a worker alive? Judged by what its board shows from one look to the next. Pure.
 
-Alive means progress: the poll loop's tick moves, and no record stays in its handler beyond its time. All
-times are the watcher's own: a value is as old as the first look that showed it. When the watcher itself
-stood still (a suspended machine, a stopped process) that gap counts for nobody.
+Alive means progress: the poll loop's tick moves, no record stays in its handler beyond its time, and where records
+could be worked some are. All times are the watcher's own: a value is as old as the first look that showed it. When
+the watcher itself stood still (a suspended machine, a stopped process) that gap counts for nobody.
 """
 
 from dataclasses import dataclass, replace
@@ -23,24 +23,31 @@ class Limits:
     ``revoke_timeout`` is added to ``tick_timeout`` while the board says that partitions are being given up: their
     last commit blocks the poll loop, for 45 s where no broker answers. ``cancel_margin`` is added to
     ``handler_timeout`` where the worker cancels its handlers itself: time for the cancelled one to end.
+    ``stall_timeout``: how long records may be there to be worked and none is begun or settled.
     """
 
     handler_timeout: float
     tick_timeout: float = 30.0
     revoke_timeout: float = 60.0
     idle_timeout: float = 30.0
+    stall_timeout: float = 30.0
     cancel_margin: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What was seen of one incarnation; ``work`` holds since when each cell shows the same record."""
+    """What was seen of one incarnation; ``work`` holds since when each cell shows the same record.
+
+    ``stalled_since``: since when records could be worked, and nothing is begun, in a handler, or settled.
+    """
 
     looked_at: float
     tick: int = 0
     tick_since: float = 0.0
     settled: int = 0
     settled_since: float = 0.0
+    begun: int = 0
+    stalled_since: float | None = None
     work: tuple[tuple[int, Work, float], ...] = ()
 
 
@@ -56,7 +63,7 @@ class Verdict:
 def look(seen: Progress | None, board: Board, limits: Limits, *, now: float) -> tuple[Progress, Verdict]:
     """Compare ``board`` with what was seen before; ``None`` begins with a new incarnation."""
     if seen is None:
-        seen = Progress(now, board.tick_ns, now, board.settled, now)
+        seen = Progress(now, board.tick_ns, now, board.settled, now, begun=board.begun)
     if now - seen.looked_at > STALL:
         seen = _forgive(seen, now - seen.looked_at)
     before = {(cell, work): since for cell, work, since in seen.work}
@@ -70,6 +77,8 @@ def look(seen: Progress | None, board: Board, limits: Limits, *, now: float) -> 
         tick_since=seen.tick_since if board.tick_ns == seen.tick else now,
         settled=board.settled,
         settled_since=seen.settled_since if board.settled == seen.settled else now,
+        begun=board.begun,
+        stalled_since=_stalled_since(seen, board, now=now),
         work=tuple(work),
     )
     return progress, _judge(progress, board, limits, now=now)
@@ -81,11 +90,19 @@ def coordinates(record: InFlight) -> str:
     return f"{record.topic}/{record.partition}@{record.offset}{last}"
 
 
+def _stalled_since(seen: Progress, board: Board, *, now: float) -> float | None:
+    moves = board.settled != seen.settled or board.begun != seen.begun
+    if moves or board.in_flight or not board.runnable or board.wait is not Wait.NONE:
+        return None
+    return now if seen.stalled_since is None else seen.stalled_since
+
+
 def _forgive(seen: Progress, gap: float) -> Progress:
     return replace(
         seen,
         tick_since=seen.tick_since + gap,
         settled_since=seen.settled_since + gap,
+        stalled_since=None if seen.stalled_since is None else seen.stalled_since + gap,
         work=tuple((cell, key, since + gap) for cell, key, since in seen.work),
     )
 
@@ -104,6 +121,9 @@ def _judge(progress: Progress, board: Board, limits: Limits, *, now: float) -> V
     if now - progress.tick_since > patience:
         text = f"the poll loop stands still for {format_duration(now - progress.tick_since)}"
         return Verdict(text, healthy=False, oldest=oldest)
+    if progress.stalled_since is not None and now - progress.stalled_since > limits.stall_timeout:
+        stalled = format_duration(now - progress.stalled_since)
+        return Verdict(f"records wait to be worked and none is begun for {stalled}", healthy=False, oldest=oldest)
     is_idle = board.wait is Wait.NONE and not board.in_flight
     healthy = not is_idle or now - progress.settled_since <= limits.idle_timeout
     return Verdict("", healthy=healthy, oldest=oldest)

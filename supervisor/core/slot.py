@@ -9,6 +9,7 @@ from enum import IntEnum, StrEnum
 
 from supervisor.core.backoff import Backoff
 from supervisor.core.events import Scalar, Severity
+from supervisor.core.exits import ExitClass
 from supervisor.core.snapshot import SlotState
 from supervisor.core.spec import End, Mode
 
@@ -24,11 +25,20 @@ class Policy:
     ``hung_timeout`` is what a hung worker gets after SIGTERM to let its other records finish.
     ``is_static``: a dead member keeps its partitions (classic groups with static ids), so a slot that stays
     down must leave in a process of its own.
+
+    ``flapping_failures`` within ``flapping_window`` make a slot *flapping*. The group's rules (``core.group_rules``)
+    read ``never_ready_limit``, ``group_failures`` (0: any number is fine) within ``group_window``, and
+    ``canary_healthy``.
     """
 
     backoff: Backoff = DEFAULT_BACKOFF
     never_ready_limit: int = 5
     healthy_after: float = 60.0
+    flapping_failures: int = 5
+    flapping_window: float = 300.0
+    group_failures: int = 5
+    group_window: float = 60.0
+    canary_healthy: float = 10.0
     fenced_delay: float = 45.0
     fenced_memory: float = 600.0
     failover_after: float = 5.0
@@ -72,7 +82,9 @@ class Slot:
     ``wanted``: somebody wants it to run. ``asked``: this incarnation was asked to end. ``worn``: it has used up
     what it may and is replaced; ``heavy``: it is ended for its memory. ``member``: a static
     member of this name may still own partitions at the broker. ``after``: the state that follows LEAVING.
-    ``deadline``: when the slot must be looked at again. ``failures`` is the backoff's exponent.
+    ``deadline``: when the slot must be looked at again. ``failures`` is the backoff's exponent, ``failed_at`` the
+    times of the newest ones. ``parked``: after a failure it waits for its group's canary. ``doomed``: its group was
+    given up while its process lives. ``hopeless``: its last process called the configuration wrong.
     """
 
     state: SlotState = SlotState.STOPPED
@@ -104,6 +116,12 @@ class Slot:
     failed_leaves: int = 0
     restarts: int = 0
     reason: str = ""
+    last_exit: ExitClass | None = None
+    failed_at: tuple[float, ...] = ()
+    flapping: bool = False
+    parked: bool = False
+    doomed: bool = False
+    hopeless: bool = False
 
 
 # What can happen to a slot.
@@ -201,9 +219,37 @@ class Tick:
     healthy: bool = True
 
 
-SlotEvent = (
-    Start | Stop | Restart | Hold | Spawned | SpawnFailed | Ready | Joined | Hung | Recycle | Overweight | Exited | Tick
-)
+@dataclass(frozen=True, slots=True)
+class Stood:
+    """The parent stood still for ``seconds``: what a live process owed in that time it could not show."""
+
+    seconds: float
+
+
+# What a group asks of its slots.
+
+
+@dataclass(frozen=True, slots=True)
+class Park:
+    """The group fails as a whole: after a failure the slot waits until it is released."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The slot may start again, by its own backoff."""
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """The group is given up; only a worker that is ready goes on."""
+
+    reason: str
+
+
+Demand = Park | Release | GiveUp
+Order = Start | Stop | Restart | Hold
+News = Spawned | SpawnFailed | Ready | Joined | Hung | Recycle | Overweight | Exited | Tick | Stood
+SlotEvent = Order | Demand | News
 
 
 # What is to be done.

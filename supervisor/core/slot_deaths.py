@@ -1,7 +1,7 @@
 """What follows from a death: start again, wait, leave the group, give up. Pure.
 
-A slot is given up only for what never worked, a wrong configuration, or a second fencing: after it was ready
-once it is started again for ever, with a capped delay.
+A slot gives itself up for a wrong configuration or a second fencing; what never worked is for the group to give
+up (``core.group_rules``). After it was ready once it is started again for ever, with a capped delay.
 """
 
 from dataclasses import replace
@@ -14,6 +14,9 @@ from supervisor.core.slot_moves import after_leave, rest, spawn, vacate
 from supervisor.core.snapshot import SlotState
 from supervisor.core.spec import End, Mode
 
+REMEMBERED = 16
+"""Failures of one slot that are kept, for what is judged by their number within a time."""
+
 
 def died(policy: Policy, slot: Slot, event: Exited, *, now: float, chance: float) -> Step:
     """Decide what follows from the death of a worker."""
@@ -25,16 +28,13 @@ def died(policy: Policy, slot: Slot, event: Exited, *, now: float, chance: float
         vacate(slot),
         member=slot.member and not has_left and kind is not ExitClass.FENCED,
         reason=_cause(slot, event),
+        last_exit=kind,
     )
     if not slot.wanted or slot.held:
-        reason = f"held; {empty.reason}" if slot.held else ""
-        end = End.LEAVE if slot.held and slot.wanted else slot.end
-        down = replace(empty, wanted=False, reason=reason)
-        after, effects = rest(policy, down, SlotState.STOPPED, now=now, end=end)
+        after, effects = _stay_down(policy, slot, empty, now=now)
     elif kind is ExitClass.CONFIG:
-        after, effects = _give_up(
-            policy, empty, f"wrong configuration: {_plain(event.detail) or empty.reason}", now=now
-        )
+        reason = f"wrong configuration: {_plain(event.detail) or empty.reason}"
+        after, effects = _give_up(policy, replace(empty, hopeless=True), reason, now=now)
     elif kind is ExitClass.FENCED:
         after, effects = _fenced(policy, empty, event.detail, now=now, chance=chance)
     elif kind is ExitClass.REQUESTED:
@@ -74,6 +74,14 @@ def _class_of(slot: Slot, event: Exited) -> ExitClass:
     return ExitClass.RECYCLE if kind is ExitClass.REQUESTED and slot.worn and slot.wanted else kind
 
 
+def _stay_down(policy: Policy, slot: Slot, empty: Slot, *, now: float) -> Step:
+    if slot.doomed:
+        return rest(policy, replace(empty, wanted=False, doomed=False, reason=slot.reason), SlotState.FATAL, now=now)
+    reason = f"held; {empty.reason}" if slot.held else ""
+    end = End.LEAVE if slot.held and slot.wanted else slot.end
+    return rest(policy, replace(empty, wanted=False, reason=reason), SlotState.STOPPED, now=now, end=end)
+
+
 def _cause(slot: Slot, event: Exited) -> str:
     """Return what people should read: of a hung worker what it hung in, however its end came about."""
     if event.oom:
@@ -99,7 +107,8 @@ def _obituary(slot: Slot, event: Exited, after: Slot, *, kind: ExitClass, now: f
         case SlotState.STARTING:
             what_next = "starts again at once"
         case SlotState.BACKOFF:
-            what_next = f"starts again in {format_duration(max(0.0, after.start_at - now))}"
+            delay = format_duration(max(0.0, after.start_at - now))
+            what_next = "waits for its group's canary" if after.parked else f"starts again in {delay}"
         case SlotState.FATAL:
             what_next = "given up"
         case _:
@@ -122,9 +131,6 @@ def _obituary(slot: Slot, event: Exited, after: Slot, *, kind: ExitClass, now: f
 
 def _failed(policy: Policy, slot: Slot, kind: ExitClass, *, now: float, chance: float) -> Step:
     failed = replace(slot, never_ready=slot.never_ready + (kind is ExitClass.STARTUP))
-    if not slot.ever_ready and failed.never_ready >= policy.never_ready_limit:
-        reason = f"not ready in {failed.never_ready} starts; the last one: {slot.reason}"
-        return _give_up(policy, failed, reason, now=now)
     return back_off(policy, failed, slot.reason, now=now, chance=chance)
 
 
@@ -132,12 +138,25 @@ def back_off(policy: Policy, slot: Slot, reason: str, *, now: float, chance: flo
     """Start again: the first time at once, then after growing delays."""
     delay = policy.backoff.delay(slot.failures - 1, chance=chance) if slot.failures else 0.0
     waiting = replace(slot, failures=slot.failures + 1, last_delay=delay, start_at=now + delay, reason=reason)
-    if delay <= 0:
-        return spawn(replace(waiting, restarts=slot.restarts + 1), Mode.WORK)
+    waiting, flaps = _count(policy, waiting, now=now)
+    if delay <= 0 and not slot.parked:
+        after, effects = spawn(replace(waiting, restarts=slot.restarts + 1), Mode.WORK)
+        return after, (*flaps, *effects)
     fields: dict[str, Scalar] = {"delay": round(delay, 3), "failures": waiting.failures}
-    report = Report("slot.backoff", Severity.INFO, f"starts again in {format_duration(delay)}: {reason}", fields)
+    when = "when its group's canary is healthy" if slot.parked else f"in {format_duration(delay)}"
+    report = Report("slot.backoff", Severity.INFO, f"starts again {when}: {reason}", fields)
     resting, effects = rest(policy, waiting, SlotState.BACKOFF, now=now)
-    return resting, (report, *effects)
+    return resting, (*flaps, report, *effects)
+
+
+def _count(policy: Policy, slot: Slot, *, now: float) -> Step:
+    """Remember a failure; tell, once until the slot is healthy again, that they are many."""
+    recent = (*(at for at in slot.failed_at if at > now - policy.flapping_window), now)[-REMEMBERED:]
+    if slot.flapping or len(recent) < policy.flapping_failures:
+        return replace(slot, failed_at=recent), ()
+    text = f"{len(recent)} failures in {format_duration(policy.flapping_window)}; the last one: {slot.reason}"
+    report = Report("worker.flapping", Severity.WARNING, text, {"failures": len(recent)})
+    return replace(slot, failed_at=recent, flapping=True), (report,)
 
 
 def _fenced(policy: Policy, slot: Slot, detail: str, *, now: float, chance: float) -> Step:
@@ -147,6 +166,7 @@ def _fenced(policy: Policy, slot: Slot, detail: str, *, now: float, chance: floa
     report = Report("worker.fenced", Severity.CRITICAL, text, {"fencings": fenced.fencings})
     if recent:
         after, effects = _give_up(policy, fenced, text, now=now)
+        effects = (Report("slot.fatal", Severity.CRITICAL, text), *effects)
     else:
         delay = max(policy.fenced_delay, policy.backoff.delay(slot.failures, chance=chance))
         waiting = replace(fenced, last_delay=delay, start_at=now + delay, failures=slot.failures + 1, reason=text)
@@ -156,5 +176,4 @@ def _fenced(policy: Policy, slot: Slot, detail: str, *, now: float, chance: floa
 
 def _give_up(policy: Policy, slot: Slot, reason: str, *, now: float) -> Step:
     hopeless = replace(slot, wanted=False, reason=reason)
-    resting, effects = rest(policy, hopeless, SlotState.FATAL, now=now)
-    return resting, (Report("slot.fatal", Severity.CRITICAL, reason), *effects)
+    return rest(policy, hopeless, SlotState.FATAL, now=now)

@@ -10,35 +10,42 @@ from supervisor.core.durations import format_duration
 from supervisor.core.events import Scalar, Severity
 from supervisor.core.slot import (
     CancelSpawn,
+    Effects,
     Exited,
+    GiveUp,
     Hold,
     Hung,
     Joined,
     Overweight,
+    Park,
     Policy,
     Process,
     Ready,
     Recycle,
+    Release,
     Report,
     Restart,
     Rung,
-    SendStop,
     Slot,
     SlotEvent,
     Spawned,
     SpawnFailed,
     Start,
     Step,
+    Stood,
     Stop,
     Tick,
 )
 from supervisor.core.slot_deaths import back_off, died, left
-from supervisor.core.slot_moves import after_leave, climb, rest, spawn
+from supervisor.core.slot_demands import demanded
+from supervisor.core.slot_moves import after_leave, ask, cancel, climb, rest, spawn, start_again
 from supervisor.core.snapshot import SlotState
 from supervisor.core.spec import End, Mode
 
 
-def step(policy: Policy, slot: Slot, event: SlotEvent, *, now: float, chance: float) -> Step:
+def step(  # noqa: PLR0911 - one return per kind of event
+    policy: Policy, slot: Slot, event: SlotEvent, *, now: float, chance: float
+) -> Step:
     """Return the slot after ``event`` and what is to be done (``chance`` in [0, 1) is the jitter of a delay).
 
     The caller stores the slot before it performs the effects, in their order.
@@ -54,6 +61,8 @@ def step(policy: Policy, slot: Slot, event: SlotEvent, *, now: float, chance: fl
             return _stop(policy, slot, event, now=now)
         case Hold():
             return _hold(policy, slot, now=now)
+        case Park() | Release() | GiveUp():
+            return demanded(policy, slot, event, now=now)
         case Spawned() | SpawnFailed() if slot.process is Process.ASKED:
             return _answered(policy, slot, event, now=now, chance=chance)
         case _ if slot.process is Process.LIVE:
@@ -92,11 +101,13 @@ def _lived(policy: Policy, slot: Slot, event: SlotEvent, *, now: float, chance: 
             return _ready(slot, now=now)
         case Joined() if slot.mode is Mode.WORK and not slot.joined:
             return _joined(slot)
+        case Stood(seconds=seconds):
+            return _forgive(slot, seconds), ()
         case Hung() if slot.ready and slot.rung is Rung.NONE:
             return _hung(policy, slot, event.text, now=now)
         case Recycle() if can_recycle(slot):
             report = Report("worker.recycled", event.severity, event.text, event.fields)
-            asked, effects = _ask(policy, replace(slot, worn=True, end=End.KEEP, reason=event.text), now=now)
+            asked, effects = ask(policy, replace(slot, worn=True, end=End.KEEP, reason=event.text), now=now)
             return asked, (report, *effects)
         case Overweight() if not slot.heavy and slot.rung <= Rung.ASK:
             heavy = replace(slot, heavy=True, reason=event.text)
@@ -110,10 +121,12 @@ def _lived(policy: Policy, slot: Slot, event: SlotEvent, *, now: float, chance: 
 
 
 def _start(slot: Slot) -> Step:
-    wanted = replace(slot, wanted=True, held=False)
+    wanted = replace(slot, wanted=True, held=False, doomed=False, hopeless=False)
     if slot.process is not Process.NONE and slot.mode is Mode.WORK:
         return wanted, ()
-    fresh = replace(wanted, failures=0, last_delay=0.0, never_ready=0, fencings=0, failed_leaves=0, fast=False)
+    fresh = replace(
+        wanted, failures=0, last_delay=0.0, never_ready=0, fencings=0, failed_leaves=0, fast=False, parked=False
+    )
     if slot.process is Process.LIVE:
         return replace(fresh, after=SlotState.STARTING), ()
     cancel = (CancelSpawn(),) if slot.process is Process.ASKED else ()
@@ -123,25 +136,25 @@ def _start(slot: Slot) -> Step:
 def _restart(policy: Policy, slot: Slot, *, now: float) -> Step:
     if slot.process is not Process.LIVE or slot.mode is Mode.LEAVE or slot.asked:
         return _start(slot)
-    return _ask(policy, replace(slot, wanted=True, held=False, end=End.KEEP), now=now)
+    return ask(policy, replace(slot, wanted=True, held=False, doomed=False, end=End.KEEP), now=now)
 
 
 def _stop(policy: Policy, slot: Slot, event: Stop, *, now: float) -> Step:
     fast = slot.fast or event.fast
-    unwanted = replace(slot, wanted=False, end=event.end, fast=fast)
+    unwanted = replace(slot, wanted=False, doomed=False, end=event.end, fast=fast)
     if slot.process is Process.NONE:
         return rest(policy, replace(unwanted, reason=""), SlotState.STOPPED, now=now, end=event.end)
     if slot.mode is Mode.LEAVE:
         if slot.process is Process.ASKED and (event.end is End.KEEP or fast):
-            return _cancel(policy, unwanted, now=now, end=End.KEEP)
+            return cancel(policy, unwanted, now=now, end=End.KEEP)
         if fast and slot.rung is not Rung.KILL:
             return climb(policy, replace(unwanted, after=SlotState.STOPPED), Rung.KILL, now=now)
         return replace(unwanted, after=SlotState.STOPPED), ()
     if slot.process is Process.ASKED:
-        return _cancel(policy, replace(unwanted, reason=""), now=now, end=event.end)
+        return cancel(policy, replace(unwanted, reason=""), now=now, end=event.end)
     if slot.asked and (slot.end, slot.fast) == (event.end, fast):
         return unwanted, ()
-    return _ask(policy, unwanted, now=now)
+    return ask(policy, unwanted, now=now)
 
 
 def _hold(policy: Policy, slot: Slot, *, now: float) -> Step:
@@ -153,32 +166,10 @@ def _hold(policy: Policy, slot: Slot, *, now: float) -> Step:
         return replace(held, end=slot.end), ()
     down = replace(held, wanted=False, reason="held")
     if slot.process is Process.ASKED:
-        return _cancel(policy, down, now=now, end=End.LEAVE)
+        return cancel(policy, down, now=now, end=End.LEAVE)
     if slot.state is SlotState.BACKOFF:
         return rest(policy, down, SlotState.STOPPED, now=now, end=End.LEAVE)
     return held, ()
-
-
-def _ask(policy: Policy, slot: Slot, *, now: float) -> Step:
-    """Put the process on the ladder's first rung, or hurry it when it is there already."""
-    drain = policy.fast_timeout if slot.fast else policy.stop_timeout
-    if slot.fast:
-        patience = policy.fast_timeout
-    elif slot.ready:
-        patience = policy.stop_timeout + policy.close_timeout
-    else:
-        patience = policy.term_timeout
-    deadline = now + patience
-    if slot.rung is not Rung.NONE and slot.deadline is not None:
-        deadline = min(deadline, slot.deadline)
-    asked = replace(slot, asked=True, state=SlotState.DRAINING, rung=max(slot.rung, Rung.ASK), deadline=deadline)
-    return asked, (SendStop(slot.end, drain),)
-
-
-def _cancel(policy: Policy, slot: Slot, *, now: float, end: End) -> Step:
-    nobody = replace(slot, process=Process.NONE, mode=Mode.WORK)
-    resting, effects = rest(policy, nobody, SlotState.STOPPED, now=now, end=end)
-    return resting, (CancelSpawn(), *effects)
 
 
 # What the process does.
@@ -199,11 +190,9 @@ def _spawn_failed(policy: Policy, slot: Slot, text: str, *, now: float, chance: 
 
 
 def _ready(slot: Slot, *, now: float) -> Step:
-    ready = replace(
-        slot, ready=True, ever_ready=True, member=True, never_ready=0, failed_leaves=0, healthy_since=now, reason=""
-    )
+    ready = replace(slot, ready=True, ever_ready=True, member=True, never_ready=0, failed_leaves=0, healthy_since=now)
     if slot.rung is Rung.NONE:
-        ready = replace(ready, state=SlotState.RUNNING, deadline=None)
+        ready = replace(ready, state=SlotState.RUNNING, deadline=None, reason="")
     return ready, (Report("worker.ready", Severity.INFO, fields={"incarnation": slot.incarnation}),)
 
 
@@ -222,12 +211,13 @@ def _hung(policy: Policy, slot: Slot, text: str, *, now: float) -> Step:
 
 
 def _tick(policy: Policy, slot: Slot, *, now: float, healthy: bool) -> Step:
+    effects: Effects = ()
     if slot.state is SlotState.RUNNING:
-        slot = _health(policy, slot, now=now, healthy=healthy)
+        slot, effects = _health(policy, slot, now=now, healthy=healthy)
     if slot.deadline is None or now < slot.deadline:
-        return slot, ()
+        return slot, effects
     if slot.process is Process.NONE:
-        return spawn(replace(slot, restarts=slot.restarts + 1), Mode.WORK)
+        return start_again(slot, now=now)
     match slot.rung:
         case Rung.NONE:
             return _late(policy, slot, now=now)
@@ -242,13 +232,23 @@ def _tick(policy: Policy, slot: Slot, *, now: float, healthy: bool) -> Step:
             return climb(policy, slot, Rung.KILL, now=now)
 
 
-def _health(policy: Policy, slot: Slot, *, now: float, healthy: bool) -> Slot:
+def _health(policy: Policy, slot: Slot, *, now: float, healthy: bool) -> Step:
     if not healthy:
-        return replace(slot, healthy_since=None)
+        return slot if slot.healthy_since is None else replace(slot, healthy_since=None), ()
     since = now if slot.healthy_since is None else slot.healthy_since
-    if slot.failures and now - since >= max(policy.healthy_after, 2 * slot.last_delay):
-        return replace(slot, healthy_since=since, failures=0, last_delay=0.0)
-    return slot if since == slot.healthy_since else replace(slot, healthy_since=since)
+    if (slot.failures or slot.flapping) and now - since >= max(policy.healthy_after, 2 * slot.last_delay):
+        steady = replace(slot, healthy_since=since, failures=0, last_delay=0.0, failed_at=(), flapping=False)
+        text = f"healthy for {format_duration(now - since)}"
+        return steady, (Report("worker.steady", Severity.INFO, text),) if slot.flapping else ()
+    return slot if since == slot.healthy_since else replace(slot, healthy_since=since), ()
+
+
+def _forgive(slot: Slot, seconds: float) -> Slot:
+    return replace(
+        slot,
+        deadline=None if slot.deadline is None else slot.deadline + seconds,
+        healthy_since=None if slot.healthy_since is None else slot.healthy_since + seconds,
+    )
 
 
 def _late(policy: Policy, slot: Slot, *, now: float) -> Step:

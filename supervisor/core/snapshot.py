@@ -85,6 +85,7 @@ class GroupSnapshot:
     """One configured group and its slots; ``slots`` may have more than ``workers`` while some are on their way out.
 
     ``paused``: an operator has its workers read nothing. ``lag`` is of all its partitions, ``None`` when nobody looks.
+    ``condition`` says what is not as usual with it as a whole, or is empty.
     """
 
     name: str
@@ -93,6 +94,7 @@ class GroupSnapshot:
     slots: tuple[SlotSnapshot, ...]
     paused: bool = False
     lag: GroupLag | None = None
+    condition: str = ""
 
 
 @dataclass(frozen=True, slots=True)

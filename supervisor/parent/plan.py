@@ -108,6 +108,7 @@ def _group(config: Config, name: str) -> GroupPlan:
         policy=Policy(
             backoff=numbers.backoff,
             never_ready_limit=numbers.never_ready_limit,
+            group_failures=numbers.half_open_after,
             start_timeout=numbers.start_timeout,
             stop_timeout=numbers.stop_timeout,
             hung_timeout=config.supervisor.orphan_grace + HUNG_MARGIN,

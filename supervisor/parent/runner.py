@@ -64,7 +64,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """What all slots of a supervisor share. ``changed`` is called when a slot is not what it was."""
+    """What all slots of a supervisor share.
+
+    ``stirred`` is called with the name of the group of which a slot is not what it was, ``changed`` after it.
+    """
 
     launcher: Launcher
     exits: ExitWatch
@@ -72,6 +75,7 @@ class House:
     leaves: StartGate
     events: EventLog
     orphan_grace: float
+    stirred: Callable[[str], None]
     changed: Callable[[], None]
     cgroups: Cgroups
     oom: OomWatch
@@ -104,6 +108,7 @@ class SlotRunner:
         self._launching: Spawn | None = None
         """The process that the launcher was asked for and has not answered yet."""
         self.is_paused = False
+        self._cut_off_at: float | None = None
         grace = house.orphan_grace + SURVIVOR_MARGIN
         self._lock_wait = LockWait(file, grace=grace, on_killed=self._survivor_killed)
 
@@ -133,6 +138,7 @@ class SlotRunner:
         if self._busy:
             return
         self._busy = True
+        slot = self.slot
         try:
             while self._pending:
                 now, before = self._loop.time(), self.slot.state
@@ -145,16 +151,18 @@ class SlotRunner:
         finally:
             self._busy = False
         self._arm()
+        if self.slot is not slot:
+            self._house.stirred(self.group.name)
         self._house.changed()
 
     def look(self) -> None:
         """Judge the worker's progress; about once a second."""
-        self.looked_at = self._loop.time()
+        now = self.looked_at = self._loop.time()
         verdict = None
         if self._telemetry is not None and self.slot.ready:
-            verdict = self._telemetry.look(self._file.board(), now=self._loop.time())
-            if verdict.hung:
-                self.feed(Hung(verdict.hung))
+            verdict = self._telemetry.look(self._file.board(), now=now)
+            if hung := verdict.hung or self._cut_off(now):
+                self.feed(Hung(hung))
         self.feed(Tick(healthy=verdict is None or verdict.healthy))
 
     def sample(self, *, due: bool) -> None:
@@ -229,6 +237,8 @@ class SlotRunner:
         now, slot, seen = self._loop.time(), self.slot, self._telemetry
         waits = slot.state is SlotState.BACKOFF or (slot.state is SlotState.LEAVING and slot.after is SlotState.BACKOFF)
         reason = self._lock_wait.note or slot.reason
+        if waits and slot.parked:
+            reason = f"waits for its group's canary: {reason}"
         if slot.held and slot.state is SlotState.RUNNING:
             reason = "held: stays down when it next exits"
         return SlotSnapshot(
@@ -241,13 +251,22 @@ class SlotRunner:
             restarts=slot.restarts,
             joined=slot.joined,
             reason=reason,
-            next_start_in=round(max(0.0, slot.start_at - now), 3) if waits else None,
+            next_start_in=round(max(0.0, slot.start_at - now), 3) if waits and not slot.parked else None,
             records_per_s=seen.records_per_s(now=now) if seen else None,
             rss_bytes=seen.reading.rss_bytes if seen else None,
             cpu_percent=seen.reading.cpu_percent if seen else None,
             stats=seen.stats if seen else None,
             paused=self.is_paused,
         )
+
+    def _cut_off(self, now: float) -> str:
+        """Say that the worker has lived on for long without a connection: it cannot be told anything any more."""
+        if self._channel is None or self._channel.is_open:
+            self._cut_off_at = None
+            return ""
+        self._cut_off_at = now if self._cut_off_at is None else self._cut_off_at
+        is_long = now - self._cut_off_at > self.group.policy.hung_timeout
+        return "its connection to the supervisor is closed, and it goes on" if is_long else ""
 
     def _arm(self) -> None:
         if self._timer is not None:

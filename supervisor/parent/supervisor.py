@@ -11,7 +11,8 @@ from supervisor.core.durations import format_duration
 from supervisor.core.events import Scalar, Severity
 from supervisor.core.exits import ExitCode
 from supervisor.core.lag import GroupLag
-from supervisor.core.slot import Start, Stop
+from supervisor.core.progress import STALL
+from supervisor.core.slot import Start, Stood, Stop
 from supervisor.core.snapshot import GroupSnapshot, SlotState, Snapshot
 from supervisor.core.spec import End
 from supervisor.parent.cgroups import Cgroups
@@ -19,6 +20,7 @@ from supervisor.parent.changes import Changes
 from supervisor.parent.eventlog import EventLog
 from supervisor.parent.exits import ExitWatch
 from supervisor.parent.gate import StartGate
+from supervisor.parent.groups import Groups
 from supervisor.parent.launcher import Launcher
 from supervisor.parent.limits import hold_to_limits
 from supervisor.parent.oom import OomWatch
@@ -52,6 +54,7 @@ class Supervisor:
         self._started_at = self._loop.time()
         self._pulse = pulse
         self._ticks = 0
+        self._looked_at = self._started_at
         self._fast = False
         self._finished = asyncio.Event()
         places = max(2, os.cpu_count() or 1)
@@ -62,6 +65,7 @@ class Supervisor:
             leaves=StartGate(places),
             events=events,
             orphan_grace=plan.orphan_grace,
+            stirred=self._stirred,
             changed=self._changed,
             cgroups=Cgroups(lambda text: events.tell("limits.no_cgroups", Severity.WARNING, text)),
             oom=OomWatch(),
@@ -70,6 +74,7 @@ class Supervisor:
         self.runners: dict[tuple[str, int], SlotRunner] = {}
         self._sizes = {group.name: group.workers for group in plan.groups}
         self._retiring: set[tuple[str, int]] = set()
+        self._groups = Groups(lambda: self.runners, events)
         for group in plan.groups:
             for number in range(group.workers):
                 self._add(group, number)
@@ -175,6 +180,7 @@ class Supervisor:
                 slots=tuple(self.runners[key].snapshot() for key in sorted(self.runners) if key[0] == group.name),
                 paused=group.name in self.paused,
                 lag=self.lag(group.name),
+                condition=self._groups.condition(group.name),
             )
             for group in self.plan.groups
         )
@@ -199,6 +205,10 @@ class Supervisor:
             self.runners.pop(key).remove()
             self.changes.tell()
 
+    def _stirred(self, group: str) -> None:
+        if not self.stopping:
+            self._groups.stirred(group)
+
     def _changed(self) -> None:
         self.changes.tell()
         if self._finished.is_set():
@@ -218,11 +228,18 @@ class Supervisor:
     def _look(self) -> None:
         self._timer = self._loop.call_later(LOOK, self._look)
         self._ticks += 1
+        stood = self._loop.time() - self._looked_at - LOOK
+        self._looked_at += stood + LOOK
+        if stood > STALL:
+            for runner in tuple(self.runners.values()):
+                runner.feed(Stood(stood))
         for place, runner in enumerate(tuple(self.runners.values())):
             runner.look()
             runner.sample(due=(self._ticks + place) % SAMPLE_EVERY == 0)
         self._oom.look(now=self._loop.time())
         hold_to_limits(self.runners.values(), now=self._loop.time())
+        if not self.stopping:
+            self._groups.look()
         self._pulse()
 
     def _patience(self) -> float:

@@ -3,10 +3,12 @@
 import time
 from dataclasses import replace
 
-from supervisor.core.board import H_SETTLED, H_WAIT, Wait
+from supervisor.core.board import H_RUNNABLE, H_SETTLED, H_WAIT, Wait
 from supervisor.core.snapshot import PartitionStats, WorkerStats
 from supervisor.worker.engine import Engine, Owned
 
+OVERDUE = 1.0
+"""Seconds after which what is due and not begun counts as work that nobody does."""
 MAX_PARTITIONS = 500
 """Partitions told one by one; a frame has a limit, and nobody reads more in a table."""
 
@@ -17,6 +19,13 @@ def note_on_board(engine: Engine) -> None:
     with engine.mutex:
         words[H_SETTLED] = engine.counters.settled
         words[H_WAIT] = stated_wait(engine)
+        words[H_RUNNABLE] = runnable(engine)
+
+
+def runnable(engine: Engine) -> int:
+    """Return how many lanes could be worked now, or are; mutex held."""
+    lanes = engine.lanes
+    return lanes.ready + lanes.busy + (engine.serial is not None) + _is_overdue(engine)
 
 
 def stated_wait(engine: Engine) -> Wait:  # noqa: PLR0911 - one return per reason, in order of precedence
@@ -26,7 +35,7 @@ def stated_wait(engine: Engine) -> Wait:  # noqa: PLR0911 - one return per reaso
         return Wait.REVOKING
     if engine.stopping:
         return Wait.DRAINING
-    if lanes.busy or lanes.ready or engine.serial is not None:
+    if runnable(engine):
         return Wait.NONE
     if engine.broker_trouble:
         return Wait.BROKER
@@ -41,6 +50,12 @@ def stated_wait(engine: Engine) -> Wait:  # noqa: PLR0911 - one return per reaso
     if len(engine.at_end) + len(engine.stopped) == len(engine.owned):
         return Wait.STOPPED if engine.stopped else Wait.EOF
     return Wait.NONE
+
+
+def _is_overdue(engine: Engine) -> bool:
+    """Tell whether a retry or a batch should have been begun: nobody waits for it any more."""
+    due = engine.next_due()
+    return due is not None and due < time.monotonic() - OVERDUE
 
 
 def worker_stats(engine: Engine) -> WorkerStats:

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from supervisor.cli.table import count, partitions, remark, size, status_table
+from supervisor.cli.table import conditions, count, partitions, remark, size, status_table
 from supervisor.core.snapshot import SlotState, Snapshot
 from tests.cli.snapshots import down, part, running, snapshot, stats
 
@@ -34,6 +34,15 @@ def test_a_reading_that_nobody_has_is_never_zero() -> None:
     bare = replace(running(0), records_per_s=None, rss_bytes=None, cpu_percent=None, stats=None, uptime=None)
 
     assert words(rendered(snapshot(bare))[1]) == "orders 0 running 4711 - 0 - - - - - -"
+
+
+def test_what_is_not_as_usual_with_a_group_has_a_line_of_its_own() -> None:
+    seen = snapshot(running(0))
+    text = "half-open: the others wait until slot 0 is healthy"
+    failing = replace(seen, groups=(replace(seen.groups[0], condition=text),))
+
+    assert conditions(seen) == []
+    assert conditions(failing) == [f"orders: {text}"]
 
 
 def test_no_value_is_cut_without_a_terminal() -> None:

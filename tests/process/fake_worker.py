@@ -5,6 +5,8 @@ that is read at each start, and every incarnation adds lines to ``log`` there.
 """
 
 import argparse
+import contextlib
+import ctypes
 import fcntl
 import mmap
 import os
@@ -20,6 +22,7 @@ from supervisor.core.board import (
     C_PARTITION,
     C_SEQUENCE,
     C_TOPIC,
+    H_RUNNABLE,
     H_TICK_NS,
     H_WAIT,
     BoardWriter,
@@ -115,6 +118,7 @@ class Fake:
         self.say("ready")
         self.say("assigned", partitions=[["orders", self.spec.slot]])
         self.misbehave(verb)
+        self.misbehave_rarely(verb)
         return self.serve(verb, arguments)
 
     def misbehave(self, verb: str) -> None:
@@ -143,12 +147,32 @@ class Fake:
                     time.sleep(600)
                 self.log(f"child {pid}")
 
+    def misbehave_rarely(self, verb: str) -> None:
+        match verb:
+            case "quit":
+                os._exit(int(self.words[1]))
+            case "stall":
+                self.board.words[H_RUNNABLE] = 3
+            case "gil":
+                lock = ctypes.create_string_buffer(64)
+                for _ in range(2):  # the second waits for ever, with the GIL, and no signal interrupts it
+                    ctypes.PyDLL(None).pthread_mutex_lock(lock)
+            case "unplug":
+                self.link.shutdown(socket.SHUT_RDWR)
+            case "chatter":
+                for stream in (1, 2):
+                    with contextlib.suppress(OSError):
+                        os.write(stream, b"x" * (8 << 20))
+
     def serve(self, verb: str, arguments: list[str]) -> int:
         settled, paused = 0, self.spec.paused
         while True:
             if verb != "tickless":
                 self.board.words[H_TICK_NS] = time.monotonic_ns()
-            self.board.words[H_WAIT] = Wait.EOF
+            self.board.words[H_WAIT] = Wait.NONE if verb == "stall" else Wait.EOF
+            if verb == "unplug":
+                time.sleep(0.1)
+                continue
             settled += 10
             if verb in ("grow", "stubborn-grow") and not self.ballast and (self.folder / "now").exists():
                 self.ballast = b"x" * (int(arguments[0]) << 20)

@@ -97,7 +97,11 @@ def make_plan(
     """Return a plan over fake workers; ``changes`` are other members of groups' ``GroupSpec``."""
     policy = dict(policy)
     preload = tuple(policy.pop("preload", ()))
-    limits = Limits(policy.pop("handler_timeout", 30.0), tick_timeout=policy.pop("tick_timeout", 30.0))
+    limits = Limits(
+        policy.pop("handler_timeout", 30.0),
+        tick_timeout=policy.pop("tick_timeout", 30.0),
+        stall_timeout=policy.pop("stall_timeout", 30.0),
+    )
     run = folder / "run"
     allowance = Allowance(**policy.pop("allowance", {}))
     if "backoff" in policy:

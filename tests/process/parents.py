@@ -28,6 +28,9 @@ QUICK: dict[str, Any] = {
 }
 """A policy whose seconds are tenths."""
 
+RESTLESS: dict[str, Any] = {"backoff": [0.0, 1.0, 0.0, 0.0], "failover_after": 100.0, "group_failures": 0}
+"""A policy that starts again at once, for ever, however many fail."""
+
 
 @dataclass(frozen=True, slots=True)
 class Line:

@@ -6,7 +6,7 @@ from pathlib import Path
 import psutil
 
 from supervisor.core.snapshot import SlotState
-from tests.process.parents import Parent
+from tests.process.parents import RESTLESS, Parent
 from tests.waiting import is_alive, wait_until
 
 
@@ -191,7 +191,7 @@ def test_a_folder_that_is_open_to_all_is_refused(tmp_path: Path) -> None:
 
 
 def test_two_hundred_restarts_leave_no_descriptor_thread_or_zombie(tmp_path: Path) -> None:
-    parent = Parent(tmp_path, {"orders": 4}, backoff=[0.0, 1.0, 0.0, 0.0], failover_after=100.0)
+    parent = Parent(tmp_path, {"orders": 4}, **RESTLESS)
     parent.behave("crash")
     with parent:
         wait_until(lambda: len(parent.log("start")) > 20)
@@ -207,7 +207,7 @@ def test_two_hundred_restarts_leave_no_descriptor_thread_or_zombie(tmp_path: Pat
 
 
 def test_a_storm_of_kills_is_seen_death_by_death(tmp_path: Path) -> None:
-    with Parent(tmp_path, {"orders": 4}, backoff=[0.0, 1.0, 0.0, 0.0], failover_after=100.0) as parent:
+    with Parent(tmp_path, {"orders": 4}, **RESTLESS) as parent:
         killed = 0
         deadline = time.monotonic() + 5
         seen: set[int] = set()

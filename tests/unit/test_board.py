@@ -152,6 +152,17 @@ def test_a_reason_to_wait_of_a_newer_version_reads_as_none(memory: mmap.mmap, wr
     assert found.wait is Wait.NONE
 
 
+def test_what_could_be_worked_and_what_was_begun_can_be_read(memory: mmap.mmap, writer: BoardWriter) -> None:
+    writer.words[board.H_RUNNABLE] = 3
+    writer.words[board.cell_base(0) + board.C_SEQUENCE] = 5
+    writer.words[board.cell_base(1) + board.C_SEQUENCE] = 6
+
+    found = read_board(memory)
+
+    assert found is not None
+    assert (found.runnable, found.begun) == (3, 11)
+
+
 def test_a_count_of_topics_beyond_the_table_is_survived(memory: mmap.mmap, writer: BoardWriter) -> None:
     enter(writer, 0, "orders", 0, 1)
     writer.words[board.H_TOPICS] = 1 << 62

@@ -79,3 +79,37 @@ def test_a_stated_reason_or_progress_is_healthy() -> None:
 
 def test_a_batch_is_named_by_its_first_and_last_offset() -> None:
     assert coordinates(replace(RECORD, last_offset=900)) == "orders/1@812-900"
+
+
+RUNNABLE = replace(BOARD, runnable=3, begun=7)
+
+
+def test_records_that_could_be_worked_and_none_of_them_begun_are_a_hang() -> None:
+    assert watch(*ticking(RUNNABLE, 30)).hung == ""
+    assert watch(*ticking(RUNNABLE, 31)).hung == "records wait to be worked and none is begun for 31s"
+
+
+def test_what_is_begun_settled_or_in_its_handler_begins_that_time_anew() -> None:
+    for other in (replace(RUNNABLE, begun=8), replace(RUNNABLE, settled=1), replace(RUNNABLE, in_flight=(RECORD,))):
+        boards = ticking(RUNNABLE, 25) + ticking(other, 25)
+
+        assert watch(*boards).hung == ""
+
+
+def test_records_that_come_after_an_hour_of_nothing_have_their_own_time() -> None:
+    boards = ticking(replace(BOARD, wait=Wait.EOF), 3600) + ticking(RUNNABLE, 30)
+
+    assert watch(*boards).hung == ""
+
+
+def test_no_stated_reason_is_a_hang_however_long_it_lasts() -> None:
+    """Not even with records in hand: it says itself why none is worked."""
+    stated = set(Wait) - {Wait.NONE, Wait.BUSY}
+    for wait in stated:
+        verdict = watch(*ticking(replace(RUNNABLE, wait=wait), 1000))
+
+        assert verdict == Verdict("", healthy=True), wait
+
+
+def test_a_watcher_that_stood_still_does_not_take_runnable_records_for_a_stall() -> None:
+    assert watch(RUNNABLE, replace(RUNNABLE, tick_ns=1), every=3600.0).hung == ""

@@ -24,6 +24,7 @@ concurrency = {concurrency}
 max_gap = 500
 restart.initial = "100ms"
 restart.max = "300ms"
+restart.half_open_after = 0
 """
 
 

@@ -26,6 +26,7 @@ max_gap = {max_gap}
 protocol = "{protocol}"
 restart.initial = "100ms"
 restart.max = "300ms"
+restart.half_open_after = 0
 """
 
 

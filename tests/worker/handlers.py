@@ -7,10 +7,11 @@ import random
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from supervisor.plugin import Produce, Record, WorkerContext, hookimpl
+from supervisor.plugin import Letter, Produce, Record, WorkerContext, hookimpl
 
 _FOLDER = Path(os.environ.get("LEDGER", "."))
 _FILE = (
@@ -78,6 +79,14 @@ def ok_or_raise(record: Record) -> None:
     """Fail where told; note nothing."""
     if record.value == b"raise":
         raise ValueError("as told")
+
+
+class Silent:
+    """A sink that never says whether it took a letter."""
+
+    @hookimpl
+    def send_dead_letter(self, letter: Letter) -> "Future[None]":
+        return Future()
 
 
 class Batches:
