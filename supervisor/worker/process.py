@@ -255,7 +255,8 @@ class Incarnation:
             return
         self.engine.link.send("stats", stats=to_json(worker_stats(self.engine)))
         if stop.end is End.LEAVE:
-            never_joined = self.engine.joined_at is None
+            # Without an answer from the brokers there is nothing to leave; with one, a join may be under way.
+            never_joined = self.engine.joined_at is None and self.engine.broker_trouble != ""
             self.has_left = self.poller.source.leave() or (never_joined and self.is_first)
         else:
             self.poller.source.close()

@@ -3,15 +3,20 @@
 from functools import partial
 
 import pytest
+from confluent_kafka import Consumer
 from confluent_kafka.admin import AdminClient
 
 from supervisor.core.board import Wait
 from supervisor.core.spec import Mode, Ordering
-from supervisor.kafka.members import membership
+from supervisor.kafka.members import Membership, membership
 from tests.broker.real import RealBroker
 from tests.broker.records import committed, create_topic, produce
+from tests.waiting import wait_until
 from tests.worker.conftest import Ledger, Start
 from tests.worker.direct import DirectWorker, group_spec
+
+COOPERATIVE = {"partition.assignment.strategy": "cooperative-sticky", "log_level": 0}
+NOBODY = Membership("", ())
 
 # The session timeout stays Kafka's default of 45 s: nothing here may wait for it.
 
@@ -97,6 +102,25 @@ def test_a_worker_that_never_joined_leaves_the_place_of_an_earlier_process_to_an
         said.append(worker.of_type("bye")[0]["left"])
 
     assert said == [True, False]
+
+
+def test_a_worker_whose_join_is_not_answered_yet_does_not_say_that_it_left(
+    broker: RealBroker, name: str, start: Start
+) -> None:
+    """The group waits for a member that does not poll; whoever asked to join is in it, and rests in it."""
+    create_topic(broker.bootstrap, name)
+    other = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": name, **COOPERATIVE})
+    other.subscribe([name])
+    wait_until(lambda: other.poll(0.1) is None and other.assignment(), 20)
+
+    worker = start(group_spec(broker.bootstrap, name, (name,), "handlers:ok"))
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap})
+    worker.wait(lambda: len((membership(admin, name, 10) or NOBODY).members) == 2)
+    assert worker.stop("leave") == 0
+    worker.wait(partial(worker.of_type, "bye"))
+
+    assert worker.of_type("bye")[0]["left"] is False
+    other.close()
 
 
 def test_p4_an_older_process_of_the_same_name_is_fenced_and_says_by_whom(
