@@ -43,7 +43,6 @@ class Unit:
                 "@FOLDER@": str(self.config.parent).replace("%", "%%"),
                 "@EXEC@": command,
                 "@CONFIG@": _quoted(str(self.config)),
-                "@RELOAD@": "ExecReload=/bin/kill -HUP $MAINPID",
                 "@PROTECT_HOME@": "read-only" if any(_is_below(path, _HOMES) for path in paths) else "yes",
             },
         )

@@ -22,7 +22,7 @@ def dump(supervisor: Supervisor, runners: Iterable[SlotRunner]) -> tuple[str, ..
     logger.warning("supervisor.state", extra={"fields": fields})
     dumped = []
     for runner in runners:
-        logger.warning("slot.state", extra={"fields": _fields(runner.snapshot())})
+        logger.warning("slot.stands", extra={"fields": _fields(runner.snapshot())})
         if runner.dump():
             dumped.append(runner.name)
     return tuple(dumped)

@@ -38,7 +38,7 @@ from supervisor.core.snapshot import SlotSnapshot, SlotState, WorkerStats
 from supervisor.core.spec import Mode
 from supervisor.parent.cgroups import Cgroups
 from supervisor.parent.channel import Channel
-from supervisor.parent.crash import take_evidence
+from supervisor.parent.crash import remove_crash_file, take_evidence, take_stacks
 from supervisor.parent.eventlog import EventLog
 from supervisor.parent.exits import ExitWatch
 from supervisor.parent.gate import StartGate
@@ -58,6 +58,8 @@ SIGNALS = {
     Rung.KILL: signal.SIGKILL,
 }
 SURVIVOR_MARGIN = 1.0
+DUMP_TIME = 0.5
+"""Seconds after which the stacks that a worker was asked for are there; one that does not run writes none."""
 
 logger = logging.getLogger(__name__)
 
@@ -187,6 +189,7 @@ class SlotRunner:
         self.close()
         if is_free:
             self._file.path.unlink(missing_ok=True)
+            remove_crash_file(self._file.path)
 
     def replan(self, group: GroupPlan) -> None:
         """Judge and start by another plan from now on; the present process stays what it is."""
@@ -199,8 +202,28 @@ class SlotRunner:
             self._channel.send("pause", on=on)
 
     def dump(self) -> bool:
-        """Have the worker write the stacks of all its threads; ``False`` when none can."""
-        return self._hint(signal.SIGUSR1)
+        """Have the worker write the stacks of all its threads, which become an event; ``False`` when none can."""
+        child = self.child
+        if child is None or not self._hint(signal.SIGUSR1):
+            return False
+        self._loop.call_later(DUMP_TIME, self._dumped, child)
+        return True
+
+    def _dumped(self, child: Child) -> None:
+        """Tell what the worker wrote; one that died meanwhile has it in its death."""
+        if self.child is not child:
+            return
+        stack = take_stacks(self._file.path)
+        text = "stacks of all threads" if stack else f"wrote no stacks within {DUMP_TIME:g} s"
+        self._house.events.tell(
+            "worker.dumped",
+            Severity.INFO,
+            text,
+            group=self.group.name,
+            slot=self.number,
+            fields={"pid": child.pid, "incarnation": self.slot.incarnation},
+            attachments={"stack": stack} if stack else {},
+        )
 
     def reopen(self) -> bool:
         """Have the worker open its log file anew, if it has one."""

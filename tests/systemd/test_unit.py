@@ -129,14 +129,23 @@ def test_a_stop_that_takes_longer_than_systemd_would_wait_gets_its_time(
     assert unit.show("ExecMainStatus") == "0"
 
 
-def test_a_reload_leaves_the_unit_as_it_is(unit: InstalledUnit) -> None:
+def test_a_reload_is_over_when_the_new_configuration_is_in_place_and_fails_where_the_old_one_stays(
+    unit: InstalledUnit,
+) -> None:
     unit.start()
-    main = unit.show("MainPID")
+    wait_until(lambda: unit.slot()["state"] == "running", 20, every=0.2)
+    main, slot = unit.show("MainPID"), unit.slot()
 
+    unit.configure("127.0.0.1:1", workers=2)
     unit.systemctl("reload")
 
+    assert len(unit.status()["groups"][0]["slots"]) == 2
+    assert unit.slot()["pid"] == slot["pid"]
+    unit.configure("127.0.0.1:1", workers=-2)
+    assert unit.systemctl("reload", check=False).returncode != 0
     unit.show_when("ActiveState", "active")
     assert unit.show("MainPID") == main
+    assert len(unit.status()["groups"][0]["slots"]) == 2
 
 
 def test_a_dynamic_user_will_do(unit: InstalledUnit, broker: RealBroker, name: str) -> None:

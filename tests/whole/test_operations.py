@@ -44,6 +44,24 @@ def test_p1_p3_a_restart_under_load_is_unnoticed_by_the_other_workers(
     assert program.terminate() == 0
 
 
+def test_a_dump_is_an_event_with_the_stacks_and_disturbs_nobody(
+    broker: RealBroker, name: str, supervise: Supervise, ledger: Ledger
+) -> None:
+    create_topic(broker.bootstrap, name)
+    program = supervise(broker)
+    produce(broker.bootstrap, name, ["gate:0"])
+    program.wait(lambda: ledger.places("start"), what="it is in its handler")
+
+    assert program.cli("dump").returncode == 0
+
+    program.wait(lambda: program.events("worker.dumped"), what="the stacks are told")
+    (event,) = program.events("worker.dumped")
+    assert "work.py" in event.attachments["stack"]
+    ledger.open_gate("0")
+    program.wait(lambda: ledger.lines("done"), what="it goes on")
+    assert program.slot(0).incarnation == 1
+
+
 def test_p1_p7_p8_workers_that_hang_for_good_are_found_ended_and_started_again(
     broker: RealBroker, name: str, supervise: Supervise, ledger: Ledger
 ) -> None:
