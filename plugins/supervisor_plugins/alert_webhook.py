@@ -50,7 +50,8 @@ class WebhookAlert:
     @hookimpl
     def alert(self, event: Event) -> None:
         """Try three times, 0.5 and 1 s apart; an answer of 4xx (but 429) is final. Raises ``WebhookError``."""
-        body = json.dumps({**asdict(event), "text": event.text or event.name}).encode()
+        told = {name: value for name, value in asdict(event).items() if name != "attachments"}
+        body = json.dumps({**told, "text": event.text or event.name}).encode()
         for attempt in range(1, ATTEMPTS + 1):
             failure, is_final = self._post(body)
             if not failure:

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from supervisor.cli.demo.files import FILES, write_project
-from supervisor.cli.demo.interrupts import Interrupts
 from supervisor.config import load
 from tests.waiting import wait_until
 
@@ -53,22 +52,6 @@ def test_ctrl_c_ends_the_demo_and_everything_it_started(tmp_path: Path) -> None:
         code = demo.wait(30)
 
     assert code == 1
-
-
-class _Finalized:
-    def __del__(self) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
-        sum(range(1000))
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_ctrl_c_that_comes_in_a_finalizer_is_not_lost() -> None:
-    with Interrupts() as interrupts:
-        interrupts.look()
-        _Finalized()  # what is raised there, Python prints at most
-
-        with pytest.raises(KeyboardInterrupt):
-            interrupts.look()
 
 
 @pytest.mark.timeout(100)

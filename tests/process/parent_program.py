@@ -103,6 +103,7 @@ def make_plan(
         stall_timeout=policy.pop("stall_timeout", 30.0),
     )
     run = folder / "run"
+    grace = policy.pop("orphan_grace", 1.0)
     allowance = Allowance(**policy.pop("allowance", {}))
     if "backoff" in policy:
         policy["backoff"] = Backoff(*policy["backoff"])
@@ -127,7 +128,7 @@ def make_plan(
         socket=run / "control.sock",
         lock=run / "supervisor.lock",
         slot_file=lambda group, slot: run / f"{group}.{slot}.slot",
-        orphan_grace=1.0,
+        orphan_grace=grace,
         **more,
     )
 

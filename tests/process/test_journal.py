@@ -98,6 +98,7 @@ async def test_questions_are_answered_from_the_journal_as_from_memory(tmp_path: 
         for number in range(60):
             severity = (Severity.INFO, Severity.WARNING, Severity.DEBUG)[number % 3]
             events.tell("x.y", severity, str(number), group=f"g{number % 2}", slot=number % 4)
+        await one.page(EventQuery())  # the thread has written what came before it
         for query in (
             EventQuery(),
             EventQuery(limit=7),

@@ -9,7 +9,7 @@ import psutil
 
 from supervisor.core.snapshot import SlotState
 from tests.conftest import Scale
-from tests.process.parents import Parent, pick
+from tests.process.parents import RESTLESS, Parent, pick
 from tests.waiting import is_alive, wait_until
 
 
@@ -150,7 +150,7 @@ def test_every_death_of_a_forked_worker_is_seen_once_and_nothing_is_left(
 ) -> None:
     """P4, P7: no death is missed or told twice, no zombie, no descriptor, no thread more than before."""
     kills, slots = scale.pick(60, 200), 8
-    with forking(tmp_path, {"orders": slots}, backoff=[0.01, 1.0, 0.01, 0.0]) as parent:
+    with forking(tmp_path, {"orders": slots}, **RESTLESS) as parent:
         for slot in range(slots):
             parent.slot_when(SlotState.RUNNING, slot=slot)
         itself = psutil.Process(parent.pid)

@@ -13,7 +13,8 @@ def machine() -> Iterator[Machine]:
     """Give the session's one booted systemd."""
     lack = machines.missing()
     if lack is not None:
-        if os.environ.get("CI") == "true" and os.geteuid() == 0:
+        # What is not installed CI can have; namespaces that its own container forbids it cannot.
+        if os.environ.get("CI") == "true" and os.geteuid() == 0 and not lack.startswith(machines.FORBIDDEN):
             pytest.fail(f"CI as root must have a systemd: {lack}", pytrace=False)
         pytest.skip(lack)
     with Machine() as booted:

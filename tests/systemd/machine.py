@@ -21,6 +21,7 @@ TOOLS = ("unshare", "nsenter", "systemctl", "systemd-analyze", "journalctl", "us
 APP = Path("/opt/kafka-supervisor")
 HIDDEN = ("/root", "/home", "/tmp", "/run")
 BOOTING = 60.0
+FORBIDDEN = "unshare is not possible here"
 UNSHARE = (
     *("/usr/bin/unshare", "--mount", "--pid", "--fork", "--uts", "--ipc", "--cgroup"),
     *("--mount-proc", "--kill-child"),
@@ -46,7 +47,7 @@ def missing() -> str | None:
         timeout=20,
         check=False,
     )
-    return f"unshare is not possible here: {tried.stderr.strip()}" if tried.returncode else None
+    return f"{FORBIDDEN}: {tried.stderr.strip()}" if tried.returncode else None
 
 
 class Machine:

@@ -166,13 +166,16 @@ class Program:
         return found
 
     def slot_processes(self) -> dict[str, list[int]]:
-        """Return the live worker processes by slot file, as the kernel lists them: at most one each (P4)."""
+        """Return the live worker processes by slot file, as the kernel lists them: at most one each (P4).
+
+        A worker is what has a slot file mapped, which it does once it has the lock, however it was started.
+        """
         found: dict[str, list[int]] = {}
         for pid in self.pids():
             with contextlib.suppress(OSError):
-                words = (PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
-                if b"--slot-file" in words:
-                    found.setdefault(words[words.index(b"--slot-file") + 1].decode(), []).append(pid)
+                lines = (PROC / str(pid) / "maps").read_text().splitlines()
+                for path in {line.split(maxsplit=5)[5] for line in lines if line.endswith(".slot")}:
+                    found.setdefault(path, []).append(pid)
         return found
 
     def kill_worker(self, number: int) -> int:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from supervisor.cli.demo.files import write_project
-from supervisor.cli.demo.interrupts import Interrupts
 from supervisor.cli.demo.ledger import Entry, read_ledger
 from supervisor.cli.demo.view import View
 from supervisor.control.client import ControlClient, ControlError
@@ -43,13 +42,11 @@ class Stage:
         self.control = ControlClient(folder / "run" / "control.sock", timeout=5.0)
         self.produced = 0
         self._stack = contextlib.ExitStack()
-        self._interrupts = Interrupts()
         self._snapshot: Snapshot | None = None
 
     def __enter__(self) -> Self:
         """Start the broker."""
         self.ledger.mkdir()
-        self._stack.enter_context(self._interrupts)
         topics = {TOPIC: PARTITIONS, DEAD_LETTERS: PARTITIONS}
         self.broker = self._stack.enter_context(EmbeddedBroker(topics=topics, session_timeout=3.0, heartbeat=0.3))
         self.kafka = DemoClient(self.broker.bootstrap)
@@ -90,7 +87,6 @@ class Stage:
         """Return the first answer of ``probe`` that is not ``None``; raise ``DemoFailedError`` after ``seconds``."""
         deadline = time.monotonic() + seconds
         while True:
-            self._interrupts.look()
             with contextlib.suppress(ControlError):
                 answer = probe()
                 if answer is not None:
