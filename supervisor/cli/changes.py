@@ -213,4 +213,6 @@ def dump(config_path: Path, target: str | None, socket: Path | None) -> None:
     """  # noqa: D301 - \b is click's mark for text that keeps its lines
     with control_errors():
         slots = client(config_path, socket).dump(target).slots
-    click.echo(f"asked for their stacks, see their logs: {', '.join(slots) or 'nobody, no worker is ready'}")
+    click.echo(
+        f"asked for their stacks (supervisor events --stacks): {', '.join(slots) or 'nobody, no worker is ready'}"
+    )

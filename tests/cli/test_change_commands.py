@@ -113,7 +113,7 @@ def test_drain_and_dump_say_whom_they_concern(tmp_path: Path) -> None:
         dumped = ask(parent, "dump")
         drained = ask(parent, "drain", "orders/1")
 
-        assert dumped.output == "asked for their stacks, see their logs: orders/0, orders/1\n"
+        assert dumped.output == "asked for their stacks (supervisor events --stacks): orders/0, orders/1\n"
         assert drained.exit_code == 0
         assert drained.output.splitlines()[-1] == "drained: orders/1; to bring it back: supervisor start orders/1"
         assert pick(parent.client.status(), slot=1).state is SlotState.STOPPED
