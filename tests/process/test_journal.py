@@ -331,21 +331,21 @@ def test_follow_goes_on_over_a_restart_of_the_supervisor_and_misses_nothing(tmp_
         "--follow",
         "--json",
     ]
-    output = tmp_path / "followed"
-    with parent, output.open("wb") as out:
+    output, errors = tmp_path / "followed", tmp_path / "said"
+    with parent, output.open("wb") as out, errors.open("wb") as err:
         parent.slot_when(SlotState.RUNNING)
-        follower = subprocess.Popen(command, stdout=out, stderr=subprocess.PIPE)
+        follower = subprocess.Popen(command, stdout=out, stderr=err)
         wait_until(output.read_text)
         parent.signal(signal.SIGKILL)
         parent.exit_code()
+        wait_until(errors.read_text)
     with parent:
         parent.slot_when(SlotState.RUNNING)
         wait_until(lambda: output.read_text().count("worker.joined") == 2, 20)
         follower.send_signal(signal.SIGINT)
-        _, errors = follower.communicate(timeout=20)
+        assert follower.wait(20) == 0
 
-    assert follower.returncode == 0
-    assert errors.decode().count("waiting for it") == 1
+    assert errors.read_text().count("waiting for it") == 1
     seqs = [json.loads(line)["seq"] for line in output.read_text().splitlines()]
     everything = read_file(journal_file(tmp_path / "state"), EventQuery(limit=500)).entries
     assert seqs == [entry.seq for entry in everything][: len(seqs)]
