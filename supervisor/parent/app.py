@@ -3,6 +3,7 @@
 import asyncio
 import faulthandler
 import os
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -197,7 +198,7 @@ def _dump(supervisor: Supervisor) -> None:
 
 def _reopen(supervisor: Supervisor) -> None:
     for runner in tuple(supervisor.runners.values()):
-        runner.reopen()
+        runner.hint(signal.SIGUSR2)
 
 
 def _reloader(

@@ -1,17 +1,25 @@
-"""Say where everything stands, in the log: for somebody who looks into what does not move."""
+"""Say where everything stands, in the log and in events: for somebody who looks into what does not move."""
 
+import asyncio
 import logging
+import signal
 from collections.abc import Iterable
 
+from supervisor.core.events import Severity
 from supervisor.core.snapshot import SlotSnapshot
+from supervisor.parent.crash import take_stacks
+from supervisor.parent.eventlog import EventLog
+from supervisor.parent.launcher import Child
 from supervisor.parent.runner import SlotRunner
 from supervisor.parent.supervisor import Supervisor
 
 logger = logging.getLogger(__name__)
+DUMP_TIME = 0.5
+"""Seconds after which the stacks that a worker was asked for are there; one that does not run writes none."""
 
 
 def dump(supervisor: Supervisor, runners: Iterable[SlotRunner]) -> tuple[str, ...]:
-    """Log the state of each slot and have its worker write the stacks of its threads; return whose could be asked."""
+    """Log the state of each slot and have its worker write its stacks, which become events; return who was asked."""
     snapshot = supervisor.snapshot()
     fields = {
         "pid": snapshot.pid,
@@ -23,9 +31,27 @@ def dump(supervisor: Supervisor, runners: Iterable[SlotRunner]) -> tuple[str, ..
     dumped = []
     for runner in runners:
         logger.warning("slot.stands", extra={"fields": _fields(runner.snapshot())})
-        if runner.dump():
+        child = runner.child
+        if child is not None and runner.hint(signal.SIGUSR1):
             dumped.append(runner.name)
+            asyncio.get_running_loop().call_later(DUMP_TIME, _dumped, supervisor.events, runner, child)
     return tuple(dumped)
+
+
+def _dumped(events: EventLog, runner: SlotRunner, child: Child) -> None:
+    """Tell what the worker wrote; one that died meanwhile has it in its death."""
+    if runner.child is not child:
+        return
+    stack = take_stacks(runner.file_path)
+    events.tell(
+        "worker.dumped",
+        Severity.INFO,
+        "stacks of all threads" if stack else f"wrote no stacks within {DUMP_TIME:g} s",
+        group=runner.group.name,
+        slot=runner.number,
+        fields={"pid": child.pid, "incarnation": runner.slot.incarnation},
+        attachments={"stack": stack} if stack else {},
+    )
 
 
 def _fields(slot: SlotSnapshot) -> dict[str, object]:

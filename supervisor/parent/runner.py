@@ -5,15 +5,13 @@ import logging
 import random
 import signal
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import assert_never
 
 from supervisor.core.events import Scalar, Severity
-from supervisor.core.frames import Frame, FrameError, encode
-from supervisor.core.jsonable import to_json
+from supervisor.core.frames import Frame
 from supervisor.core.slot import (
     CancelSpawn,
     Effect,
@@ -35,19 +33,15 @@ from supervisor.core.slot import (
 )
 from supervisor.core.slot_rules import is_down, step
 from supervisor.core.snapshot import SlotSnapshot, SlotState, WorkerStats
-from supervisor.core.spec import Mode
-from supervisor.parent.cgroups import Cgroups
+from supervisor.core.spec import Mode, WorkerSpec
 from supervisor.parent.channel import Channel
-from supervisor.parent.crash import remove_crash_file, take_evidence, take_stacks
-from supervisor.parent.eventlog import EventLog
-from supervisor.parent.exits import ExitWatch
-from supervisor.parent.gate import StartGate
-from supervisor.parent.launcher import Child, Launcher, Started, send_signal
+from supervisor.parent.crash import remove_crash_file, take_evidence
+from supervisor.parent.house import House
+from supervisor.parent.launcher import Child, send_signal
 from supervisor.parent.limits import SlotLimits
-from supervisor.parent.oom import OomWatch
 from supervisor.parent.plan import GroupPlan
 from supervisor.parent.slotfile import SlotFile
-from supervisor.parent.survivors import LockWait
+from supervisor.parent.starting import Born, Starting
 from supervisor.parent.telemetry import Telemetry
 from supervisor.parent.told import Told, death_detail, death_fields, scalars, tell
 
@@ -57,30 +51,8 @@ SIGNALS = {
     Rung.ABORT: signal.SIGABRT,
     Rung.KILL: signal.SIGKILL,
 }
-SURVIVOR_MARGIN = 1.0
-DUMP_TIME = 0.5
-"""Seconds after which the stacks that a worker was asked for are there; one that does not run writes none."""
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class House:
-    """What all slots of a supervisor share.
-
-    ``stirred`` is called with the name of the group of which a slot is not what it was, ``changed`` after it.
-    """
-
-    launcher: Launcher
-    exits: ExitWatch
-    starts: StartGate
-    leaves: StartGate
-    events: EventLog
-    orphan_grace: float
-    stirred: Callable[[str], None]
-    changed: Callable[[], None]
-    cgroups: Cgroups
-    oom: OomWatch
 
 
 class SlotRunner:
@@ -105,14 +77,12 @@ class SlotRunner:
         self._telemetry: Telemetry | None = None
         self._told = Told()
         self._evidence: dict[str, str] = {}
-        self._asked: Spawn | None = None
         self._cgroup = ""
-        self._launching: Spawn | None = None
-        """The process that the launcher was asked for and has not answered yet."""
         self.is_paused = False
         self._cut_off_at: float | None = None
-        grace = house.orphan_grace + SURVIVOR_MARGIN
-        self._lock_wait = LockWait(file, grace=grace, on_killed=self._survivor_killed)
+        self._starting = Starting(
+            self._key, file, house, spec=self._spec, answer=self._born, survivor_killed=self._survivor_killed
+        )
 
     @property
     def name(self) -> str:
@@ -174,8 +144,7 @@ class SlotRunner:
 
     def close(self) -> None:
         """Let go of the slot's file and timers; its process, if any, loses its parent."""
-        self._lock_wait.cancel()
-        self._launching = None
+        self._starting.close()
         if self._timer is not None:
             self._timer.cancel()
         if self._channel is not None:
@@ -201,37 +170,10 @@ class SlotRunner:
         if self._channel is not None:
             self._channel.send("pause", on=on)
 
-    def dump(self) -> bool:
-        """Have the worker write the stacks of all its threads, which become an event; ``False`` when none can."""
-        child = self.child
-        if child is None or not self._hint(signal.SIGUSR1):
-            return False
-        self._loop.call_later(DUMP_TIME, self._dumped, child)
-        return True
-
-    def _dumped(self, child: Child) -> None:
-        """Tell what the worker wrote; one that died meanwhile has it in its death."""
-        if self.child is not child:
-            return
-        stack = take_stacks(self._file.path)
-        text = "stacks of all threads" if stack else f"wrote no stacks within {DUMP_TIME:g} s"
-        self._house.events.tell(
-            "worker.dumped",
-            Severity.INFO,
-            text,
-            group=self.group.name,
-            slot=self.number,
-            fields={"pid": child.pid, "incarnation": self.slot.incarnation},
-            attachments={"stack": stack} if stack else {},
-        )
-
-    def reopen(self) -> bool:
-        """Have the worker open its log file anew, if it has one."""
-        return self._hint(signal.SIGUSR2)
-
-    def _hint(self, number: signal.Signals) -> bool:
+    def hint(self, number: signal.Signals) -> bool:
+        """Send the worker a signal that ends nothing; ``False`` when none listens yet: it would end it."""
         if self.child is None or not self.slot.ready:
-            return False  # it does not listen yet, and the signal would end it
+            return False
         send_signal(self.child, number)
         return True
 
@@ -259,7 +201,7 @@ class SlotRunner:
         """Return what people may see of the slot."""
         now, slot, seen = self._loop.time(), self.slot, self._telemetry
         waits = slot.state is SlotState.BACKOFF or (slot.state is SlotState.LEAVING and slot.after is SlotState.BACKOFF)
-        reason = self._lock_wait.note or slot.reason
+        reason = self._starting.note or slot.reason
         if waits and slot.parked:
             reason = f"waits for its group's canary: {reason}"
         if slot.held and slot.state is SlotState.RUNNING:
@@ -305,12 +247,9 @@ class SlotRunner:
     def _perform(self, effect: Effect) -> None:
         match effect:
             case Spawn():
-                self._asked = effect
-                self._queue_up()
+                self._starting.ask(effect)
             case CancelSpawn():
-                self._asked = self._launching = None
-                self._lock_wait.cancel()
-                self._leave_gates()
+                self._starting.cancel()
             case SendStop():
                 told = self._channel is not None and self._channel.send("stop", end=effect.end, timeout=effect.timeout)
                 if not told and self.child is not None:
@@ -356,63 +295,23 @@ class SlotRunner:
         if rung is Rung.TERM:  # a suspended process could not obey; systemd does the same (systemd.kill(5))
             send_signal(self.child, signal.SIGCONT)
 
-    # From "a process is asked for" to "it exists".
+    # A process comes to be.
 
-    def _queue_up(self) -> None:
-        if self._asked is not None:
-            gate = self._house.starts if self._asked.mode is Mode.WORK else self._house.leaves
-            gate.enter(self._key, self._launch)
+    def _spec(self, asked: Spawn) -> tuple[WorkerSpec, int]:
+        spec = self.group.spec(self.number, asked.incarnation, asked.mode)
+        return replace(spec, paused=self.is_paused), self.group.cells
 
-    def _leave_gates(self) -> None:
-        self._house.starts.leave(self._key)
-        self._house.leaves.leave(self._key)
-
-    def _launch(self) -> None:
-        asked = self._asked
-        if asked is None:
-            self._leave_gates()
+    def _born(self, answer: Born | str) -> None:
+        if isinstance(answer, str):
+            self.feed(SpawnFailed(answer))
             return
-        if not self._lock_wait.when_free(self._queue_up):
-            self._leave_gates()
-            return
-        self._asked = None
-        try:
-            spec = self._house.cgroups.placed(self.group.spec(self.number, asked.incarnation, asked.mode))
-            self._cgroup = spec.limits.cgroup
-            self._house.oom.begin(self._cgroup)
-            first_frame = encode("spec", spec=to_json(replace(spec, paused=self.is_paused)))
-            self._file.fit(self.group.cells)
-        except (OSError, FrameError) as error:
-            self._leave_gates()
-            self.feed(SpawnFailed(str(error)))
-            return
-        self._launching = asked
-        self._house.launcher.start(spec, self._file.path, partial(self._launched, asked, first_frame))
-
-    def _launched(self, asked: Spawn, first_frame: bytes, started: Started | OSError) -> None:
-        """Take the process that was asked for, unless it is not wanted any more."""
-        if self._launching is not asked:
-            if isinstance(started, Started):
-                self._turn_away(started)
-            return
-        self._launching = None
-        if isinstance(started, OSError):
-            self._leave_gates()
-            self.feed(SpawnFailed(str(started)))
-            return
-        child, now = started.child, self._loop.time()
-        self.child, self._told = child, Told()
+        child, now = answer.started.child, self._loop.time()
+        self.child, self._told, self._cgroup = child, Told(), answer.cgroup
         self._telemetry = Telemetry(child.pid, self.group.limits, now=now)
-        self._channel = Channel(started.connection, self._on_frame, name=self.name)
-        self._channel.send_line(first_frame)
+        self._channel = Channel(answer.started.connection, self._on_frame, name=self.name)
+        self._channel.send_line(answer.first_frame)
         self._house.exits.watch(child, self._on_exit)
         self.feed(Spawned(child.pid))
-
-    def _turn_away(self, started: Started) -> None:
-        """End a process that came too late: it was told nothing, so it is nobody's worker yet."""
-        started.connection.close()
-        self._house.exits.watch(started.child, lambda _status: None)
-        send_signal(started.child, signal.SIGKILL, whole_group=True)
 
     def _survivor_killed(self, pid: int, waited: float) -> None:
         text = f"left by an earlier supervisor, killed after {waited:.0f} s"
@@ -426,7 +325,7 @@ class SlotRunner:
     def _on_frame(self, frame: Frame) -> None:
         match frame["type"]:
             case "ready":
-                self._leave_gates()
+                self._starting.leave_gates()
                 self.feed(Ready())
             case "assigned":
                 self.feed(Joined())
@@ -461,7 +360,7 @@ class SlotRunner:
         died_working = board is not None and board.pid == pid and self.slot.mode is Mode.WORK
         in_flight = board.in_flight if board is not None and died_working else ()
         self.child = self._channel = self._telemetry = None
-        self._leave_gates()
+        self._starting.leave_gates()
         if self.slot.process is not Process.LIVE:
             return
         uptime = round(now - seen.since, 3) if seen else 0.0

@@ -21,12 +21,13 @@ from supervisor.parent.eventlog import EventLog
 from supervisor.parent.exits import ExitWatch
 from supervisor.parent.gate import StartGate
 from supervisor.parent.groups import Groups
+from supervisor.parent.house import House
 from supervisor.parent.launcher import Launcher
 from supervisor.parent.limits import hold_to_limits
 from supervisor.parent.oom import OomWatch
 from supervisor.parent.plan import GroupPlan, Plan
 from supervisor.parent.rolling import MARGIN, longest_stop
-from supervisor.parent.runner import House, SlotRunner
+from supervisor.parent.runner import SlotRunner
 from supervisor.parent.slotfile import SlotFile
 from supervisor.parent.strangers import Strangers
 

@@ -1,0 +1,27 @@
+"""What all slots of a supervisor share: who starts processes, who notices their end, who is told."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from supervisor.parent.cgroups import Cgroups
+from supervisor.parent.eventlog import EventLog
+from supervisor.parent.exits import ExitWatch
+from supervisor.parent.gate import StartGate
+from supervisor.parent.launcher import Launcher
+from supervisor.parent.oom import OomWatch
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """``stirred`` is called with the name of the group of which a slot is not what it was, ``changed`` after it."""
+
+    launcher: Launcher
+    exits: ExitWatch
+    starts: StartGate
+    leaves: StartGate
+    events: EventLog
+    orphan_grace: float
+    stirred: Callable[[str], None]
+    changed: Callable[[], None]
+    cgroups: Cgroups
+    oom: OomWatch
