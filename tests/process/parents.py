@@ -147,3 +147,24 @@ class Parent:
 
 def pick(snapshot: Snapshot, group: str = "orders", slot: int = 0) -> SlotSnapshot:
     return next(one for found in snapshot.groups if found.name == group for one in found.slots if one.slot == slot)
+
+
+class Deaths:
+    """Every death that a parent tells, by pid: looked at more often than its memory of events runs over."""
+
+    def __init__(self, parent: Parent) -> None:
+        self.seen: dict[int, Event] = {}
+        self._parent = parent
+        self._seq = 0
+
+    def look(self) -> dict[int, Event]:
+        """Take the deaths that were told since the last look; none may be told twice, or be lost."""
+        page = self._parent.client.events(self._seq)
+        assert not page.dropped
+        for entry in page.entries:
+            self._seq = entry.seq
+            if entry.event.name == "worker.exited":
+                pid = int(str(entry.event.fields["pid"]))
+                assert pid not in self.seen, f"{pid} died twice"
+                self.seen[pid] = entry.event
+        return self.seen

@@ -10,10 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from supervisor.core.events import Event
 from supervisor.core.snapshot import SlotState
 from tests.conftest import Scale
-from tests.process.parents import RESTLESS, Parent
+from tests.process.parents import RESTLESS, Deaths, Parent
 from tests.waiting import is_alive, wait_until
 
 STORM = (signal.SIGKILL, signal.SIGTERM, signal.SIGABRT, signal.SIGSEGV, signal.SIGSTOP)
@@ -110,26 +109,21 @@ def test_p4_p7_every_death_in_a_storm_of_signals_is_seen_once_and_nothing_is_lef
         proc = Path(f"/proc/{parent.pid}")
         descriptors, threads = len(list((proc / "fd").iterdir())), len(list((proc / "task").iterdir()))
         struck: dict[int, signal.Signals] = {}
-        deaths, seq, sent = dict[int, Event](), 0, 0
+        deaths, sent = Deaths(parent), 0
         deadline = time.monotonic() + scale.pick(120, 1000)
         while sent < signals:
             assert time.monotonic() < deadline, f"{sent} of {signals} signals"
             sent += strike(parent, struck, rng)
-            seq = note_deaths(parent, deaths, seq)
+            deaths.look()
 
-        def all_seen() -> bool:
-            nonlocal seq
-            seq = note_deaths(parent, deaths, seq)
-            return len(deaths) >= len(struck)
-
-        wait_until(all_seen, 30)
+        wait_until(lambda: len(deaths.look()) >= len(struck), 30)
         for group, slots in (("orders", 4), ("bills", 2)):
             for number in range(slots):
                 parent.slot_when(SlotState.RUNNING, slot=number, group=group)
 
-        assert deaths.keys() == struck.keys()
+        assert deaths.seen.keys() == struck.keys()
         ended = (signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV)
-        assert all(deaths[pid].fields["status"] == -number for pid, number in struck.items() if number in ended)
+        assert all(deaths.seen[pid].fields["status"] == -number for pid, number in struck.items() if number in ended)
         assert not any(is_alive(pid) for pid in struck)
         wait_until(lambda: len(list((proc / "fd").iterdir())) <= descriptors + 1)
         assert len(list((proc / "task").iterdir())) == threads
@@ -153,16 +147,3 @@ def strike(parent: Parent, struck: dict[int, signal.Signals], rng: random.Random
                 struck[slot.pid] = number
             sent += 1
     return sent
-
-
-def note_deaths(parent: Parent, deaths: dict[int, Event], seq: int) -> int:
-    """Take the deaths that were told since ``seq``; none may be told twice, or be lost."""
-    page = parent.client.events(seq)
-    assert not page.dropped
-    for entry in page.entries:
-        seq = entry.seq
-        if entry.event.name == "worker.exited":
-            pid = int(str(entry.event.fields["pid"]))
-            assert pid not in deaths, f"{pid} died twice"
-            deaths[pid] = entry.event
-    return seq

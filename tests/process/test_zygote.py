@@ -9,7 +9,7 @@ import psutil
 
 from supervisor.core.snapshot import SlotState
 from tests.conftest import Scale
-from tests.process.parents import RESTLESS, Parent, pick
+from tests.process.parents import RESTLESS, Deaths, Parent, pick
 from tests.waiting import is_alive, wait_until
 
 
@@ -155,8 +155,10 @@ def test_every_death_of_a_forked_worker_is_seen_once_and_nothing_is_left(
             parent.slot_when(SlotState.RUNNING, slot=slot)
         itself = psutil.Process(parent.pid)
         before, threads, killed = itself.num_fds(), itself.num_threads(), set[int]()
+        deaths = Deaths(parent)
 
         while len(killed) < kills:
+            deaths.look()
             running = parent.snapshot_when(
                 lambda s: any(one.pid not in killed and one.state is SlotState.RUNNING for one in s.groups[0].slots)
             )
@@ -168,8 +170,7 @@ def test_every_death_of_a_forked_worker_is_seen_once_and_nothing_is_left(
             parent.snapshot_when(lambda s, n=slot: pick(s, slot=n).pid not in killed | {None})  # type: ignore[misc]
             parent.slot_when(SlotState.RUNNING, slot=slot)
 
-        deaths = [event.fields["pid"] for event in parent.events("worker.exited")]
-        assert sorted(deaths) == sorted(killed)  # type: ignore[type-var]
+        assert deaths.look().keys() == killed
         assert wait_until(lambda: len(itself.children()) == slots + 1), "workers and the zygote"
         assert [child for child in itself.children() if child.status() == psutil.STATUS_ZOMBIE] == []
         assert itself.num_threads() == threads
