@@ -1,11 +1,11 @@
 """``start_method = "fork"``: workers come from zygotes, one per distinct ``preload``."""
 
-import asyncio
 from pathlib import Path
 
 from supervisor.core.spec import WorkerSpec
 from supervisor.parent.eventlog import EventLog
 from supervisor.parent.exits import ExitWatch
+from supervisor.parent.keeper import until
 from supervisor.parent.launcher import Answer, Launcher
 from supervisor.parent.subreaper import Adopted, become_subreaper
 from supervisor.parent.zygote import Preload, Request, ZygoteProcess
@@ -21,7 +21,6 @@ class ZygoteLauncher:
 
     def __init__(self, program: tuple[str, ...], *, otherwise: Launcher, exits: ExitWatch, events: EventLog) -> None:
         become_subreaper()
-        self._loop = asyncio.get_running_loop()
         self._program = program
         self._otherwise = otherwise
         self._exits = exits
@@ -54,9 +53,7 @@ class ZygoteLauncher:
         for zygote in zygotes:
             zygote.retire()
             zygote.kill()
-        deadline = self._loop.time() + END
-        while any(zygote.child for zygote in zygotes) and self._loop.time() < deadline:  # noqa: ASYNC110 - at the end
-            await asyncio.sleep(0.01)
+        await until(lambda: not any(zygote.child for zygote in zygotes), END)
         self._adopted.close()
 
     def _zygote(self, preload: Preload) -> ZygoteProcess:

@@ -3,15 +3,13 @@
 import asyncio
 import logging
 import os
-import random
-import signal
+import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
-from supervisor.core.backoff import Backoff
 from supervisor.core.events import Severity
-from supervisor.core.exits import describe
 from supervisor.core.frames import Frame, FrameError
 from supervisor.core.jsonable import to_json
 from supervisor.core.lag import GroupLag, GroupMember, PartitionLag, slot_of, total
@@ -19,18 +17,17 @@ from supervisor.core.spec import InspectorSpec
 from supervisor.parent.channel import Channel
 from supervisor.parent.eventlog import EventLog
 from supervisor.parent.exits import ExitWatch
-from supervisor.parent.launcher import Child, send_signal, start_child
+from supervisor.parent.keeper import STARTS, Keeper
+from supervisor.parent.launcher import Child, start_child
 
 PROGRAM = (sys.executable, "-P", "-m", "supervisor.inspector.watch")
 START_DELAY = 1.0
 """Seconds the workers' start has before ours."""
-HEALTHY = 60.0
 STOP = 1.0
 SILENT = 120.0
 """Seconds without a word after which the child is taken for stuck; its own questions end long before."""
 STALE = 30.0
 """Seconds after which a reading says nothing about now; more where readings come more rarely."""
-STARTS = Backoff(initial=1.0, factor=2.0, max=60.0, jitter=0.5)
 MOST = 500
 
 Listener = Callable[[str, GroupLag], None]
@@ -64,35 +61,35 @@ class Inspector:
         events: EventLog,
         program: tuple[str, ...] = PROGRAM,
     ) -> None:
-        self.child: Child | None = None
         self.listener: Listener = lambda _group, _lag: None
         self._loop = asyncio.get_running_loop()
         self._spec = spec
-        self._exits = exits
         self._events = events
-        self._program = program
         self._groups: dict[str, _Group] = {}
-        self._channel: Channel | None = None
         self._heard_at = 0.0
-        self._ready_at: float | None = None
-        self._failures = 0
-        self._timer: asyncio.TimerHandle | None = None
-        self._stopping = False
-        self._replacing = False
-        self._random = random.Random()  # noqa: S311 - jitter
+        self._silence: asyncio.TimerHandle | None = None
+        launch = partial(start_child, program)
+        self._keeper = Keeper(launch, self._begin, self._tell_down, exits=exits, backoff=STARTS)
+        self._keeper.on_exit = lambda _status: self._stop_checking()
+
+    @property
+    def child(self) -> Child | None:
+        """The process, while there is one."""
+        return self._keeper.child
 
     def start(self) -> None:
         """Start the child when the workers had time to begin; when that fails, later."""
         if self._spec is not None:
-            self._timer = self._loop.call_later(START_DELAY, self._start)
+            self._keeper.start_later(START_DELAY)
 
     def replan(self, spec: InspectorSpec | None) -> None:
         """Look at other groups, or in another way, from now on: by a new child."""
         had, self._spec = self._spec, spec
         self._groups = {name: group for name, group in self._groups.items() if name in self._names()}
-        if self.child is not None:
-            self._replacing = True
-            send_signal(self.child, signal.SIGKILL, whole_group=True)
+        if spec is None:
+            self._keeper.rest()
+        elif self.child is not None:
+            self._keeper.replace()
         elif had is None:
             self.start()
 
@@ -113,17 +110,13 @@ class Inspector:
 
     async def stop(self) -> None:
         """End the child; at most ``2 * STOP`` and a little."""
-        self._stopping = True
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._channel is not None:
-            self._channel.send("stop")
-        for number in (None, signal.SIGKILL):
-            if self.child is not None and number is not None:
-                send_signal(self.child, number, whole_group=True)
-            deadline = self._loop.time() + STOP
-            while self.child is not None and self._loop.time() < deadline:  # noqa: ASYNC110 - at the very end
-                await asyncio.sleep(0.02)
+        self._keeper.retire()
+        self._stop_checking()
+        if self._keeper.line is not None:
+            self._keeper.line.send("stop")
+        await self._keeper.gone(STOP)
+        self._keeper.kill()
+        await self._keeper.gone(STOP)
 
     def _names(self) -> set[str]:
         return {group.name for group in self._spec.groups} if self._spec else set()
@@ -131,7 +124,7 @@ class Inspector:
     def _why(self, known: _Group | None) -> str:
         if known is not None and known.trouble:
             return known.trouble
-        return "not read yet" if self.child is not None or not self._failures else "the inspector does not run"
+        return "not read yet" if self.child is not None or not self._keeper.failures else "the inspector does not run"
 
     def _check(self) -> None:
         """End a child that says nothing any more."""
@@ -140,34 +133,30 @@ class Inspector:
         quiet = self._loop.time() - self._heard_at
         patience = SILENT + (self._spec.interval if self._spec else 0.0)
         if quiet >= patience:
-            send_signal(self.child, signal.SIGKILL, whole_group=True)
+            self._keeper.kill()
         else:
-            self._timer = self._loop.call_later(patience - quiet, self._check)
+            self._silence = self._loop.call_later(patience - quiet, self._check)
 
-    def _start(self) -> None:
-        self._timer = None
-        if self._stopping or self._spec is None:
-            return
-        try:
-            child, connection = start_child(self._program)
-        except OSError as error:
-            self._again(f"cannot start a process: {error}")
-            return
-        self.child = child
+    def _stop_checking(self) -> None:
+        if self._silence is not None:
+            self._silence.cancel()
+
+    def _begin(self, connection: socket.socket) -> Channel:
         self._heard_at = self._loop.time()
         self._check()
-        self._channel = Channel(connection, self._on_frame, name="inspector")
-        self._exits.watch(child, self._on_exit)
+        channel = Channel(connection, self._on_frame, name="inspector")
         try:
-            self._channel.send("spec", spec=to_json(replace(self._spec, parent_pid=os.getpid())))
+            if self._spec is not None:
+                channel.send("spec", spec=to_json(replace(self._spec, parent_pid=os.getpid())))
         except FrameError as error:
             logger.warning("inspector.spec_too_large", extra={"fields": {"error": str(error)}})
-            self._channel.close()
+            channel.close()
+        return channel
 
     def _on_frame(self, frame: Frame) -> None:
         self._heard_at = self._loop.time()
         if frame["type"] == "ready":
-            self._ready_at = self._loop.time()
+            self._keeper.ready()
             return
         try:
             self._hear(frame)
@@ -229,31 +218,10 @@ class Inspector:
             self._events.tell("topic.found", Severity.INFO, group=name, fields={"topic": topic})
         group.told_missing = missing
 
-    def _on_exit(self, status: int) -> None:
-        if self._channel is not None:
-            self._channel.finish()
-        ready_at, self._ready_at = self._ready_at, None
-        self.child = self._channel = None
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._stopping:
-            return
-        if self._replacing:
-            self._replacing = False
-            self._start()
-            return
-        if ready_at is not None and self._loop.time() - ready_at >= HEALTHY:
-            self._failures = 0
-        self._again(describe(status))
-
-    def _again(self, text: str) -> None:
-        delay = STARTS.delay(self._failures, chance=self._random.random())
-        self._failures += 1
-        self._timer = self._loop.call_later(delay, self._start)
-        fields: Mapping[str, float] = {"delay": round(delay, 3)}
+    def _tell_down(self, text: str, delay: float) -> None:
         self._events.tell(
             "inspector.exited",
             Severity.WARNING,
             f"{text}; starts again; until then lag is unknown",
-            fields=dict(fields),
+            fields={"delay": round(delay, 3)},
         )

@@ -22,6 +22,7 @@ from supervisor.core.snapshot import SlotState
 from supervisor.core.spec import EndsSpec, Mode
 from supervisor.parent.channel import Channel
 from supervisor.parent.exits import ExitWatch
+from supervisor.parent.keeper import until
 from supervisor.parent.launcher import Child, send_signal, start_child
 from supervisor.parent.supervisor import Supervisor
 
@@ -102,9 +103,7 @@ class UntilEnd:
         for number in (None, signal.SIGKILL):
             if self._child is not None and number is not None:
                 send_signal(self._child, number, whole_group=True)
-            deadline = self._loop.time() + END
-            while self._child is not None and self._loop.time() < deadline:  # noqa: ASYNC110 - at the very end
-                await asyncio.sleep(0.02)
+            await until(lambda: self._child is None, END)
 
     # --- asking -----------------------------------------------------------------------------------------
 
