@@ -1,16 +1,23 @@
 """A child's end of its socketpair to the parent: frames in both directions, never blocking."""
 
+import argparse
 import logging
 import select
 import socket
+import sys
 import threading
 import time
+from typing import TypeVar
 
 from supervisor.core.frames import Frame, FrameError, FrameReader, encode
+from supervisor.core.jsonable import from_json
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 MAX_UNSENT = 256 * 1024
 RECEIVE = 1 << 16
+SPEC_TIMEOUT = 10.0
 
 
 class Link:
@@ -105,3 +112,21 @@ class Link:
                 return
             del self._unsent[:sent]
         self._is_full = False
+
+
+def take_spec(program: str, kind: type[T]) -> tuple[Link, T, list[Frame]] | None:
+    """Return our link, named by ``--fd``, the spec that comes first over it, and the frames that came along.
+
+    ``None`` when none came, which is said on stderr.
+    """
+    parser = argparse.ArgumentParser(prog=program, description="Internal; started by the supervisor.")
+    parser.add_argument("--fd", type=int, required=True, help="our end of the socketpair")
+    sock = socket.socket(fileno=parser.parse_args().fd)
+    sock.set_inheritable(False)
+    link = Link(sock)
+    first, *early = link.wait(time.monotonic() + SPEC_TIMEOUT) or [{}]
+    try:
+        return link, from_json(kind, first.get("spec")), early
+    except ValueError as error:
+        sys.stderr.write(f"{program}: no spec came: {error}\n")
+        return None

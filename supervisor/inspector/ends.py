@@ -4,10 +4,8 @@ Started by the supervisor only, for ``run --until-end``. It remembers nothing: t
 so that it may die and be started again at any time.
 """
 
-import argparse
 import logging
 import signal
-import socket
 import sys
 import time
 from typing import Any
@@ -16,31 +14,23 @@ from confluent_kafka import KafkaException
 
 from supervisor.core.exits import ExitCode
 from supervisor.core.frames import Frame
-from supervisor.core.jsonable import from_json, to_json
+from supervisor.core.jsonable import to_json
 from supervisor.core.spec import EndsSpec
 from supervisor.kafka.ends import AT_ONCE, GroupOffsets, MissingTopicError
 from supervisor.kafka.offsets import AskError
-from supervisor.link import Link
+from supervisor.link import Link, take_spec
 from supervisor.logs import set_up_logging
 from supervisor.tether import die_with_parent
 
-SPEC_TIMEOUT = 10.0
 WAIT = 5.0
 
 
 def main() -> ExitCode:
     """Read the spec, then answer until the parent is gone."""
-    parser = argparse.ArgumentParser(prog="supervisor.inspector.ends", description="Internal.")
-    parser.add_argument("--fd", type=int, required=True, help="our end of the socketpair")
-    sock = socket.socket(fileno=parser.parse_args().fd)
-    sock.set_inheritable(False)
-    link = Link(sock)
-    first, *early = link.wait(time.monotonic() + SPEC_TIMEOUT) or [{}]
-    try:
-        spec = from_json(EndsSpec, first.get("spec"))
-    except ValueError as error:
-        sys.stderr.write(f"supervisor.inspector.ends: no spec came: {error}\n")
+    told = take_spec("supervisor.inspector.ends", EndsSpec)
+    if told is None:
         return ExitCode.FAILURE
+    link, spec, early = told
     set_up_logging(spec.log_format, spec.log_level, {"process": "ends"})
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the parent decides
     if not die_with_parent(spec.parent_pid):

@@ -4,11 +4,9 @@ Started by the supervisor only. Nothing here is needed for work: it may die and 
 A thread for each cluster (each way to reach one): one that does not answer keeps nobody else waiting.
 """
 
-import argparse
 import logging
 import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -19,17 +17,15 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from supervisor.core.exits import ExitCode
-from supervisor.core.jsonable import from_json
 from supervisor.core.lag import PartitionLag
 from supervisor.core.spec import GroupSpec, InspectorSpec
 from supervisor.kafka.lag import GroupReader, Reading
 from supervisor.kafka.offsets import AskError
 from supervisor.kafka.settings import client_settings
-from supervisor.link import Link
+from supervisor.link import Link, take_spec
 from supervisor.logs import set_up_logging
 from supervisor.tether import die_with_parent
 
-SPEC_TIMEOUT = 10.0
 WAIT = 5.0
 ROWS = 1000
 """Partitions per frame; owners stand in it once each, so that it stays well below what waits for the parent."""
@@ -40,17 +36,10 @@ REST = 4.0
 
 def main() -> ExitCode:
     """Read the spec, then look until the parent is gone or says stop."""
-    parser = argparse.ArgumentParser(prog="supervisor.inspector.watch", description="Internal.")
-    parser.add_argument("--fd", type=int, required=True, help="our end of the socketpair")
-    sock = socket.socket(fileno=parser.parse_args().fd)
-    sock.set_inheritable(False)
-    link = Link(sock)
-    first, *_ = link.wait(time.monotonic() + SPEC_TIMEOUT) or [{}]
-    try:
-        spec = from_json(InspectorSpec, first.get("spec"))
-    except ValueError as error:
-        sys.stderr.write(f"supervisor.inspector.watch: no spec came: {error}\n")
+    told = take_spec("supervisor.inspector.watch", InspectorSpec)
+    if told is None:
         return ExitCode.FAILURE
+    link, spec, _ = told
     set_up_logging(spec.log_format, spec.log_level, {"process": "inspector"})
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the parent decides
     if not die_with_parent(spec.parent_pid):

@@ -1,24 +1,20 @@
 """Run the notifier: ``python -m supervisor.notifier --fd N``, started by the supervisor only."""
 
-import argparse
 import logging
 import os
 import signal
-import socket
 import sys
 import time
 
 from supervisor.core.exits import ExitCode
-from supervisor.core.jsonable import from_json
 from supervisor.core.spec import NotifierSpec
-from supervisor.link import Link
+from supervisor.link import take_spec
 from supervisor.logs import set_up_logging
 from supervisor.notifier.loop import Loop
 from supervisor.plugin.errors import PluginError
 from supervisor.plugin.loader import load
 from supervisor.tether import die_with_parent
 
-SPEC_TIMEOUT = 10.0
 FLUSH_TIMEOUT = 1.0
 
 _log = logging.getLogger(__name__)
@@ -26,17 +22,10 @@ _log = logging.getLogger(__name__)
 
 def main() -> ExitCode:
     """Read the spec, load the alert plugins, run the loop; return the exit code."""
-    parser = argparse.ArgumentParser(prog="supervisor.notifier", description="Internal; started by the supervisor.")
-    parser.add_argument("--fd", type=int, required=True, help="the notifier's end of the socketpair")
-    sock = socket.socket(fileno=parser.parse_args().fd)
-    sock.set_inheritable(False)
-    link = Link(sock)
-    first, *early = link.wait(time.monotonic() + SPEC_TIMEOUT) or [{}]
-    try:
-        spec = from_json(NotifierSpec, first.get("spec"))
-    except ValueError as error:
-        sys.stderr.write(f"supervisor.notifier: no spec came: {error}\n")
+    told = take_spec("supervisor.notifier", NotifierSpec)
+    if told is None:
         return ExitCode.FAILURE
+    link, spec, early = told
     set_up_logging(spec.log_format, spec.log_level, {"process": "notifier"})
     try:
         active = load(spec.plugins, "", group="")

@@ -69,7 +69,6 @@ class Keeper(Generic[LineT]):
 
     def start(self) -> None:
         """Start the child now and keep it alive; when it cannot be started, later."""
-        self._cancel()
         if self._is_retired or self.child is not None:
             return
         self._is_wanted = True

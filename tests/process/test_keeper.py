@@ -36,6 +36,7 @@ class Owned:
         self.statuses: list[int] = []
         self.downs: list[tuple[str, float]] = []
         self.frames: list[Frame] = []
+        self.line = Channel
         self.keeper = Keeper(self._launch, self._begin, self._down, exits=exits, backoff=backoff, free=free)
         self.keeper.on_exit = self.statuses.append
 
@@ -54,7 +55,7 @@ class Owned:
         return self.launch()
 
     def _begin(self, connection: socket.socket) -> Channel:
-        self.begun.append(Channel(connection, self._on_frame, name="child"))
+        self.begun.append(self.line(connection, self._on_frame, name="child"))
         return self.begun[-1]
 
     def _on_frame(self, frame: Frame) -> None:
@@ -220,7 +221,24 @@ async def test_who_retired_is_never_started_again() -> None:
 
 
 @in_loop
-async def test_last_words_are_heard_while_the_child_is_still_known() -> None:
+async def test_the_line_to_a_dead_child_is_finished_before_anybody_is_told() -> None:
+    async with owned(ENDS, NEVER) as one:
+        finished: list[list[int]] = []
+
+        class Line(Channel):
+            def finish(self) -> None:
+                finished.append(list(one.statuses))
+                super().finish()
+
+        one.line = Line
+        one.keeper.start()
+        await one.until(lambda: one.downs)
+
+        assert finished == [[]]
+
+
+@in_loop
+async def test_last_words_are_heard_and_make_no_child_ready() -> None:
     said = 'import os, sys; os.write(int(sys.argv[2]), b\'{"v":1,"type":"ready"}\\n\' * 100)'
     async with owned(said, NEVER) as one:
         one.keeper.start()
