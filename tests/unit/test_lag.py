@@ -43,7 +43,8 @@ def test_other_supervisors_are_counted_once_whatever_their_slots() -> None:
         GroupMember("b-orders-0", "/10.0.0.2", 1),
         GroupMember("b-orders-1", "/10.0.0.2", 1),
         GroupMember("rdkafka", "/10.0.0.3", 1),
+        GroupMember("rdkafka", "/10.0.0.4", 1),
     ]
 
-    assert supervisors(members, "orders", own="a") == 3
+    assert supervisors(members, "orders", own="a") == 4
     assert supervisors([], "orders", own="a") == 1

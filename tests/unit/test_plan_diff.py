@@ -62,3 +62,9 @@ def test_p10_a_change_names_keys_and_never_their_values() -> None:
 
     assert found.text == "rolled (kafka.sasl.password)"
     assert "hunter2" not in repr(found)
+
+
+def test_a_setting_that_is_taken_out_is_named() -> None:
+    (found,) = plan_diff({"orders": changed(kafka={"linger.ms": "5"})}, {"orders": changed(kafka={})})
+
+    assert (found.change, found.keys) == (Change.ROLLED, ("kafka.linger.ms",))

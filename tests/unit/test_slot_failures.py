@@ -168,6 +168,19 @@ def test_a_slot_that_is_given_up_while_it_waits_leaves_and_is_fatal() -> None:
     assert "slot.fatal" not in reports(effects)
 
 
+def test_a_slot_that_is_given_up_while_it_leaves_is_fatal_when_it_has_left() -> None:
+    life = running()
+    life.crash()
+    life.crash()
+    life.happen(Park())
+    assert life.state() is SlotState.LEAVING
+
+    life.happen(GiveUp("x"), Exited(0))
+
+    assert life.state() is SlotState.FATAL
+    assert not life.slot.wanted
+
+
 def test_a_worker_that_starts_is_ended_when_its_group_is_given_up() -> None:
     life = Life()
     life.happen(Start())
