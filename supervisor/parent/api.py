@@ -18,13 +18,14 @@ from supervisor.control.answers import Refusal
 from supervisor.control.requests import Events, Hold, Offsets, Restart, Resume, Start, Stop
 from supervisor.control.targets import UnknownTargetError, resolve
 from supervisor.core import slot as slots
-from supervisor.core.events import EventQuery
+from supervisor.core.events import EventQuery, Severity
 from supervisor.core.jsonable import to_json
 from supervisor.parent.answering import PEER, accepted, answer, audit, body_of, refusal, unprocessable
 from supervisor.parent.journal import Journal
 from supervisor.parent.offsets import BusyError, OffsetJobs
 from supervisor.parent.operator_api import OperatorApi
 from supervisor.parent.peer import Peer, peer_of
+from supervisor.parent.places import UnsafePlaceError, make_private
 from supervisor.parent.supervisor import Supervisor
 
 MAX_BODY = 64 * 1024
@@ -68,6 +69,8 @@ class ControlServer:
         self._operator = operator
         self._offsets = offsets
         self._path = path
+        self._site: web.SockSite | None = None
+        self._again: asyncio.Task[None] | None = None
         application = web.Application(client_max_size=MAX_BODY, middlewares=[guard])
         application.router.add_get("/v1/status", self._status)
         application.router.add_get("/v1/events", self._events)
@@ -92,10 +95,39 @@ class ControlServer:
     async def start(self) -> None:
         """Listen; raises ``OSError`` when the socket cannot be made."""
         await self._runner.setup()
-        await web.SockSite(self._runner, bind(self._path), backlog=BACKLOG).start()
+        self._site = await self._listen()
+
+    def keep(self) -> None:
+        """Listen anew when somebody deleted the socket, or its folder; about once a second.
+
+        Cleaners of /dev/shm and /tmp do, as does logind at its user's last logout (``RemoveIPC=``). One that is there
+        and not ours belongs to a supervisor that was started since: it is left alone.
+        """
+        is_busy = self._again is not None and not self._again.done()
+        if self._site is not None and not is_busy and not self._path.exists():
+            self._again = asyncio.create_task(self._listen_again(self._site))
+
+    async def _listen(self) -> web.SockSite:
+        site = web.SockSite(self._runner, bind(self._path), backlog=BACKLOG)
+        await site.start()
+        return site
+
+    async def _listen_again(self, old: web.SockSite) -> None:
+        try:
+            make_private(self._path.parent)
+            self._site = await self._listen()
+        except (OSError, UnsafePlaceError) as error:
+            logger.warning("control.socket_lost", extra={"fields": {"file": str(self._path), "error": str(error)}})
+            return
+        await old.stop()
+        text = f"{self._path} was deleted by somebody; it is there again"
+        self._supervisor.events.tell("control.socket_restored", Severity.WARNING, text)
 
     async def stop(self) -> None:
         """Answer what was asked, close, and remove the socket."""
+        self._site = None
+        if self._again is not None:
+            await asyncio.wait({self._again}, timeout=DEADLINE)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._runner.cleanup(), DEADLINE)
         self._path.unlink(missing_ok=True)

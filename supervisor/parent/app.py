@@ -150,6 +150,7 @@ async def _run_slots(plan: Plan, means: _Means, exits: ExitWatch, *, wishes: Wis
     reloader = _reloader(supervisor, operations, outside, exits, alerts=alerts, inspector=inspector)
     operator = OperatorApi(supervisor, operations, reloader)
     control = ControlServer(supervisor, journal, plan.socket, operator=operator, offsets=offsets)
+    pulses.append(control.keep)
     ends = UntilEnd(supervisor, until, exits) if until is not None else None
     try:
         await journal.open()

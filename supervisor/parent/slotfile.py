@@ -23,14 +23,18 @@ class SlotFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        self._fd = os.open(path, flags, 0o600)
+        self._fd = _open(path)
 
     def fit(self, cells: int) -> None:
         """Give the file its size. Only while nobody holds the lock: a mapped file that shrinks kills its owner.
 
-        Raises ``OSError`` when the file system is full.
+        A file that somebody deleted is made anew: the next worker locks and maps what is at the path, and its board
+        would be read from a file without a name. Raises ``OSError`` when the file system is full.
         """
+        if not is_at(self._fd, self.path):
+            new = _open(self.path)
+            os.close(self._fd)
+            self._fd = new
         wanted = size(cells)
         if os.fstat(self._fd).st_size != wanted:
             os.ftruncate(self._fd, wanted)
@@ -51,6 +55,18 @@ class SlotFile:
     def close(self) -> None:
         """Close the file; it stays where it is for the next parent."""
         os.close(self._fd)
+
+
+def is_at(fd: int, path: Path) -> bool:
+    """Tell whether ``path`` still names the file of ``fd``: cleaners of /dev/shm and /tmp delete files in use."""
+    try:
+        return os.path.samestat(os.fstat(fd), path.lstat())
+    except FileNotFoundError:
+        return False
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
 
 def lock_holder(fd: int) -> int | None:

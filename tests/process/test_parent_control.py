@@ -1,5 +1,7 @@
 import json
 import os
+import shutil
+import signal
 import socket
 import stat
 import threading
@@ -56,6 +58,24 @@ def test_the_socket_and_its_folder_are_ours_alone_from_the_first_moment(tmp_path
     listener.close()
 
     assert set(modes) == {0o600}
+
+
+def test_a_socket_and_slot_files_that_were_deleted_come_back_and_workers_start_in_them(tmp_path: Path) -> None:
+    with Parent(tmp_path) as parent:
+        before = parent.slot_when(SlotState.RUNNING)
+        (tmp_path / "run" / "control.sock").unlink()
+        parent.snapshot_when(lambda _: True)
+
+        shutil.rmtree(tmp_path / "run")
+        parent.snapshot_when(lambda _: True)
+        assert before.pid is not None
+        os.kill(before.pid, signal.SIGKILL)
+
+        after = parent.slot_when(SlotState.RUNNING, incarnation=before.incarnation + 1)
+        assert stat.S_IMODE((tmp_path / "run").stat().st_mode) == 0o700
+        assert stat.S_IMODE((tmp_path / "run" / "control.sock").lstat().st_mode) == 0o600
+        assert after.restarts == 1
+        assert len(parent.events("control.socket_restored")) == 2
 
 
 def test_a_running_supervisors_folders_and_files_are_closed_to_others(tmp_path: Path) -> None:

@@ -189,6 +189,26 @@ def test_the_holder_of_a_slots_lock_is_named(tmp_path: Path) -> None:
     file.close()
 
 
+def test_a_slot_file_that_was_deleted_is_made_anew_for_the_next_worker(tmp_path: Path) -> None:
+    file = SlotFile(tmp_path / "a.0.slot")
+    file.fit(4)
+    file.path.unlink()
+
+    file.fit(4)
+
+    with file.path.open("r+b") as there:
+        assert os.fstat(there.fileno()).st_size == size(4)
+        there.write(b"as a worker writes")
+    assert file.board() is None, "read from what is at the path: no board is written like this"
+    code = "import fcntl,os,sys;fcntl.lockf(os.open(sys.argv[1],os.O_RDWR),fcntl.LOCK_EX,1);print(flush=True);input()"
+    with subprocess.Popen((*PYTHON, code, str(file.path)), stdin=-1, stdout=-1) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        assert file.holder() == holder.pid
+        holder.kill()
+    file.close()
+
+
 def test_our_own_lock_would_not_be_seen_as_a_survivors(tmp_path: Path) -> None:
     file = SlotFile(tmp_path / "a.0.slot")
     own = os.open(file.path, os.O_RDWR)
