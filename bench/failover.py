@@ -5,19 +5,15 @@ exec'd. Beside them, in turns, one of three static members without a supervisor 
 benchmark: no new interpreter can be quicker.
 """
 
-import itertools
 import random
 import statistics
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-
-from confluent_kafka import Producer
 
 from bench.groups import SLOTS, ByHand, Group, Supervised, settle
 from bench.stage import Figures, Stage, progress, wait_for
+from bench.stream import producing
 from tests.broker.records import create_topic
 
 PARTITIONS = 6
@@ -54,7 +50,7 @@ def measure(stage: Stage, *, cycles: int, slots: Sequence[int]) -> Figures:
     chance = random.Random(1)
     topic = create_topic(stage.bootstrap, "failover", partitions=PARTITIONS)
     ours, execd, raw = Side(), Side(), Side()
-    with _producing(stage.bootstrap, topic):
+    with producing(stage.bootstrap, topic, PARTITIONS, rate=RATE):
         for cycle in range(cycles):
             with (
                 Supervised(stage, f"failover-{cycle}", topic) as supervised,
@@ -123,27 +119,3 @@ def _figures(ours: Side, execd: Side, raw: Side) -> Figures:
         "steps_median_s": {step: round(statistics.median(times), 3) for step, times in ours.steps.items()},
         "exec_steps_median_s": {step: round(statistics.median(times), 3) for step, times in execd.steps.items()},
     }
-
-
-@contextmanager
-def _producing(bootstrap: str, topic: str) -> Iterator[None]:
-    """Write to every partition, ``RATE`` records per second each, until the block ends."""
-    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 0, "log_level": 3})
-    ended = threading.Event()
-
-    def produce() -> None:
-        for number in itertools.count():
-            for partition in range(PARTITIONS):
-                producer.produce(topic, str(number), partition=partition)
-            producer.poll(0)
-            if ended.wait(1 / RATE):
-                return
-
-    thread = threading.Thread(target=produce, name="producer", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join(5)
-        producer.flush(5)
