@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from bench.groups import SLOTS, ByHand, Group, Supervised, settle
+from bench.peers.deployments import DEPLOYMENTS, Deployment
+from bench.peers.kills import figures as kill_members
 from bench.stage import Figures, Stage, progress, wait_for
 from bench.stream import producing
 from tests.broker.records import create_topic
@@ -42,7 +44,8 @@ class Side:
 
 def run(stage: Stage) -> Figures:
     """Kill each of the three slots once per cycle: a second death in a row waits by design."""
-    return measure(stage, cycles=2 if stage.quick else 6, slots=range(SLOTS))
+    ours = measure(stage, cycles=2 if stage.quick else 6, slots=range(SLOTS))
+    return ours | peers(stage, DEPLOYMENTS, kills=1 if stage.quick else 3) if stage.peers else ours
 
 
 def measure(stage: Stage, *, cycles: int, slots: Sequence[int]) -> Figures:
@@ -69,6 +72,13 @@ def measure(stage: Stage, *, cycles: int, slots: Sequence[int]) -> Figures:
                     text = f"{last.first:.3f} s ({steps}), exec {new.first:.3f} s, by hand {by.first:.3f} s"
                     progress(f"cycle {cycle + 1}/{cycles}, slot {slot}: {text}")
     return _figures(ours, execd, raw)
+
+
+def peers(stage: Stage, deployments: Sequence[Deployment], *, kills: int, topic: str = "failover-peers") -> Figures:
+    """Kill members under other supervisors, which work a topic of the same size at the same rate."""
+    create_topic(stage.bootstrap, topic, partitions=PARTITIONS)
+    with producing(stage.bootstrap, topic, PARTITIONS, rate=RATE):
+        return kill_members(stage, deployments, topic=topic, partitions=PARTITIONS, kills=kills)
 
 
 def _ours(group: Supervised, slot: int, side: Side) -> None:
