@@ -20,7 +20,7 @@ BENCHMARKS = {
     "footprint": "memory per idle worker, the parent's processor time, and what it keeps over 1,000 restarts",
 }
 
-WITH_PEERS = ("io", "throughput")
+WITH_PEERS = ("failover", "io", "throughput")
 
 
 def main() -> int:

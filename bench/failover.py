@@ -5,19 +5,17 @@ exec'd. Beside them, in turns, one of three static members without a supervisor 
 benchmark: no new interpreter can be quicker.
 """
 
-import itertools
 import random
 import statistics
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from confluent_kafka import Producer
-
 from bench.groups import SLOTS, ByHand, Group, Supervised, settle
+from bench.peers.deployments import DEPLOYMENTS, Deployment
+from bench.peers.kills import figures as kill_members
 from bench.stage import Figures, Stage, progress, wait_for
+from bench.stream import producing
 from tests.broker.records import create_topic
 
 PARTITIONS = 6
@@ -46,7 +44,8 @@ class Side:
 
 def run(stage: Stage) -> Figures:
     """Kill each of the three slots once per cycle: a second death in a row waits by design."""
-    return measure(stage, cycles=2 if stage.quick else 6, slots=range(SLOTS))
+    ours = measure(stage, cycles=2 if stage.quick else 6, slots=range(SLOTS))
+    return ours | peers(stage, DEPLOYMENTS, kills=1 if stage.quick else 3) if stage.peers else ours
 
 
 def measure(stage: Stage, *, cycles: int, slots: Sequence[int]) -> Figures:
@@ -54,7 +53,7 @@ def measure(stage: Stage, *, cycles: int, slots: Sequence[int]) -> Figures:
     chance = random.Random(1)
     topic = create_topic(stage.bootstrap, "failover", partitions=PARTITIONS)
     ours, execd, raw = Side(), Side(), Side()
-    with _producing(stage.bootstrap, topic):
+    with producing(stage.bootstrap, topic, PARTITIONS, rate=RATE):
         for cycle in range(cycles):
             with (
                 Supervised(stage, f"failover-{cycle}", topic) as supervised,
@@ -73,6 +72,13 @@ def measure(stage: Stage, *, cycles: int, slots: Sequence[int]) -> Figures:
                     text = f"{last.first:.3f} s ({steps}), exec {new.first:.3f} s, by hand {by.first:.3f} s"
                     progress(f"cycle {cycle + 1}/{cycles}, slot {slot}: {text}")
     return _figures(ours, execd, raw)
+
+
+def peers(stage: Stage, deployments: Sequence[Deployment], *, kills: int, topic: str = "failover-peers") -> Figures:
+    """Kill members under other supervisors, which work a topic of the same size at the same rate."""
+    create_topic(stage.bootstrap, topic, partitions=PARTITIONS)
+    with producing(stage.bootstrap, topic, PARTITIONS, rate=RATE):
+        return kill_members(stage, deployments, topic=topic, partitions=PARTITIONS, kills=kills)
 
 
 def _ours(group: Supervised, slot: int, side: Side) -> None:
@@ -123,27 +129,3 @@ def _figures(ours: Side, execd: Side, raw: Side) -> Figures:
         "steps_median_s": {step: round(statistics.median(times), 3) for step, times in ours.steps.items()},
         "exec_steps_median_s": {step: round(statistics.median(times), 3) for step, times in execd.steps.items()},
     }
-
-
-@contextmanager
-def _producing(bootstrap: str, topic: str) -> Iterator[None]:
-    """Write to every partition, ``RATE`` records per second each, until the block ends."""
-    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 0, "log_level": 3})
-    ended = threading.Event()
-
-    def produce() -> None:
-        for number in itertools.count():
-            for partition in range(PARTITIONS):
-                producer.produce(topic, str(number), partition=partition)
-            producer.poll(0)
-            if ended.wait(1 / RATE):
-                return
-
-    thread = threading.Thread(target=produce, name="producer", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join(5)
-        producer.flush(5)

@@ -5,18 +5,13 @@ a new process under the same static id. A slot's gap is from the last record tha
 first of the new one; a callback in any other slot is a disturbance.
 """
 
-import itertools
 import statistics
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-
-from confluent_kafka import Producer
 
 from bench.groups import Supervised
 from bench.stage import BenchError, Figures, Stage, progress, wait_for
+from bench.stream import producing
 from supervisor.control.client import ControlClient
 from tests.broker.records import create_topic
 
@@ -47,7 +42,10 @@ def measure(stage: Stage, *, rounds: int, slots: int) -> Figures:
     gaps: list[Gap] = []
     took: list[float] = []
     disturbed = 0
-    with _producing(stage.bootstrap, topic, slots), Supervised(stage, "rolling", topic, workers=slots) as group:
+    with (
+        producing(stage.bootstrap, topic, slots, rate=RATE),
+        Supervised(stage, "rolling", topic, workers=slots) as group,
+    ):
         client = ControlClient(group.socket)
         _settle(group, slots)
         for number in range(rounds):
@@ -102,27 +100,3 @@ def _settle(group: Supervised, slots: int) -> None:
         return time.monotonic() - since > QUIET
 
     wait_for(is_quiet, "the group does not come to rest", timeout=60, every=0.2)
-
-
-@contextmanager
-def _producing(bootstrap: str, topic: str, partitions: int) -> Iterator[None]:
-    """Write to every partition, ``RATE`` records per second each, until the block ends."""
-    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 0, "log_level": 3})
-    ended = threading.Event()
-
-    def produce() -> None:
-        for number in itertools.count():
-            for partition in range(partitions):
-                producer.produce(topic, str(number), partition=partition)
-            producer.poll(0)
-            if ended.wait(1 / RATE):
-                return
-
-    thread = threading.Thread(target=produce, name="producer", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join(5)
-        producer.flush(5)

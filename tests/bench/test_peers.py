@@ -194,7 +194,7 @@ def test_a_report_has_the_table_for_people_and_the_object_in_the_last_line(capsy
 
 def test_peers_are_refused_where_there_are_none() -> None:
     refused = subprocess.run(
-        [sys.executable, "-m", "bench", "failover", "--peers"],
+        [sys.executable, "-m", "bench", "rolling", "--peers"],
         cwd=ROOT,
         capture_output=True,
         text=True,
