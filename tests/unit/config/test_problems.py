@@ -274,3 +274,25 @@ def test_a_range_of_workers_needs_somebody_who_asks_for_the_lag(problems: Checke
     text = '[supervisor]\nlag_interval = "0s"\n' + MINIMAL + "workers = { min = 1, max = 8, target_lag = 10 }\n"
 
     assert list(problems(text)) == ["groups.orders.workers"]
+
+
+@pytest.mark.parametrize("platform", ["darwin", "freebsd14"])
+def test_workers_cannot_be_forked_where_there_is_no_linux(tmp_path: Path, platform: str) -> None:
+    file = tmp_path / "supervisor.toml"
+    file.write_text('[supervisor]\nstart_method = "fork"\n' + MINIMAL)
+
+    with pytest.raises(ConfigError) as refused:
+        load(file, environ={}, platform=platform)
+
+    (problem,) = refused.value.problems
+    assert (problem.key, problem.line, problem.found) == ("supervisor.start_method", 2, '"fork"')
+    assert platform in problem.text
+    assert 'start_method = "exec"' in problem.help
+
+
+@pytest.mark.parametrize(("method", "platform"), [("fork", "linux"), ("exec", "linux"), ("exec", "darwin")])
+def test_every_other_way_to_start_workers_is_taken(tmp_path: Path, method: str, platform: str) -> None:
+    file = tmp_path / "supervisor.toml"
+    file.write_text(f'[supervisor]\nstart_method = "{method}"\n' + MINIMAL)
+
+    assert load(file, environ={}, platform=platform).supervisor.start_method == method
