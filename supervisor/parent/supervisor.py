@@ -23,6 +23,7 @@ from supervisor.parent.gate import StartGate
 from supervisor.parent.groups import Groups
 from supervisor.parent.house import House
 from supervisor.parent.launcher import Launcher
+from supervisor.parent.leftovers import leftovers
 from supervisor.parent.limits import hold_to_limits
 from supervisor.parent.oom import OomWatch
 from supervisor.parent.plan import GroupPlan, Plan
@@ -79,6 +80,9 @@ class Supervisor:
         for group in plan.groups:
             for number in range(group.workers):
                 self._add(group, number)
+        for group, number in leftovers(plan):
+            self._add(group, number).inherit()
+            self._retiring.add((group.name, number))
         known = {runner.file_path for runner in self.runners.values()}
         self._strangers = Strangers(plan.runtime_dir, known, grace=plan.orphan_grace, events=events)
         self._timer = self._loop.call_later(LOOK, self._look)
@@ -95,11 +99,17 @@ class Supervisor:
 
     def start(self) -> None:
         """Start every slot; at most as many at once as there are processors."""
-        fields: dict[str, Scalar] = {"version": __version__, "pid": os.getpid(), "slots": len(self.runners)}
+        slots = len(self.runners) - len(self._retiring)
+        fields: dict[str, Scalar] = {"version": __version__, "pid": os.getpid(), "slots": slots}
         self.events.tell("supervisor.started", Severity.INFO, fields=fields)
         self._strangers.start()
-        for runner in self.runners.values():
-            runner.feed(Start())
+        for key, runner in tuple(self.runners.items()):
+            if key not in self._retiring:
+                runner.feed(Start())
+                continue
+            text = "an earlier supervisor had it running: it leaves the group"
+            self.events.tell("slot.left_over", Severity.INFO, text, group=key[0], slot=key[1])
+            runner.feed(Stop(End.LEAVE))
 
     def stop(self, reason: str, *, end: End = End.LEAVE, fast: bool = False) -> None:
         """Stop everything, all groups in parallel. Asked again: only a change (``fast``, another end) counts."""
@@ -169,7 +179,10 @@ class Supervisor:
         if self._abandon is not None:
             self._abandon.cancel()
         for runner in self.runners.values():
-            runner.close()
+            if runner.has_left:
+                runner.remove()
+            else:
+                runner.close()
 
     def snapshot(self) -> Snapshot:
         """Return what people may see of it all."""
