@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from supervisor import __version__
 from supervisor.core.durations import format_duration
@@ -122,16 +122,22 @@ class Supervisor:
             runner.feed(Stop(end, fast=self._fast))
         self._changed()
 
-    def scale(self, group: str, workers: int, *, reason: str) -> None:
+    def rests(self, group: str) -> bool:
+        """Tell whether nothing of a group is to work now: it is paused, or its slots were stopped or given up."""
+        slots = (runner.slot for runner in self.slots(group))
+        return group in self.paused or not any(one.wanted and one.state is not SlotState.FATAL for one in slots)
+
+    def scale(self, group: str, workers: int, *, reason: str, fields: Mapping[str, Scalar] | None = None) -> None:
         """Give a group so many slots, until a reload changes ``workers``; returns at once.
 
-        New slots start; those that are too many leave the group, the highest first, and are gone when they are down.
+        ``fields``: more that the event of it says. New slots start; those that are too many leave the group, the
+        highest first, and are gone when they are down.
         """
         before = self._sizes[group]
         if workers == before or self.stopping:
             return
-        fields: dict[str, Scalar] = {"before": before, "workers": workers}
-        self.events.tell("group.scaled", Severity.INFO, reason, group=group, fields=fields)
+        told: dict[str, Scalar] = {"before": before, "workers": workers, **(fields or {})}
+        self.events.tell("group.scaled", Severity.INFO, reason, group=group, fields=told)
         plan = next(plan for plan in self.plan.groups if plan.name == group)
         self.resize(plan, workers)
 
