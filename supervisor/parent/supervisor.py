@@ -66,7 +66,7 @@ class Supervisor:
             starts=StartGate(places),
             leaves=StartGate(places),
             events=events,
-            orphan_grace=plan.orphan_grace,
+            orphan_grace=lambda: self.plan.orphan_grace,
             stirred=self._stirred,
             changed=self._changed,
             cgroups=Cgroups(lambda text: events.tell("limits.no_cgroups", Severity.WARNING, text)),
@@ -84,7 +84,7 @@ class Supervisor:
             self._add(group, number).inherit()
             self._retiring.add((group.name, number))
         known = {runner.file_path for runner in self.runners.values()}
-        self._strangers = Strangers(plan.runtime_dir, known, grace=plan.orphan_grace, events=events)
+        self._strangers = Strangers(plan.runtime_dir, known, grace=self._house.orphan_grace, events=events)
         self._timer = self._loop.call_later(LOOK, self._look)
         self._abandon: asyncio.TimerHandle | None = None
 

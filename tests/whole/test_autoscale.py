@@ -61,7 +61,8 @@ def test_lag_brings_as_many_workers_as_partitions_and_its_end_takes_them_out_of_
 
     count = produce(broker.bootstrap, name, ["sleep:0.05"] * 1600, partition=lambda at: at % PARTITIONS)
     program.wait(lambda: size(program) == 2, what="lag brings a worker")
-    before = program.wait(lambda: program.running() and program.workers(), what="both run")
+    program.wait(program.running, what="both run")
+    before = program.workers()
     os.kill(child, signal.SIGKILL)
     program.wait(lambda: size(program) == PARTITIONS, 30, what="the next inspector brings the others")
     program.wait(lambda: program.running() and program.shared_out(PARTITIONS), 30, what="one partition each")
