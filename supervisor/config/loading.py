@@ -3,6 +3,7 @@
 import os
 import re
 import socket
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,11 +27,17 @@ T = TypeVar("T", bound=Table)
 Tree = dict[str, Any]
 
 
-def load(path: str | Path, *, environ: Mapping[str, str] | None = None, hostname: str | None = None) -> Config:
+def load(
+    path: str | Path,
+    *,
+    environ: Mapping[str, str] | None = None,
+    hostname: str | None = None,
+    platform: str = sys.platform,
+) -> Config:
     """Return the config in the file ``path``; raise ``ConfigError`` with every problem at once.
 
-    Reads the file, the files it refers to and the environment (``environ`` and ``hostname`` stand in for
-    the machine's own). Creates nothing, imports no plugin, talks to no network.
+    Reads the file, the files it refers to and the environment (``environ``, ``hostname`` and ``platform`` stand in
+    for the machine's own). Creates nothing, imports no plugin, talks to no network.
     """
     path, environ = Path(path), os.environ if environ is None else environ
     text = _read(path)
@@ -45,6 +52,7 @@ def load(path: str | Path, *, environ: Mapping[str, str] | None = None, hostname
     )
     groups = _groups(source, tree)
     _check(source, tree, settings, groups)
+    _check_start_method(source, settings, platform)
     if source.problems or settings is None:
         raise ConfigError(source.file, tuple(sorted(source.problems, key=lambda problem: problem.line)))
     plugins = real.parent / "plugins"
@@ -271,6 +279,13 @@ def _check_workers(source: Source, name: str, group: Group, settings: Supervisor
     if settings is not None and not settings.lag_interval and isinstance(group.workers, WorkerRange):
         text = "nobody asks for the lag that this range goes by: supervisor.lag_interval is 0s"
         source.report(("groups", name, "workers"), text, "write one number of workers, or a lag_interval")
+
+
+def _check_start_method(source: Source, settings: Supervisor | None, platform: str) -> None:
+    where = ("supervisor", "start_method")
+    if settings is not None and settings.start_method == "fork" and platform != "linux" and source.has(where):
+        text = f"forked workers need Linux (subreaper, pidfd), this is {platform}"
+        source.report(where, text, 'write start_method = "exec", or leave it out: it is the default here')
 
 
 def _others_may_read(file: str) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 from supervisor.config.config import Config
 from supervisor.config.limit_specs import allowance, limits_spec
 from supervisor.config.models import Group, Restart, Retry
-from supervisor.core.autoscale import STUCK_AFTER, Rules, WorkerRange, least_workers
+from supervisor.core.autoscale import COOLDOWN, GROW_EVERY, STUCK_AFTER, Rules, WorkerRange, least_workers
 from supervisor.core.backoff import Backoff
 from supervisor.core.jsonable import to_json
 from supervisor.core.limits import Allowance
@@ -70,8 +70,15 @@ def scaling_rules(config: Config, name: str) -> Rules | None:
     group = config.groups[name]
     if not isinstance(group.workers, WorkerRange) or not config.supervisor.lag_interval:
         return None
+    wanted = group.workers
     # A partition stands still for as long as a record may take, and for the commit after it.
-    return Rules(group.workers, stuck_after=max(STUCK_AFTER, 2 * group.handler_timeout))
+    stuck_after = max(STUCK_AFTER, 2 * group.handler_timeout)
+    return Rules(
+        wanted,
+        cooldown=COOLDOWN if wanted.cooldown is None else wanted.cooldown,
+        grow_every=GROW_EVERY if wanted.grow_every is None else wanted.grow_every,
+        stuck_after=stuck_after if wanted.stuck_after is None else wanted.stuck_after,
+    )
 
 
 def inspector_spec(config: Config, parent_pid: int) -> InspectorSpec | None:

@@ -63,7 +63,7 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
         return re.compile(pattern)
 
 
-def _seconds(value: object) -> object:
+def _seconds(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         refuse("not a duration", 'write a number with a unit in quotes: "200ms", "30s", "5m", "1h30m"')
     if not isinstance(value, str):
@@ -187,33 +187,42 @@ def _number_of_workers(value: object, instead: str) -> int:
 
 def _worker_range(value: dict[str, object]) -> WorkerRange:
     instead = "write workers = { min = 1, max = 8, target_lag = 10000 }, or one number: workers = 4"
-    if set(value) != {"min", "max", "target_lag"}:
-        refuse("a range of workers has exactly the keys min, max and target_lag", instead)
+    if not {"min", "max", "target_lag"} <= set(value) <= {"min", "max", "target_lag", *_RANGE_TIMES}:
+        text = f"a range of workers has the keys min, max and target_lag, and may have {', '.join(_RANGE_TIMES)}"
+        refuse(text, instead)
     least, most = (_number_of_workers(value[key], instead) for key in ("min", "max"))
     target = value["target_lag"]
     if not isinstance(target, int) or isinstance(target, bool) or target < 1:
         refuse("target_lag is a number of records, 1 or more", instead)
     if most < least:
         refuse("max is less than min", instead)
-    return WorkerRange(least, most, target)
+    return WorkerRange(least, most, target, **{name: _seconds(value[name]) for name in _RANGE_TIMES if name in value})
 
 
-def _workers_text(value: int | WorkerRange) -> int | dict[str, int]:
+def _workers_text(value: int | WorkerRange) -> int | dict[str, int | str]:
     if isinstance(value, int):
         return value
-    return {"min": value.min, "max": value.max, "target_lag": value.target_lag}
+    written = {name: getattr(value, name) for name in _RANGE_TIMES}
+    times = {name: duration_text(seconds) for name, seconds in written.items() if seconds is not None}
+    return {"min": value.min, "max": value.max, "target_lag": value.target_lag, **times}
 
 
 _DURATION_SCHEMA: dict[str, Any] = {"type": "string", "pattern": r"^( *\d+(\.\d+)?(ms|s|m|h|d))+ *$"}
 _SIZE_SCHEMA: dict[str, Any] = {"type": "string", "pattern": r"^\d+(\.\d+)? ?(B|[kMG]B|[KMG]iB)$"}
 _NAMES_SCHEMA: dict[str, Any] = {"type": "array", "items": {"type": "string"}}
 _WORKERS: dict[str, Any] = {"type": "integer", "minimum": 1, "maximum": MOST_WORKERS}
+_RANGE_TIMES = ("cooldown", "grow_every", "stuck_after")
 _WORKERS_SCHEMA: dict[str, Any] = {
     "anyOf": [
         _WORKERS,
         {
             "type": "object",
-            "properties": {"min": _WORKERS, "max": _WORKERS, "target_lag": {"type": "integer", "minimum": 1}},
+            "properties": {
+                "min": _WORKERS,
+                "max": _WORKERS,
+                "target_lag": {"type": "integer", "minimum": 1},
+                **dict.fromkeys(_RANGE_TIMES, _DURATION_SCHEMA),
+            },
             "required": ["min", "max", "target_lag"],
             "additionalProperties": False,
         },

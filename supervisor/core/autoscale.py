@@ -19,11 +19,17 @@ STUCK_AFTER = 60.0
 
 @dataclass(frozen=True, slots=True)
 class WorkerRange:
-    """``workers = { min, max, target_lag }``: one worker on this host for each ``target_lag`` records behind."""
+    """``workers = { min, max, target_lag }``: one worker on this host for each ``target_lag`` records behind.
+
+    Seconds that are ``None`` were not written; ``Rules`` has what holds then.
+    """
 
     min: int
     max: int
     target_lag: int
+    cooldown: float | None = None
+    grow_every: float | None = None
+    stuck_after: float | None = None
 
 
 def least_workers(workers: int | WorkerRange) -> int:

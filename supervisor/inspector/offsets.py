@@ -5,11 +5,11 @@ from typing import Any
 from confluent_kafka import KafkaException
 
 from supervisor.core.jsonable import from_json, to_json
-from supervisor.core.resets import OffsetMove, OffsetsAnswer, ResetError
+from supervisor.core.resets import LIVE, Applied, OffsetMove, OffsetsAnswer, ResetError, names
 from supervisor.core.spec import GroupSpec
 from supervisor.kafka.admin import AdminError
 from supervisor.kafka.offsets import AskError
-from supervisor.kafka.resets import NotEmptyError, Offsets
+from supervisor.kafka.resets import Offsets
 from supervisor.tether import die_with_parent
 
 
@@ -32,13 +32,11 @@ def inspect_offsets(request: dict[str, Any]) -> dict[str, Any]:
         moves = offsets.moves(request["to"], request["partitions"])
         if not request["apply"]:
             return _answer(moves, members=offsets.members())
-        try:
-            offsets.apply(moves, float(request["patience"]))
-        except NotEmptyError:
-            who = ", ".join(offsets.members()) or "members that just went"
-            return _answer(moves, error=f"nothing was changed: group {spec.name} still has members: {who}")
-        names = [move.name for move in moves]
-        return _answer(offsets.moves(None, names) if names else ())
+        applied = offsets.apply(moves, float(request["patience"]))
+        if applied.error:
+            return _failed(spec, offsets, moves, applied)
+        touched = [move.name for move in moves]
+        return _answer(offsets.moves(None, touched) if touched else ())
     except (AskError, AdminError) as error:
         return _answer(moves, error=f"the brokers did not answer: {error}")
     except ResetError as error:
@@ -47,6 +45,20 @@ def inspect_offsets(request: dict[str, Any]) -> dict[str, Any]:
         offsets.close()
 
 
-def _answer(moves: tuple[OffsetMove, ...] = (), *, members: tuple[str, ...] = (), error: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = to_json(OffsetsAnswer(moves, members, error))
+def _failed(spec: GroupSpec, offsets: Offsets, moves: tuple[OffsetMove, ...], applied: Applied) -> dict[str, Any]:
+    """Say why not all was set, and exactly which partitions were."""
+    if applied.error in LIVE:
+        who = ", ".join(offsets.members()) or "members that just went"
+        why = f"group {spec.name} still has members: {who}"
+    else:
+        why = f"group {spec.name}: {applied.error}"
+    if not applied.changed and not applied.unsure:
+        return _answer(moves, error=f"nothing was changed: {why}")
+    return _answer(moves, error=f"not all was changed: {why}; {applied.text}", changed=names(applied.changed))
+
+
+def _answer(
+    moves: tuple[OffsetMove, ...] = (), *, members: tuple[str, ...] = (), error: str = "", changed: str = ""
+) -> dict[str, Any]:
+    found: dict[str, Any] = to_json(OffsetsAnswer(moves, members, error, changed))
     return found

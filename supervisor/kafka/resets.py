@@ -5,22 +5,18 @@ no moment between a look and the change.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Literal, Protocol
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from supervisor.core.resets import OffsetMove, ResetError, position
+from supervisor.core.resets import Applied, OffsetMove, ResetError, is_hopeless, is_unanswered, position
 from supervisor.core.spec import GroupSpec
 from supervisor.kafka.admin import Admin
 from supervisor.kafka.lag import AT_ONCE, TIMEOUT, asking_settings, topics_of
 from supervisor.kafka.offsets import AskError, Place, bounds, committed
 
-_LIVE = {"UNKNOWN_MEMBER_ID", "ILLEGAL_GENERATION", "REBALANCE_IN_PROGRESS", "STALE_MEMBER_EPOCH"}
 _AGAIN_EVERY = 0.3
-
-
-class NotEmptyError(Exception):
-    """The group has members, so nothing was changed."""
 
 
 class Offsets:
@@ -55,23 +51,13 @@ class Offsets:
                 found.append(OffsetMove(*place, earliest, end, before, after))
         return tuple(found)
 
-    def apply(self, moves: Sequence[OffsetMove], patience: float) -> None:
-        """Commit what ``moves`` say; waits ``patience`` seconds for the group's last member to be gone.
+    def apply(self, moves: Sequence[OffsetMove], patience: float) -> Applied:
+        """Commit what ``moves`` say, and return what became of each.
 
-        Raises ``NotEmptyError`` when one is still there.
+        Waits ``patience`` seconds for the group's last member to be gone and for a broker that is not ready;
+        what cannot succeed is not tried again, and nothing is begun after it.
         """
-        deadline = time.monotonic() + patience
-        wanted = [TopicPartition(move.topic, move.partition, move.after) for move in moves if move.after is not None]
-        for at in range(0, len(wanted), AT_ONCE):
-            while True:
-                error = self._commit(wanted[at : at + AT_ONCE])
-                if not error:
-                    break
-                if time.monotonic() > deadline:
-                    if error in _LIVE:
-                        raise NotEmptyError
-                    raise AskError(error)
-                time.sleep(_AGAIN_EVERY)
+        return apply(self._consumer.commit, moves, time.monotonic() + patience)
 
     def members(self) -> tuple[str, ...]:
         """Return who is in the group, as ``client id @ host``. May end the process, see ``kafka.members``."""
@@ -80,14 +66,6 @@ class Offsets:
     def close(self) -> None:
         """Let go of the client."""
         self._consumer.close()
-
-    def _commit(self, offsets: list[TopicPartition]) -> str:
-        """Commit, and return the name of the error, if there is one."""
-        try:
-            done = self._consumer.commit(offsets=offsets, asynchronous=False)
-        except KafkaException as error:
-            return str(error.args[0].name())
-        return next((one.error.name() for one in done or () if one.error is not None), "")
 
     def _places(self, names: Sequence[str]) -> tuple[Place, ...]:
         topics = topics_of(self._consumer, self._group.topics)
@@ -111,3 +89,52 @@ class Offsets:
         except KafkaException as error:
             raise AskError(error.args[0].name()) from error
         return {(one.topic, one.partition): one.offset for one in found if one.error is None}
+
+
+class Commit(Protocol):
+    """A consumer's own."""
+
+    def __call__(self, *, offsets: list[TopicPartition], asynchronous: Literal[False]) -> list[TopicPartition]:
+        """Commit and wait for the answer of each partition; raises ``KafkaException`` when there is one for all."""
+        ...
+
+
+def apply(
+    commit: Commit, moves: Sequence[OffsetMove], deadline: float, *, sleep: Callable[[float], None] = time.sleep
+) -> Applied:
+    """As ``Offsets.apply``, by any ``commit``, until ``deadline`` (monotonic)."""
+    wanted = [move for move in moves if move.after is not None]
+    changed: list[OffsetMove] = []
+    asked: set[str] = set()
+    for at in range(0, len(wanted), AT_ONCE):
+        left = wanted[at : at + AT_ONCE]
+        while left:
+            errors = _errors(commit, left)
+            changed += [move for move in left if not errors[move.name]]
+            left = [move for move in left if errors[move.name]]
+            asked |= {move.name for move in left if is_unanswered(errors[move.name])}
+            codes = [errors[move.name] for move in left]
+            hopeless = next((code for code in codes if is_hopeless(code)), "")
+            if left and (hopeless or time.monotonic() > deadline):
+                unsure = [move for move in left if move.name in asked]
+                unchanged = [move for move in left if move not in unsure] + wanted[at + AT_ONCE :]
+                return Applied(tuple(changed), tuple(unchanged), tuple(unsure), hopeless or codes[0])
+            if left:
+                sleep(_AGAIN_EVERY)
+    return Applied(tuple(changed))
+
+
+def _errors(commit: Commit, moves: Sequence[OffsetMove]) -> dict[str, str]:
+    """Commit, and return each partition's error by its name, empty where it was set."""
+    offsets = [TopicPartition(move.topic, move.partition, move.after or 0) for move in moves]
+    try:
+        done = commit(offsets=offsets, asynchronous=False)
+    except KafkaException as error:
+        code, topics = str(error.args[0].name()), dict.fromkeys(move.topic for move in moves)
+        if len(topics) == 1 or not is_hopeless(code):
+            return dict.fromkeys((move.name for move in moves), code)
+        # librdkafka raises one topic's error for all, though the broker took the others.
+        parts = [_errors(commit, [move for move in moves if move.topic == topic]) for topic in topics]
+        return {name: found for part in parts for name, found in part.items()}
+    found = {f"{one.topic}/{one.partition}": one.error.name() if one.error is not None else "" for one in done or ()}
+    return {move.name: found.get(move.name, "_TIMED_OUT") for move in moves}

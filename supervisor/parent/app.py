@@ -93,6 +93,15 @@ class _Means:
     manager: ServiceManager
 
 
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What a reload changes besides slots."""
+
+    alerts: Alerts
+    inspector: Inspector
+    journal: Journal
+
+
 def _read_again(path: Path) -> Plan:
     return plan(load(path))
 
@@ -147,7 +156,8 @@ async def _run_slots(plan: Plan, means: _Means, exits: ExitWatch, *, wishes: Wis
     sizing = Sizing(supervisor, is_busy=lambda group: offsets.is_resetting(group) or not operations.is_idle)
     inspector.listener = sizing.heard
     outside = replace(means, launcher=launcher)
-    reloader = _reloader(supervisor, operations, outside, exits, alerts=alerts, inspector=inspector)
+    parts = _Parts(alerts, inspector, journal)
+    reloader = _reloader(supervisor, operations, outside, exits, parts=parts)
     operator = OperatorApi(supervisor, operations, reloader)
     control = ControlServer(supervisor, journal, plan.socket, operator=operator, offsets=offsets)
     pulses.append(control.keep)
@@ -208,8 +218,7 @@ def _reloader(
     means: _Means,
     exits: ExitWatch,
     *,
-    alerts: Alerts,
-    inspector: Inspector,
+    parts: _Parts,
 ) -> Reloader | None:
     if means.replan is None:
         return None
@@ -220,11 +229,12 @@ def _reloader(
     def on_plan(new: Plan) -> None:
         means.launcher.renew()
         if new.inspector != supervisor.plan.inspector:
-            inspector.replan(new.inspector)
+            parts.inspector.replan(new.inspector)
+        parts.journal.retain(new.retention)
         if (new.log_format, new.log_level) != (supervisor.plan.log_format, supervisor.plan.log_level):
             set_up(new.log_format, new.log_level)
 
-    return Reloader(supervisor, operations, Outside(means.replan, validate, alerts.replace, on_plan))
+    return Reloader(supervisor, operations, Outside(means.replan, validate, parts.alerts.replace, on_plan))
 
 
 def _refuse(code: ExitCode, text: str) -> int:

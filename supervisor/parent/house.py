@@ -20,7 +20,7 @@ class House:
     starts: StartGate
     leaves: StartGate
     events: EventLog
-    orphan_grace: float
+    orphan_grace: Callable[[], float]
     stirred: Callable[[str], None]
     changed: Callable[[], None]
     cgroups: Cgroups

@@ -70,6 +70,12 @@ class Journal:
             self._events.tell("supervisor.was_gone", Severity.WARNING, text, fields={"open": len(self._left)})
             self._timer = self._loop.call_later(self._grace, self._close_left, lambda _: True)
 
+    def retain(self, retention: Retention) -> None:
+        """Keep so long and so much from now on."""
+        if retention != self._retention:
+            self._retention = retention
+            self.store.put(self._upkeep, size=0)
+
     async def page(self, query: EventQuery) -> EventPage:
         """Return what ``query`` wants; from memory when that reaches back far enough, or the file cannot be read."""
         if query.since is not None and self._events.reaches(query.since):

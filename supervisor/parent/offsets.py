@@ -13,7 +13,7 @@ from dataclasses import replace
 from supervisor.control.answers import OffsetsJob
 from supervisor.control.requests import Offsets
 from supervisor.core import slot as slots
-from supervisor.core.events import Severity
+from supervisor.core.events import Scalar, Severity
 from supervisor.core.jsonable import from_json, to_json
 from supervisor.core.lag import slot_of
 from supervisor.core.resets import OffsetsAnswer
@@ -138,7 +138,7 @@ class OffsetJobs:
                 runner.feed(slots.Stop(End.LEAVE))
             await self._down(asked.group)
             self._phase(asked.group, "reset: set at the brokers")
-            answer = await self._ask(asked, apply=True)
+            answer = await self._applied(asked)
             self._tell(asked, answer)
             return answer
         finally:
@@ -147,6 +147,13 @@ class OffsetJobs:
                 for runner in ran:
                     if runner in now:
                         runner.feed(slots.Start())
+
+    async def _applied(self, asked: Offsets) -> OffsetsAnswer:
+        try:
+            return await self._ask(asked, apply=True)
+        except NoAnswerError as error:
+            unknown = f"what was set is not known: supervisor offsets show {asked.group} tells"
+            return OffsetsAnswer(error=f"{error}; {unknown}")
 
     async def _down(self, group: str) -> None:
         runners = self._runners(group)
@@ -165,6 +172,10 @@ class OffsetJobs:
 
     def _tell(self, asked: Offsets, answer: OffsetsAnswer) -> None:
         if answer.error:
+            lost: dict[str, Scalar] = {"to": asked.to, "changed": answer.changed}
+            self._supervisor.events.tell(
+                "offsets.reset_failed", Severity.WARNING, answer.error, group=asked.group, fields=lost
+            )
             return
         text = f"{len(answer.moves)} partitions set to {asked.to}"
         fields = {"to": asked.to, "partitions": len(answer.moves)}

@@ -81,19 +81,20 @@ class Reloader:
         events.tell("reload.started", Severity.INFO)
         try:
             plan, changes = await self._checked()
-            for change in changes:
-                say(f"{change.name}: {change.text}")
+            lines = _lines(self._supervisor.plan, plan, changes)
+            for line in lines:
+                say(line)
             await self._apply(plan, changes, say)
         except OperationError as error:
             events.tell("reload.failed", Severity.WARNING, str(error))
             raise
-        events.tell("reload.done", Severity.INFO, "; ".join(f"{one.name}: {one.text}" for one in changes))
+        events.tell("reload.done", Severity.INFO, "; ".join(lines))
 
     async def show(self, say: Say) -> None:
         """Read and check, and say what ``reload`` would do."""
-        _, changes = await self._checked()
-        for change in changes:
-            say(f"{change.name}: {change.text}")
+        plan, changes = await self._checked()
+        for line in _lines(self._supervisor.plan, plan, changes):
+            say(line)
 
     async def _checked(self) -> tuple[Plan, tuple[GroupChange, ...]]:
         old = self._supervisor.plan
@@ -226,6 +227,26 @@ def _is_up(runner: SlotRunner) -> bool:
 
 def _is_broken(runner: SlotRunner) -> bool:
     return runner.slot.state in (SlotState.BACKOFF, SlotState.FATAL)
+
+
+def _lines(old: Plan, new: Plan, changes: Iterable[GroupChange]) -> list[str]:
+    """Return what a reload does, one line for the parent itself where that changes, and one for each group."""
+    before, after = _own(old), _own(new)
+    keys = [key for key in after if before[key] != after[key]]
+    own = [f"supervisor: applied without a restart ({', '.join(keys)})"] if keys else []
+    return own + [f"{change.name}: {change.text}" for change in changes]
+
+
+def _own(plan: Plan) -> dict[str, object]:
+    """Return what the parent itself goes by, besides ``FIXED``, by its key in ``[supervisor]``."""
+    return {
+        "orphan_grace": plan.orphan_grace,
+        "log_format": plan.log_format,
+        "log_level": plan.log_level,
+        "lag_interval": plan.inspector.interval if plan.inspector is not None else 0.0,
+        "journal.max_age": plan.retention.max_age,
+        "journal.max_size": plan.retention.max_size,
+    }
 
 
 def _refused(text: str) -> OperationError:

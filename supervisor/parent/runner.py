@@ -104,6 +104,15 @@ class SlotRunner:
         """Whether the slot is at rest."""
         return is_down(self.slot)
 
+    @property
+    def has_left(self) -> bool:
+        """Whether the slot is at rest and no member of its name is in the group."""
+        return self.is_down and not self.slot.member
+
+    def inherit(self) -> None:
+        """Take it that a member of an earlier supervisor is in the group under the slot's name."""
+        self.slot = replace(self.slot, member=True)
+
     def feed(self, event: SlotEvent) -> None:
         """Let ``event`` happen to the slot and do what follows."""
         self._pending.append(event)

@@ -5,13 +5,17 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from supervisor.core.autoscale import Scaling, advise
-from supervisor.core.events import Severity
+from supervisor.core.events import Scalar, Severity
 from supervisor.core.lag import GroupLag, supervisors
 from supervisor.parent.eventlog import EventLog
 from supervisor.parent.plan import Plan
 
 GAP = 60.0
 """Seconds without a reading after which nothing is known of the time between."""
+
+
+NUMBERS = ("lag", "lagging", "stuck", "partitions", "hosts")
+"""What the event of a change says besides its text: fields of ``Advice``."""
 
 
 class Scalable(Protocol):
@@ -25,7 +29,11 @@ class Scalable(Protocol):
         """Each group's number of slots."""
         ...
 
-    def scale(self, group: str, workers: int, *, reason: str) -> None:
+    def rests(self, group: str) -> bool:
+        """Tell whether nothing of a group is to work now."""
+        ...
+
+    def scale(self, group: str, workers: int, *, reason: str, fields: Mapping[str, Scalar] | None = None) -> None:
         """Give a group so many slots, and tell the event of it."""
         ...
 
@@ -54,7 +62,8 @@ class Sizing:
         now = self._loop.time()
         memory = self._memory.get(group, Scaling())
         hosts = 1 if lag.members is None else supervisors(lag.members, group, own=self._supervisor.plan.supervisor)
-        is_known = lag.total is not None and not self._is_busy(group)
+        # A group that an operator stopped or paused lags, too; a worker more would undo what was asked for.
+        is_known = lag.total is not None and not self._is_busy(group) and not self._supervisor.rests(group)
         if now - self._heard_at.get(group, now) > GAP:
             memory, _ = advise(plan.scaling, memory, None, workers=workers, hosts=hosts, now=now)
         self._heard_at[group] = now
@@ -62,7 +71,8 @@ class Sizing:
             plan.scaling, memory, lag.partitions if is_known else None, workers=workers, hosts=hosts, now=now
         )
         if advice is not None:
-            self._supervisor.scale(group, advice.workers, reason=advice.reason)
+            numbers: dict[str, Scalar] = {name: getattr(advice, name) for name in NUMBERS}
+            self._supervisor.scale(group, advice.workers, reason=advice.reason, fields=numbers)
 
     def _tell_idle(self, group: str, workers: int, partitions: int) -> None:
         """Tell once that some workers can have no partition."""

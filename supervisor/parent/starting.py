@@ -51,7 +51,9 @@ class Starting:
         self._asked: Spawn | None = None
         self._launching: Spawn | None = None
         """The process that the launcher was asked for and has not answered yet."""
-        self._lock_wait = LockWait(file, grace=house.orphan_grace + SURVIVOR_MARGIN, on_killed=survivor_killed)
+        self._lock_wait = LockWait(
+            file, grace=lambda: house.orphan_grace() + SURVIVOR_MARGIN, on_killed=survivor_killed
+        )
 
     @property
     def note(self) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -22,11 +23,11 @@ class Strangers:
     They lost their parent and end by themselves; this is for those that cannot any more (P4).
     """
 
-    def __init__(self, folder: Path, known: set[Path], *, grace: float, events: EventLog) -> None:
+    def __init__(self, folder: Path, known: set[Path], *, grace: Callable[[], float], events: EventLog) -> None:
         self._loop = asyncio.get_running_loop()
         self._folder = folder
         self._known = known
-        self._grace = grace + MARGIN
+        self._grace = lambda: grace() + MARGIN
         self._events = events
         self._waits: dict[Path, tuple[SlotFile, LockWait]] = {}
 

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from supervisor import __version__
 from supervisor.core.durations import format_duration
@@ -23,6 +23,7 @@ from supervisor.parent.gate import StartGate
 from supervisor.parent.groups import Groups
 from supervisor.parent.house import House
 from supervisor.parent.launcher import Launcher
+from supervisor.parent.leftovers import leftovers
 from supervisor.parent.limits import hold_to_limits
 from supervisor.parent.oom import OomWatch
 from supervisor.parent.plan import GroupPlan, Plan
@@ -65,7 +66,7 @@ class Supervisor:
             starts=StartGate(places),
             leaves=StartGate(places),
             events=events,
-            orphan_grace=plan.orphan_grace,
+            orphan_grace=lambda: self.plan.orphan_grace,
             stirred=self._stirred,
             changed=self._changed,
             cgroups=Cgroups(lambda text: events.tell("limits.no_cgroups", Severity.WARNING, text)),
@@ -79,8 +80,11 @@ class Supervisor:
         for group in plan.groups:
             for number in range(group.workers):
                 self._add(group, number)
+        for group, number in leftovers(plan):
+            self._add(group, number).inherit()
+            self._retiring.add((group.name, number))
         known = {runner.file_path for runner in self.runners.values()}
-        self._strangers = Strangers(plan.runtime_dir, known, grace=plan.orphan_grace, events=events)
+        self._strangers = Strangers(plan.runtime_dir, known, grace=self._house.orphan_grace, events=events)
         self._timer = self._loop.call_later(LOOK, self._look)
         self._abandon: asyncio.TimerHandle | None = None
 
@@ -95,11 +99,17 @@ class Supervisor:
 
     def start(self) -> None:
         """Start every slot; at most as many at once as there are processors."""
-        fields: dict[str, Scalar] = {"version": __version__, "pid": os.getpid(), "slots": len(self.runners)}
+        slots = len(self.runners) - len(self._retiring)
+        fields: dict[str, Scalar] = {"version": __version__, "pid": os.getpid(), "slots": slots}
         self.events.tell("supervisor.started", Severity.INFO, fields=fields)
         self._strangers.start()
-        for runner in self.runners.values():
-            runner.feed(Start())
+        for key, runner in tuple(self.runners.items()):
+            if key not in self._retiring:
+                runner.feed(Start())
+                continue
+            text = "an earlier supervisor had it running: it leaves the group"
+            self.events.tell("slot.left_over", Severity.INFO, text, group=key[0], slot=key[1])
+            runner.feed(Stop(End.LEAVE))
 
     def stop(self, reason: str, *, end: End = End.LEAVE, fast: bool = False) -> None:
         """Stop everything, all groups in parallel. Asked again: only a change (``fast``, another end) counts."""
@@ -112,16 +122,22 @@ class Supervisor:
             runner.feed(Stop(end, fast=self._fast))
         self._changed()
 
-    def scale(self, group: str, workers: int, *, reason: str) -> None:
+    def rests(self, group: str) -> bool:
+        """Tell whether nothing of a group is to work now: it is paused, or its slots were stopped or given up."""
+        slots = (runner.slot for runner in self.slots(group))
+        return group in self.paused or not any(one.wanted and one.state is not SlotState.FATAL for one in slots)
+
+    def scale(self, group: str, workers: int, *, reason: str, fields: Mapping[str, Scalar] | None = None) -> None:
         """Give a group so many slots, until a reload changes ``workers``; returns at once.
 
-        New slots start; those that are too many leave the group, the highest first, and are gone when they are down.
+        ``fields``: more that the event of it says. New slots start; those that are too many leave the group, the
+        highest first, and are gone when they are down.
         """
         before = self._sizes[group]
         if workers == before or self.stopping:
             return
-        fields: dict[str, Scalar] = {"before": before, "workers": workers}
-        self.events.tell("group.scaled", Severity.INFO, reason, group=group, fields=fields)
+        told: dict[str, Scalar] = {"before": before, "workers": workers, **(fields or {})}
+        self.events.tell("group.scaled", Severity.INFO, reason, group=group, fields=told)
         plan = next(plan for plan in self.plan.groups if plan.name == group)
         self.resize(plan, workers)
 
@@ -169,7 +185,10 @@ class Supervisor:
         if self._abandon is not None:
             self._abandon.cancel()
         for runner in self.runners.values():
-            runner.close()
+            if runner.has_left:
+                runner.remove()
+            else:
+                runner.close()
 
     def snapshot(self) -> Snapshot:
         """Return what people may see of it all."""

@@ -40,12 +40,13 @@ def kill_holder(file: SlotFile, pid: int) -> bool:
 
 
 class LockWait:
-    """Waits in the loop until a slot's lock is free; after ``grace`` seconds the holder is killed.
+    """Waits in the loop until a slot's lock is free; after ``grace()`` seconds the holder is killed.
 
-    ``note`` says for people what is waited for. ``on_killed`` gets the pid, once per kill.
+    ``grace`` is asked anew at each look: a reload may change it. ``note`` says for people what is waited for.
+    ``on_killed`` gets the pid, once per kill.
     """
 
-    def __init__(self, file: SlotFile, *, grace: float, on_killed: Callable[[int, float], None]) -> None:
+    def __init__(self, file: SlotFile, *, grace: Callable[[], float], on_killed: Callable[[int, float], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._file = file
         self._grace = grace
@@ -77,7 +78,7 @@ class LockWait:
         waited = self._loop.time() - since
         who = f"pid {pid}" if pid != UNKNOWN_HOLDER else "a process outside this container"
         self.note = f"waits for {who}, left by an earlier supervisor"
-        if waited >= self._grace:
+        if waited >= self._grace():
             if kill_holder(self._file, pid):
                 self._on_killed(pid, waited)
             since = self._loop.time()

@@ -7,6 +7,7 @@ through the other one, each with the rights its test gives.
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,13 +29,13 @@ from supervisor.core.exits import ExitCode
 from supervisor.core.snapshot import SlotSnapshot
 from tests.broker import real
 from tests.broker.real import RealBroker
-from tests.broker.records import create_topic, produce
+from tests.broker.records import committed, create_topic, produce
 from tests.waiting import wait_until
 
 Acl = TypeVar("Acl", AclBinding, AclBindingFilter)
 
 PASSWORD = "hunter2hunter2"
-USERS = ("bare", "reader", "nogroup", "blind", "stranger", "grouped", "topical")
+USERS = ("bare", "reader", "nogroup", "blind", "stranger", "grouped", "topical", "resetter")
 
 CONFIG = """
 [supervisor]
@@ -249,3 +250,28 @@ def test_a_worker_that_loses_the_right_to_its_topic_is_given_up(tmp_path: Path, 
 
     assert "topical/0: wrong configuration" in reason
     assert "TOPIC_AUTHORIZATION_FAILED" in reason
+
+
+def test_a_reset_that_may_not_set_every_partition_says_which_it_set_and_does_not_try_for_long(
+    tmp_path: Path, broker: Secured
+) -> None:
+    broker.allow("resetter", AclOperation.READ, group="resetter")
+    broker.allow("resetter", AclOperation.READ, topic="resetter")
+    broker.allow("resetter", AclOperation.DESCRIBE, topic="resetter.dlq")
+    User(tmp_path, broker, "resetter")
+    file = tmp_path / "supervisor.toml"
+    both = 'topics = ["resetter", "resetter.dlq"]\ndead_letters.topic = "{topic}.dead"'
+    file.write_text(file.read_text().replace('topics = ["resetter"]', both))
+    produce(broker.plain, "resetter", ["x"] * 3)
+    assert committed(broker.plain, "resetter", "resetter") == {}, "asked until the coordinator answers"
+
+    command = [sys.executable, "-m", "supervisor", "offsets", "reset", "resetter", "--to", "latest", "--yes"]
+    began = time.monotonic()
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "not all was changed: group resetter: TOPIC_AUTHORIZATION_FAILED" in done.stderr
+    assert "set: resetter/0; as before: resetter.dlq/0" in done.stderr
+    assert committed(broker.plain, "resetter", "resetter") == {0: 3}
+    assert committed(broker.plain, "resetter", "resetter.dlq") == {}
+    print(f"refused after {time.monotonic() - began:.1f} s; a member that does not go is waited for 20 s")

@@ -32,6 +32,7 @@ from supervisor.core.spec import (
 )
 from supervisor.parent.app import run_plan
 from supervisor.parent.exits import ExitWatch
+from supervisor.parent.journal import Retention
 from supervisor.parent.launcher import ExecLauncher
 from supervisor.parent.logs import set_up
 from supervisor.parent.plan import GroupPlan, Plan
@@ -153,9 +154,11 @@ def main() -> int:
         more["plugins"] = {"problems": policy.pop("problems")}
 
     def replan() -> Plan:
-        """Read what the test wrote to ``next``: ``groups``, ``changes``, ``policy``, ``problems``, ``supervisor``."""
+        """Read what the test wrote to ``next``: ``groups``, ``changes``, ``policy``, ``problems``, ``retention``."""
         wanted = json.loads((folder / "next").read_text())
         new = {**more, "plugins": {"problems": wanted.pop("problems", ())}}
+        if "retention" in wanted:
+            wanted["retention"] = Retention(**wanted["retention"])
         return make_plan(folder, wanted.pop("groups", groups), {**policy, **wanted.pop("policy", {})}, **wanted, **new)
 
     plan = make_plan(folder, groups, policy, **more)

@@ -176,6 +176,15 @@ async def test_p7_what_is_left_open_in_a_slot_that_is_no_more_is_closed_after_th
 
 
 @in_loop
+async def test_other_limits_hold_as_soon_as_they_are_told(tmp_path: Path) -> None:
+    async with journal(tmp_path) as (one, events):
+        events.tell("x.y", Severity.INFO, "old")
+        one.retain(Retention(max_age=-1.0))  # what is older than a second from now is everything
+
+    assert texts(tmp_path) == []
+
+
+@in_loop
 async def test_numbers_never_go_back_even_when_the_file_was_lost(tmp_path: Path) -> None:
     async with journal(tmp_path) as (_, events):
         for _ in range(5):

@@ -129,6 +129,29 @@ def test_p9_a_configuration_that_is_wrong_changes_nothing(tmp_path: Path) -> Non
         assert len(parent.events("reload.failed")) == 3
 
 
+def test_a_reload_changes_what_the_supervisor_itself_goes_by_and_names_it(tmp_path: Path) -> None:
+    """A survivor's grace is the one that is in force when it is judged, not the one of the start."""
+    first = Parent(tmp_path, {ORDERS: 2})
+    first.behave("survive 600", "orders-1")
+    with first:
+        first.snapshot_when(all_run)
+        os.kill(first.pid, signal.SIGKILL)
+        first.exit_code()
+    first.behave("work", "orders-1")
+    with Parent(tmp_path, {ORDERS: 2}, orphan_grace=600.0) as parent:
+        parent.slot_when(SlotState.RUNNING)
+        assert pick(parent.client.status(), slot=1).state is SlotState.STARTING
+
+        done = reload(parent, policy={"orphan_grace": 0.0}, retention={"max_age": 60.0, "max_size": 1 << 20})
+
+        assert done.state == "done", done.error
+        assert done.lines[0] == (
+            "supervisor: applied without a restart (orphan_grace, journal.max_age, journal.max_size)"
+        )
+        parent.slot_when(SlotState.RUNNING, slot=1)
+        assert [event.fields["class"] for event in parent.events("worker.exited") if event.slot == 1] == ["survivor"]
+
+
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(tmp_path: Path) -> None:
     with Parent(tmp_path, {ORDERS: 2, BILLS: 1}) as parent:
         before = pids(parent.snapshot_when(all_run))

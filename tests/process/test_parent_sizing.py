@@ -1,10 +1,12 @@
 """From a reading to a change of the number of workers."""
 
 import asyncio
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any, cast
 
 from supervisor.core.autoscale import Rules, WorkerRange
+from supervisor.core.events import Scalar
 from supervisor.core.lag import GroupLag, GroupMember, PartitionLag
 from supervisor.parent.eventlog import EventLog
 from supervisor.parent.plan import Plan
@@ -22,10 +24,16 @@ class FakeSupervisor:
         self.events = EventLog()
         self.groups = {"orders": workers}
         self.reasons: list[str] = []
+        self.fields: list[dict[str, Scalar]] = []
+        self.is_at_rest = False
 
-    def scale(self, group: str, workers: int, *, reason: str) -> None:
+    def rests(self, group: str) -> bool:
+        return self.is_at_rest and group in self.groups
+
+    def scale(self, group: str, workers: int, *, reason: str, fields: Mapping[str, Scalar] | None = None) -> None:
         self.groups[group] = workers
         self.reasons.append(reason)
+        self.fields.append(dict(fields or {}))
 
 
 class Rig:
@@ -60,6 +68,7 @@ def test_lag_brings_workers_with_a_reason_that_explains_it() -> None:
 
     assert seen.read(*[300] * 4) == 2
     assert seen.supervisor.reasons == ["lag 1200 in 4 of 4 partitions, target 100 per worker"]
+    assert seen.supervisor.fields == [{"lag": 1200, "lagging": 4, "stuck": 0, "partitions": 4, "hosts": 1}]
 
 
 def test_a_group_of_fixed_size_is_left_alone_and_its_idle_workers_are_told_once() -> None:
@@ -79,6 +88,15 @@ def test_nobody_scales_a_group_that_is_in_somebodys_hands() -> None:
     seen.is_busy = True
 
     assert seen.read(*[300] * 4) == 1
+
+
+def test_nobody_starts_workers_in_a_group_that_an_operator_stopped_or_paused() -> None:
+    seen = rig()
+    seen.supervisor.is_at_rest = True
+
+    assert seen.read(*[300] * 4) == 1
+    seen.supervisor.is_at_rest = False
+    assert seen.read(*[300] * 4) == 2
 
 
 def test_other_supervisors_take_their_share() -> None:

@@ -89,7 +89,10 @@ def test_nothing_is_concluded_from_a_protocol_that_is_wrong_itself(problems: Che
         ('workers = "4"', "workers", "a whole number"),
         ("workers = true", "workers", "a whole number"),
         ("workers = 5000", "workers", "more than 1024"),
-        ("workers = { min = 1, max = 8 }", "workers", "exactly the keys min, max and target_lag"),
+        ("workers = { min = 1, max = 8 }", "workers", "the keys min, max and target_lag"),
+        ("workers = { min = 1, max = 8, target_lag = 9, cool = 1 }", "workers", "may have cooldown, grow_every"),
+        ("workers = { min = 1, max = 8, target_lag = 9, cooldown = 60 }", "workers", "needs a unit"),
+        ('workers = { min = 1, max = 8, target_lag = 9, grow_every = "1x" }', "workers", "not a duration"),
         ("workers = { min = 8, max = 1, target_lag = 10 }", "workers", "max is less than min"),
         ("workers = { min = 0, max = 1, target_lag = 10 }", "workers", "at least 1 worker"),
         ("workers = { min = 1, max = 5000, target_lag = 10 }", "workers", "more than 1024"),
@@ -274,3 +277,25 @@ def test_a_range_of_workers_needs_somebody_who_asks_for_the_lag(problems: Checke
     text = '[supervisor]\nlag_interval = "0s"\n' + MINIMAL + "workers = { min = 1, max = 8, target_lag = 10 }\n"
 
     assert list(problems(text)) == ["groups.orders.workers"]
+
+
+@pytest.mark.parametrize("platform", ["darwin", "freebsd14"])
+def test_workers_cannot_be_forked_where_there_is_no_linux(tmp_path: Path, platform: str) -> None:
+    file = tmp_path / "supervisor.toml"
+    file.write_text('[supervisor]\nstart_method = "fork"\n' + MINIMAL)
+
+    with pytest.raises(ConfigError) as refused:
+        load(file, environ={}, platform=platform)
+
+    (problem,) = refused.value.problems
+    assert (problem.key, problem.line, problem.found) == ("supervisor.start_method", 2, '"fork"')
+    assert platform in problem.text
+    assert 'start_method = "exec"' in problem.help
+
+
+@pytest.mark.parametrize(("method", "platform"), [("fork", "linux"), ("exec", "linux"), ("exec", "darwin")])
+def test_every_other_way_to_start_workers_is_taken(tmp_path: Path, method: str, platform: str) -> None:
+    file = tmp_path / "supervisor.toml"
+    file.write_text(f'[supervisor]\nstart_method = "{method}"\n' + MINIMAL)
+
+    assert load(file, environ={}, platform=platform).supervisor.start_method == method

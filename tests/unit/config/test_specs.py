@@ -112,7 +112,21 @@ def test_a_range_of_workers_begins_with_its_least_and_says_how_it_goes_on(load_t
     assert rules is not None
     assert (rules.range, rules.stuck_after) == (WorkerRange(2, 8, 1000), 600.0)
     assert config.effective()["groups"]["orders"]["workers"] == {"min": 2, "max": 8, "target_lag": 1000}
+    assert (rules.cooldown, rules.grow_every) == (300.0, 30.0)
     assert scaling_rules(load_text(MINIMAL + "workers = 3\n"), "orders") is None
+
+
+def test_a_range_may_say_how_fast_it_follows_the_lag(load_text: Loader) -> None:
+    times = {"cooldown": "10m", "grow_every": "1m", "stuck_after": "90s"}
+    written = {"min": 1, "max": 8, "target_lag": 1000, **times}
+    keys = ", ".join(f"{key} = {json.dumps(value)}" for key, value in written.items())
+    config = load_text(MINIMAL + f"workers = {{ {keys} }}\n")
+
+    rules = scaling_rules(config, "orders")
+
+    assert rules is not None
+    assert (rules.cooldown, rules.grow_every, rules.stuck_after) == (600.0, 60.0, 90.0)
+    assert config.effective()["groups"]["orders"]["workers"] == written
 
 
 def test_the_inspector_looks_at_the_groups_that_are_run_or_not_at_all(load_text: Loader) -> None:
