@@ -6,12 +6,14 @@ validated where they entered (``supervisor.config``).
 
 import types
 import typing
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from enum import Enum
-from functools import cache
+from functools import cache, partial
 from typing import Any, TypeVar, Union, get_args, get_origin
 
 T = TypeVar("T")
+Convert = Callable[[Any], Any]
 
 
 def to_json(value: Any) -> Any:  # noqa: ANN401 - a JSON value has no narrower type
@@ -36,37 +38,52 @@ def from_json(cls: type[T], data: Any) -> T:  # noqa: ANN401 - a JSON value has 
     if not isinstance(data, dict):
         message = f"{cls.__name__}: expected an object, found {type(data).__name__}"
         raise ValueError(message)  # noqa: TRY004 - one error for every malformed frame
-    kind: type = cls
-    hints = _hints(kind)
+    members = _members(cls)
     try:
-        return cls(**{name: _value(hints[name], item) for name, item in data.items() if name in hints})
+        return cls(**{name: _converted(members[name], item) for name, item in data.items() if name in members})
     except TypeError as error:
         message = f"{cls.__name__}: {error}"
         raise ValueError(message) from error
 
 
 @cache
-def _hints(cls: type) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
+def _members(cls: type) -> dict[str, Convert | None]:
+    """Return what is to be done with each member; looking at the hints once per value is most of the parent's work."""
+    return {name: _converter(hint) for name, hint in typing.get_type_hints(cls).items()}
 
 
-def _value(hint: Any, item: Any) -> Any:  # noqa: ANN401
-    if item is None:
-        return None
+def _converted(convert: Convert | None, item: Any) -> Any:  # noqa: ANN401
+    return item if convert is None or item is None else convert(item)
+
+
+def _converter(hint: Any) -> Convert | None:  # noqa: ANN401
+    """Return what makes a value of ``hint`` from JSON, ``None`` where JSON has it as it is."""
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):
         inner = [arm for arm in get_args(hint) if arm is not type(None)]
-        return _value(inner[0], item) if len(inner) == 1 else item
+        return _converter(inner[0]) if len(inner) == 1 else None
     if origin is tuple:
         args = get_args(hint)
         if len(args) == 2 and args[1] is Ellipsis:  # noqa: PLR2004 - tuple[X, ...]
-            return tuple(_value(args[0], part) for part in item)
-        return tuple(_value(arg, part) for arg, part in zip(args, item, strict=True))
+            return partial(_all, _converter(args[0]))
+        return partial(_each, tuple(_converter(arg) for arg in args))
     if origin is dict:
-        return {key: _value(get_args(hint)[1], part) for key, part in item.items()}
+        return partial(_by_key, _converter(get_args(hint)[1]))
     if isinstance(hint, type):
         if is_dataclass(hint):
-            return from_json(hint, item)
+            return partial(from_json, hint)
         if issubclass(hint, Enum):
-            return hint(item)
-    return item
+            return hint
+    return None
+
+
+def _all(convert: Convert | None, items: list[Any]) -> tuple[Any, ...]:
+    return tuple(items) if convert is None else tuple(_converted(convert, item) for item in items)
+
+
+def _each(converts: tuple[Convert | None, ...], items: list[Any]) -> tuple[Any, ...]:
+    return tuple(_converted(convert, item) for convert, item in zip(converts, items, strict=True))
+
+
+def _by_key(convert: Convert | None, items: dict[str, Any]) -> dict[str, Any]:
+    return {key: _converted(convert, item) for key, item in items.items()}
