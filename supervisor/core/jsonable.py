@@ -46,10 +46,12 @@ def from_json(cls: type[T], data: Any) -> T:  # noqa: ANN401 - a JSON value has 
         raise ValueError(message) from error
 
 
-@cache
-def _members(cls: type) -> dict[str, Convert | None]:
+def _look(cls: type) -> dict[str, Convert | None]:
     """Return what is to be done with each member; looking at the hints once per value is most of the parent's work."""
     return {name: _converter(hint) for name, hint in typing.get_type_hints(cls).items()}
+
+
+_members: Callable[[type], dict[str, Convert | None]] = cache(_look)
 
 
 def _converted(convert: Convert | None, item: Any) -> Any:  # noqa: ANN401

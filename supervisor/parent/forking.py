@@ -55,6 +55,7 @@ class ZygoteLauncher:
             zygote.kill()
         await until(lambda: not any(zygote.child for zygote in zygotes), END)
         self._adopted.close()
+        await until(self._adopted.end_all, END)
 
     def _zygote(self, preload: Preload) -> ZygoteProcess:
         if preload not in self._zygotes:

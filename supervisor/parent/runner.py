@@ -212,7 +212,7 @@ class SlotRunner:
         waits = slot.state is SlotState.BACKOFF or (slot.state is SlotState.LEAVING and slot.after is SlotState.BACKOFF)
         reason = self._starting.note or slot.reason
         if waits and slot.parked:
-            reason = f"waits for its group's canary: {reason}"
+            reason = "waits for its group's canary" + (f": {reason}" if reason else "")
         if slot.held and slot.state is SlotState.RUNNING:
             reason = "held: stays down when it next exits"
         return SlotSnapshot(

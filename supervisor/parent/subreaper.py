@@ -57,6 +57,17 @@ class Adopted:
         """Look no longer."""
         self._timer.cancel()
 
+    def end_all(self) -> bool:
+        """Kill what workers left to us, without grace: there are no workers any more. Tell whether nothing is left.
+
+        To be asked again until it says so: what is killed may leave us its own children.
+        """
+        self._reap(starting=False)
+        strangers = [pid for pid in self._strangers() if _is_marked(pid)]
+        for pid in strangers:
+            _end(pid)
+        return not strangers
+
     def _sweep(self) -> None:
         starting = self._is_starting()
         self._timer = self._loop.call_later(SOON if starting else REST, self._sweep)
@@ -79,15 +90,21 @@ class Adopted:
 
     def _end_living(self) -> None:
         now = self._loop.time()
-        strangers = [pid for pid in _children() if pid not in self._not_ours and not self._exits.knows(pid)]
-        self._seen = {pid: self._seen.get(pid, now) for pid in strangers}
+        self._seen = {pid: self._seen.get(pid, now) for pid in self._strangers()}
         for pid, since in self._seen.items():
             if now - since >= GRACE and _is_marked(pid):
-                logger.warning("parent.orphan_killed", extra={"fields": {"pid": pid, "command": _command(pid)}})
-                _kill_group(pid)
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGKILL)
+                _end(pid)
                 self.soon()
+
+    def _strangers(self) -> list[int]:
+        return [pid for pid in _children() if pid not in self._not_ours and not self._exits.knows(pid)]
+
+
+def _end(pid: int) -> None:
+    logger.warning("parent.orphan_killed", extra={"fields": {"pid": pid, "command": _command(pid)}})
+    _kill_group(pid)
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal.SIGKILL)
 
 
 def _ended() -> int | None:

@@ -23,6 +23,9 @@ from supervisor.parent.packets import Packets
 BOOT_PATIENCE = 5.0
 """Seconds that starts wait for a zygote which is on its way. It imports what an exec'd worker would import, so
 waiting costs no more; whoever preloads for longer than that has workers exec'd meanwhile."""
+BOOT_LIMIT = 120.0
+"""Seconds after which a zygote that is still not ready is killed and another tried: an import that waits for a service
+that is down."""
 ANSWER_PATIENCE = 5.0
 
 logger = logging.getLogger(__name__)
@@ -78,6 +81,8 @@ class ZygoteProcess:
         self._pending: dict[int, _Pending] = {}
         self._number = 0
         self._boot_timer: asyncio.TimerHandle | None = None
+        self._is_late = False
+        """Whether the zygote of now took longer than starts wait for."""
         self._retired = False
         launch = partial(start_child, program, ("--room", "_" * 64), kind=socket.SOCK_SEQPACKET)
         self._keeper = Keeper(launch, self._begin, self._tell_down, exits=exits, backoff=STARTS, free=1)
@@ -98,7 +103,7 @@ class ZygoteProcess:
         """Fork a worker, soon; or have it started otherwise."""
         if self._keeper.is_ready:
             self._fork(request)
-        elif self.child is not None and not self.is_unfit:
+        elif self.child is not None and not self.is_unfit and not self._is_late:
             self._waiting.append(request)
         else:
             self._otherwise(request)
@@ -117,7 +122,8 @@ class ZygoteProcess:
     # The process.
 
     def _begin(self, connection: socket.socket) -> Packets:
-        self._boot_timer = self._loop.call_later(BOOT_PATIENCE, self._give_up_waiting)
+        self._is_late = False
+        self._boot_timer = self._loop.call_later(BOOT_PATIENCE, self._boots_late)
         modules, path = self._preload.modules, self._preload.search_path
         packets = Packets(connection, self._on_frame, name="zygote")
         packets.send(encode("preload", modules=modules, search_path=path, parent_pid=os.getpid()))
@@ -141,6 +147,18 @@ class ZygoteProcess:
         if self._boot_timer is not None:
             self._boot_timer.cancel()
             self._boot_timer = None
+
+    def _boots_late(self) -> None:
+        """Have nobody wait for it any longer, this time or the next; it may still become ready."""
+        self._is_late = True
+        self._boot_timer = self._loop.call_later(BOOT_LIMIT - BOOT_PATIENCE, self._boots_never)
+        logger.warning("zygote.late", extra={"fields": {"preload": " ".join(self._preload.modules)}})
+        self._give_up_waiting()
+
+    def _boots_never(self) -> None:
+        fields = {"pid": self.child.pid if self.child else None, "seconds": BOOT_LIMIT}
+        logger.warning("zygote.silent", extra={"fields": fields})
+        self.kill()
 
     def _end_if_retired(self) -> None:
         if self._retired and not self._pending:
@@ -192,6 +210,7 @@ class ZygoteProcess:
     def _hear(self, frame: Frame) -> None:
         match frame["type"]:
             case "ready":
+                self._stop_booting()
                 self._keeper.ready()
                 logger.info("zygote.ready", extra={"fields": {"pid": self.child.pid if self.child else None}})
                 waiting, self._waiting = self._waiting, []

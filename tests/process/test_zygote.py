@@ -113,6 +113,22 @@ def test_a_zygote_that_does_not_answer_is_replaced(tmp_path: Path) -> None:
         wait_until(lambda: len(children_of_workers(parent)) == 1)
 
 
+def test_p8_nothing_waits_for_a_zygote_that_hangs_in_its_preload(tmp_path: Path) -> None:
+    """It may have been imported well when it was checked: what it asks for may be down since."""
+    (tmp_path / "hangs.py").write_text(
+        "import sys, time\nif 'zygote' in ' '.join(sys.orig_argv):\n    time.sleep(600)\n"
+    )
+    with forking(tmp_path, preload=["hangs"]) as parent:
+        pid = parent.slot_when(SlotState.RUNNING).pid
+        assert pid is not None
+
+        os.kill(pid, signal.SIGKILL)
+
+        assert "fake_worker.py" in title(parent.slot_when(SlotState.RUNNING, incarnation=2).pid or 0)
+        parent.signal(signal.SIGTERM)
+        assert parent.exit_code() == 0
+
+
 def test_workers_are_execd_when_a_preloaded_module_starts_threads_and_it_is_named(tmp_path: Path) -> None:
     (tmp_path / "quiet.py").write_text("")
     (tmp_path / "threaded.py").write_text(
@@ -204,6 +220,19 @@ def test_what_a_dead_worker_left_in_a_session_of_its_own_is_ended_and_reaped(tmp
 
         wait_until(lambda: not psutil.pid_exists(daemon), 15)
         assert len(parent.events("worker.exited")) == 1
+
+
+def test_p4_what_workers_left_is_ended_when_the_supervisor_ends(tmp_path: Path) -> None:
+    parent = forking(tmp_path)
+    parent.behave("daemon")
+    with parent:
+        parent.slot_when(SlotState.RUNNING)
+        (line,) = wait_until(lambda: parent.log("child"))
+
+        parent.signal(signal.SIGTERM)
+        assert parent.exit_code() == 0
+
+        assert not psutil.pid_exists(int(line.what.split()[1]))
 
 
 def test_children_that_were_there_before_the_supervisor_are_left_alone(tmp_path: Path) -> None:

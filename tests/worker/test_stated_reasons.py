@@ -33,7 +33,7 @@ def watch(worker: DirectWorker, wait: Wait, seconds: float) -> None:
         nonlocal seen
         board = worker.board
         assert board is not None
-        assert board.wait is wait
+        assert board.wait is wait, worker.log_tail()
         seen, verdict = look(seen, board, LIMITS, now=time.monotonic())
         assert (verdict.hung, verdict.healthy) == ("", True)
         assert worker.process.poll() is None, worker.log_tail()
@@ -105,7 +105,8 @@ def test_a_strangers_open_transaction(
     """Readers of what is committed stop at the last stable offset, for as long as the stranger likes."""
     create_topic(broker.bootstrap, name)
     produce(broker.bootstrap, name, ["good"] * 5)
-    stranger = Producer({"bootstrap.servers": broker.bootstrap, "transactional.id": name, "log_level": 0})
+    patient = {"transaction.timeout.ms": 900_000}  # the brokers abort it then
+    stranger = Producer({"bootstrap.servers": broker.bootstrap, "transactional.id": name, "log_level": 0} | patient)
     stranger.init_transactions(20)
     stranger.begin_transaction()
     stranger.produce(name, "open", partition=0)
