@@ -59,7 +59,7 @@ def stage(*, quick: bool, peers: bool = False) -> Iterator[Stage]:
     folder = Path(tempfile.mkdtemp(prefix="kafka-supervisor-bench-", dir=place))
     try:
         progress("broker: starting")
-        with RealBroker() as broker:
+        with RealBroker(real.STEADY) as broker:
             yield Stage(broker.bootstrap, folder, quick, peers)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

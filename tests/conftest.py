@@ -88,7 +88,7 @@ def rng(pytestconfig: pytest.Config) -> random.Random:
 def broker(pytestconfig: pytest.Config) -> Iterator[RealBroker]:
     """Give the session's one real broker. Name topics and groups after the test; kill only ``own_broker``."""
     _require_broker()
-    with RealBroker() as running:
+    with RealBroker(real.STEADY) as running:
         pytestconfig.stash[_BROKER] = running
         yield running
 

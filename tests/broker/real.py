@@ -85,6 +85,10 @@ _SETTINGS = {
     "controlled.shutdown.enable": "true",
 }
 
+STEADY = {"broker.session.timeout.ms": "60000"}
+"""For a broker that is not killed and started again, which would wait so long. With a short session one second in which
+a busy machine gives it no time fences it, and every partition gets a new leader epoch: trouble, to clients."""
+
 _LOGGING = """\
 status = error
 appender.console.type = Console
