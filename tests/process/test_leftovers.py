@@ -38,14 +38,19 @@ def test_slots_beyond_the_wanted_number_leave_before_they_are_forgotten(tmp_path
         assert sorted(event.slot or 0 for event in parent.events("slot.left")) == [1, 2]
 
 
-def test_p4_a_survivor_in_such_a_slot_is_waited_for_and_ended_before_it_leaves(tmp_path: Path) -> None:
-    first = Parent(tmp_path, {"orders": 2})
+def leave_a_survivor(folder: Path) -> None:
+    """Kill a parent of two slots whose second worker lives on."""
+    first = Parent(folder, {"orders": 2})
     first.behave("survive 600", "orders-1")
     with first:
         first.snapshot_when(all_run)
         os.kill(first.pid, signal.SIGKILL)
         first.exit_code()
     first.behave("work", "orders-1")
+
+
+def test_p4_a_survivor_in_such_a_slot_is_waited_for_and_ended_before_it_leaves(tmp_path: Path) -> None:
+    leave_a_survivor(tmp_path)
 
     with Parent(tmp_path, {"orders": 1}) as parent:
         wait_until(lambda: parent.log("leave"), 15)
@@ -79,13 +84,7 @@ def test_a_slot_that_stayed_a_member_is_remembered(tmp_path: Path) -> None:
 
 
 def test_a_leftover_that_is_wanted_again_meanwhile_works_and_keeps_its_file(tmp_path: Path) -> None:
-    first = Parent(tmp_path, {"orders": 2})
-    first.behave("survive 600", "orders-1")
-    with first:
-        first.snapshot_when(all_run)
-        os.kill(first.pid, signal.SIGKILL)
-        first.exit_code()
-    first.behave("work", "orders-1")
+    leave_a_survivor(tmp_path)
 
     with Parent(tmp_path, {"orders": 1}) as parent:
         parent.slot_when(SlotState.RUNNING)

@@ -31,7 +31,8 @@ def size(program: Program) -> int:
 
 def steps(program: Program) -> list[tuple[int, int]]:
     """Return every change so far: from how many to how many."""
-    return [(int(one.fields["before"]), int(one.fields["workers"])) for one in program.events("group.scaled")]  # type: ignore[arg-type]
+    told = program.events("group.scaled")
+    return [(int(str(one.fields["before"])), int(str(one.fields["workers"]))) for one in told]
 
 
 def members(broker: RealBroker, name: str) -> list[str]:
