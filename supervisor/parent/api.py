@@ -108,8 +108,11 @@ class ControlServer:
             self._again = asyncio.create_task(self._listen_again(self._site))
 
     async def _listen(self) -> web.SockSite:
-        site = web.SockSite(self._runner, bind(self._path), backlog=BACKLOG)
+        listener = bind(self._path)
+        # asyncio accepts ``backlog`` connections in a row, and goes on with as many failures when none can be taken.
+        site = web.SockSite(self._runner, listener, backlog=1)
         await site.start()
+        listener.listen(BACKLOG)
         return site
 
     async def _listen_again(self, old: web.SockSite) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from supervisor.config import Config, load
 from supervisor.core.exits import ExitCode
+from supervisor.parent.accepting import Accepting
 from supervisor.parent.alerts import Alerts
 from supervisor.parent.api import ControlServer
 from supervisor.parent.dump import dump
@@ -160,7 +161,7 @@ async def _run_slots(plan: Plan, means: _Means, exits: ExitWatch, *, wishes: Wis
     reloader = _reloader(supervisor, operations, outside, exits, parts=parts)
     operator = OperatorApi(supervisor, operations, reloader)
     control = ControlServer(supervisor, journal, plan.socket, operator=operator, offsets=offsets)
-    pulses.append(control.keep)
+    pulses += [control.keep, Accepting(events).pulse]
     ends = UntilEnd(supervisor, until, exits) if until is not None else None
     try:
         await journal.open()

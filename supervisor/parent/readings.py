@@ -22,7 +22,7 @@ class Sampler:
         try:
             self._process: psutil.Process | None = psutil.Process(pid)
             self._cpu = self._cpu_seconds(self._process)
-        except psutil.Error:
+        except (psutil.Error, OSError):  # OSError: no descriptor left to read with
             self._process = None
 
     def read(self, *, now: float) -> Reading:
@@ -33,7 +33,7 @@ class Sampler:
             with self._process.oneshot():
                 rss = self._process.memory_info().rss
                 cpu = self._cpu_seconds(self._process)
-        except psutil.Error:
+        except (psutil.Error, OSError):
             return Reading()
         elapsed, used = now - self._at, None if self._cpu is None else cpu - self._cpu
         self._at, self._cpu = now, cpu

@@ -63,7 +63,10 @@ class Adopted:
         To be asked again until it says so: what is killed may leave us its own children.
         """
         self._reap(starting=False)
-        strangers = [pid for pid in self._strangers() if _is_marked(pid)]
+        try:
+            strangers = [pid for pid in self._strangers() if _is_marked(pid)]
+        except OSError:  # no descriptor left to look with
+            return False
         for pid in strangers:
             _end(pid)
         return not strangers
@@ -90,7 +93,11 @@ class Adopted:
 
     def _end_living(self) -> None:
         now = self._loop.time()
-        self._seen = {pid: self._seen.get(pid, now) for pid in self._strangers()}
+        try:
+            strangers = self._strangers()
+        except OSError:  # no descriptor left to look with: the next sweep will
+            return
+        self._seen = {pid: self._seen.get(pid, now) for pid in strangers}
         for pid, since in self._seen.items():
             if now - since >= GRACE and _is_marked(pid):
                 _end(pid)

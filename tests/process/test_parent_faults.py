@@ -4,7 +4,9 @@ import os
 import random
 import resource
 import signal
+import socket
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -96,6 +98,36 @@ def test_processes_that_cannot_be_made_are_tried_again_until_they_can(tmp_path: 
         parent.slot_when(SlotState.RUNNING, slot=1, incarnation=2)
         assert parent.slot_when(SlotState.RUNNING, slot=0).incarnation == 1
         assert "Too many open files" in next(event.text for event in parent.events("slot.backoff"))
+
+
+@pytest.mark.parametrize("start_method", ["fork", "exec"])
+def test_a_parent_without_descriptors_says_so_once_supervises_on_and_answers_when_there_are_some(
+    tmp_path: Path, start_method: str
+) -> None:
+    policy = {"start_method": start_method, "backoff": [1.5, 2.0, 3.0, 0.0], "failover_after": 60.0}
+    with Parent(tmp_path, {"orders": 2}, **policy) as parent, ExitStack() as stack:
+        pid = parent.slot_when(SlotState.RUNNING, slot=1).pid
+        assert pid is not None
+        parent.slot_when(SlotState.RUNNING, slot=0)
+        usual = resource.prlimit(parent.pid, resource.RLIMIT_NOFILE)
+
+        resource.prlimit(parent.pid, resource.RLIMIT_NOFILE, (3, usual[1]))
+        for _ in range(3):
+            waiting = stack.enter_context(socket.socket(socket.AF_UNIX))
+            waiting.connect(str(parent.client_socket))
+        wait_until(lambda: "control.unreachable" in parent.errors.read_text())
+        os.kill(pid, signal.SIGKILL)
+        # Three tries to start it: more than 4 s, in which asyncio tries to accept again and every slot is sampled.
+        wait_until(lambda: parent.errors.read_text().count("cannot start a process: ") >= 3, 30)
+        resource.prlimit(parent.pid, resource.RLIMIT_NOFILE, usual)
+
+        parent.slot_when(SlotState.RUNNING, slot=1, incarnation=2)
+        assert parent.slot_when(SlotState.RUNNING, slot=0).incarnation == 1
+        wait_until(lambda: parent.events("control.reachable"))
+        (told,) = parent.events("control.unreachable")
+        assert told.text.startswith("no connection can be taken: Too many open files; ")
+        assert told.fields == {"open_files_limit": 3}
+        assert "Traceback" not in parent.errors.read_text()
 
 
 def test_p4_p7_every_death_in_a_storm_of_signals_is_seen_once_and_nothing_is_left(
