@@ -23,6 +23,7 @@ from supervisor.parent.forking import ZygoteLauncher
 from supervisor.parent.inspector import Inspector
 from supervisor.parent.journal import Journal
 from supervisor.parent.launcher import ExecLauncher, Launcher
+from supervisor.parent.lockwatch import LockWatch
 from supervisor.parent.logs import set_up
 from supervisor.parent.notify import ServiceManager
 from supervisor.parent.offsets import OffsetJobs
@@ -77,7 +78,7 @@ def run_plan(
         return _refuse(ExitCode.ALREADY_RUNNING, str(error))
     manager = ServiceManager.from_environment(os.environ)
     try:
-        means = _Means(launcher or ExecLauncher(), validate, replan if until is None else None, manager)
+        means = _Means(launcher or ExecLauncher(), validate, replan if until is None else None, manager, lock)
         return asyncio.run(_supervise(plan, means, until=until))
     finally:
         manager.close()
@@ -86,12 +87,13 @@ def run_plan(
 
 @dataclass(frozen=True, slots=True)
 class _Means:
-    """How workers are started, plugins are checked, the configuration is read again; and who is told how we are."""
+    """How workers are started, plugins are checked, the configuration is read again; who is told how we are."""
 
     launcher: Launcher
     validate: Validate
     replan: Replan | None
     manager: ServiceManager
+    lock: ParentLock
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +163,7 @@ async def _run_slots(plan: Plan, means: _Means, exits: ExitWatch, *, wishes: Wis
     reloader = _reloader(supervisor, operations, outside, exits, parts=parts)
     operator = OperatorApi(supervisor, operations, reloader)
     control = ControlServer(supervisor, journal, plan.socket, operator=operator, offsets=offsets)
-    pulses += [control.keep, Accepting(events).pulse]
+    pulses += [LockWatch(means.lock, events).pulse, control.keep, Accepting(events).pulse]
     ends = UntilEnd(supervisor, until, exits) if until is not None else None
     try:
         await journal.open()

@@ -55,21 +55,42 @@ class ParentLock:
     """
 
     def __init__(self, path: Path) -> None:
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        self.path = path
+        self._fd = _locked(path)
+
+    def renew(self) -> bool:
+        """Make and lock the file anew if what is at its path is not ours; tell whether that was so.
+
+        The lock is the inode's: who deletes the file lets another supervisor in. Raises ``AlreadyRunningError``
+        when one is there by now, ``UnsafePlaceError`` and ``OSError`` when no file can be made.
+        """
         try:
-            fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1)
-        except OSError as error:
-            holder = lock_holder(self._fd)
-            os.close(self._fd)
-            if error.errno not in (errno.EACCES, errno.EAGAIN):
-                raise
-            who = f"pid {holder}" if holder not in (None, UNKNOWN_HOLDER) else "another process"
-            message = (
-                f"a supervisor is already running here ({who} holds {path})\n"
-                "  help: supervisor status shows it; two need different names and runtime folders"
-            )
-            raise AlreadyRunningError(message) from error
+            if os.path.samestat(self.path.lstat(), os.fstat(self._fd)):
+                return False  # closing another descriptor of it would drop the lock: it is not opened
+        except FileNotFoundError:
+            make_private(self.path.parent)
+        old, self._fd = self._fd, _locked(self.path)
+        os.close(old)
+        return True
 
     def release(self) -> None:
         """Give the lock back."""
         os.close(self._fd)
+
+
+def _locked(path: Path) -> int:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1)
+    except OSError as error:
+        holder = lock_holder(fd)
+        os.close(fd)
+        if error.errno not in (errno.EACCES, errno.EAGAIN):
+            raise
+        who = f"pid {holder}" if holder not in (None, UNKNOWN_HOLDER) else "another process"
+        message = (
+            f"a supervisor is already running here ({who} holds {path})\n"
+            "  help: supervisor status shows it; two need different names and runtime folders"
+        )
+        raise AlreadyRunningError(message) from error
+    return fd

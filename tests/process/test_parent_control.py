@@ -11,10 +11,13 @@ from pathlib import Path
 import pytest
 
 from supervisor.control.client import ControlClient, NotAllowed, NotRunning, Refused
+from supervisor.core.events import Severity
+from supervisor.core.exits import ExitCode
 from supervisor.core.snapshot import SlotState
 from supervisor.core.spec import End
 from supervisor.parent.api import bind
 from supervisor.parent.peer import Peer, peer_of
+from supervisor.parent.places import AlreadyRunningError, ParentLock
 from tests.process.parents import Parent, pick
 from tests.waiting import wait_until
 
@@ -76,6 +79,40 @@ def test_a_socket_and_slot_files_that_were_deleted_come_back_and_workers_start_i
         assert stat.S_IMODE((tmp_path / "run" / "control.sock").lstat().st_mode) == 0o600
         assert after.restarts == 1
         assert len(parent.events("control.socket_restored")) == 2
+
+
+def test_a_lock_file_that_was_deleted_comes_back_and_keeps_a_second_supervisor_out(tmp_path: Path) -> None:
+    with Parent(tmp_path) as parent:
+        pid = parent.slot_when(SlotState.RUNNING).pid
+        (tmp_path / "run" / "supervisor.lock").unlink()
+        wait_until(lambda: parent.events("supervisor.lock_restored"))
+
+        second = Parent(tmp_path).start()
+
+        assert second.exit_code() == ExitCode.ALREADY_RUNNING
+        assert f"(pid {parent.pid} holds" in second.errors.read_text()
+        assert len(parent.events("supervisor.lock_restored")) == 1
+        assert parent.slot_when(SlotState.RUNNING).pid == pid
+
+
+def test_a_supervisor_that_took_the_lock_meanwhile_is_named_once_until_it_is_gone(tmp_path: Path) -> None:
+    with Parent(tmp_path) as parent:
+        parent.slot_when(SlotState.RUNNING)
+        path = tmp_path / "run" / "supervisor.lock"
+        other = ParentLock(tmp_path / "other.lock")
+        (tmp_path / "other.lock").replace(path)
+        (lost,) = wait_until(lambda: parent.events("supervisor.lock_lost"))
+
+        assert lost.severity is Severity.CRITICAL
+        assert f"a supervisor is already running here (pid {os.getpid()} holds {path})" in lost.text
+        up = parent.client.status().uptime
+        parent.snapshot_when(lambda now: now.uptime > up + 2.5)  # two looks more
+        assert len(parent.events("supervisor.lock_lost")) == 1
+
+        other.release()
+        wait_until(lambda: parent.events("supervisor.lock_restored"))
+        with pytest.raises(AlreadyRunningError):
+            ParentLock(path)
 
 
 def test_a_running_supervisors_folders_and_files_are_closed_to_others(tmp_path: Path) -> None:
