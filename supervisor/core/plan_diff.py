@@ -115,6 +115,8 @@ def _changed_keys(old: WorkerSpec, new: WorkerSpec) -> tuple[str, ...]:
     own = [f.name for f in fields(old) if f.name not in _PER_PROCESS and getattr(old, f.name) != getattr(new, f.name)]
     before, after = old.group, new.group
     group = [f.name for f in fields(before) if getattr(before, f.name) != getattr(after, f.name)]
+    if set(before.topics) == set(after.topics) and "topics" in group:
+        group.remove("topics")  # a subscription has no order
     if "kafka" in group:
         changed = before.kafka.items() ^ after.kafka.items()
         group[group.index("kafka")] = " ".join(sorted({f"kafka.{key}" for key, _ in changed}))

@@ -41,6 +41,21 @@ def test_the_least_that_makes_a_change_count(new: Shape, change: Change, keys: t
     assert found.is_resized is (new.workers != OLD.workers)
 
 
+def test_the_same_topics_in_another_order_are_no_change() -> None:
+    old, new = changed(topics=("a", "b", "c")), changed(topics=("c", "a", "b"))
+    (same,) = plan_diff({"orders": old}, {"orders": new})
+    (rolled,) = plan_diff({"orders": old}, {"orders": changed(topics=("b", "a", "c"), concurrency=4)})
+
+    assert (same.change, same.keys, same.text) == (Change.UNCHANGED, (), "unchanged")
+    assert (rolled.change, rolled.keys) == (Change.ROLLED, ("concurrency",))
+
+
+def test_one_topic_less_makes_every_slot_leave() -> None:
+    (found,) = plan_diff({"orders": changed(topics=("a", "b"))}, {"orders": changed(topics=("a",))})
+
+    assert (found.change, found.keys) == (Change.FEWER_TOPICS, ("topics",))
+
+
 def test_what_an_incarnation_is_told_of_itself_is_no_change() -> None:
     other = replace(OLD, spec=replace(SPEC, slot=3, incarnation=9, parent_pid=1, mode=Mode.LEAVE))
 
