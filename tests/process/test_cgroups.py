@@ -1,5 +1,6 @@
 """Cgroups of slots: a tree of plain files for the rules, the machine's own cgroup2 for what only a kernel does."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -11,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from supervisor.core.spec import LimitsSpec, Mode, WorkerSpec
-from supervisor.parent.cgroups import Cgroups
+from supervisor.parent import cgroups
+from supervisor.parent.cgroups import TRIES, Cgroups
 from supervisor.parent.delegation import Delegation, delegation, own_cgroup
 from tests.process.parent_program import worker_spec
 from tests.waiting import is_alive, wait_until
@@ -95,6 +97,33 @@ def test_a_controller_that_is_missing_is_named_and_the_other_limit_holds(tree: T
     assert tree.read("orders-0/cpu.max") == "150000 100000"
     (text,) = tree.told
     assert "cannot set memory.max (memory controller): there is no such controller here" in text
+
+
+@pytest.mark.parametrize(
+    ("code", "failures", "tries", "is_divided"),
+    [(errno.EBUSY, TRIES - 1, TRIES, True), (errno.EBUSY, TRIES, TRIES, False), (errno.EACCES, 1, 1, False)],
+)
+def test_children_born_meanwhile_are_moved_after_but_not_for_ever(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch, *, code: int, failures: int, tries: int, is_divided: bool
+) -> None:
+    asked = 0
+
+    def busy(path: Path, text: str) -> None:
+        nonlocal asked
+        if path.name == "cgroup.subtree_control":
+            asked += 1
+            if asked <= failures:
+                raise OSError(code, os.strerror(code))
+        path.write_text(text)
+
+    monkeypatch.setattr(cgroups, "_write", busy)
+
+    placed = tree.cgroups.placed(spec(tree.base, LIMITED))
+
+    assert asked == tries
+    assert bool(placed.limits.cgroup) is is_divided
+    refused = f"cannot divide cgroup {tree.base}: {os.strerror(code)}"
+    assert [refused in text for text in tree.told] == ([] if is_divided else [True])
 
 
 def test_what_a_dead_worker_left_is_killed_by_its_cgroup(tree: Tree) -> None:

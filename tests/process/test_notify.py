@@ -175,6 +175,20 @@ def test_the_watchdog_of_another_process_is_not_ours() -> None:
     manager.close()
 
 
+@pytest.mark.parametrize("period", ["0", "", "-1", "1s"])
+def test_a_period_of_nothing_means_that_nobody_watches(name: str, period: str) -> None:
+    with listening(f"\0{name}") as listener:
+        manager = ServiceManager.from_environment({"NOTIFY_SOCKET": f"@{name}", "WATCHDOG_USEC": period})
+
+        for now in range(3):
+            manager.watchdog(now=float(now))
+
+        assert manager.is_there
+        assert manager.watchdog_period is None
+        assert listener.lines() == []
+        manager.close()
+
+
 def test_the_watchdog_is_fed_before_half_its_period_is_over(name: str) -> None:
     with listening(f"\0{name}") as listener:
         manager = ServiceManager(f"@{name}", watchdog=8.0)

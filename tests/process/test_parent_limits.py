@@ -1,10 +1,16 @@
 """Workers are held to what they may use: real processes, real memory, fake Kafka."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 from supervisor.core.events import Severity
-from supervisor.core.snapshot import SlotState
+from supervisor.core.limits import Allowance, Worn
+from supervisor.core.progress import Limits
+from supervisor.core.snapshot import SlotState, WorkerStats
+from supervisor.parent.limits import SlotLimits
+from supervisor.parent.readings import Reading
+from supervisor.parent.telemetry import Telemetry
 from tests.process.parents import Parent
 from tests.waiting import is_alive, wait_until
 
@@ -17,6 +23,81 @@ def allowance(**limits: Any) -> dict[str, Any]:
 
 def grow(parent: Parent) -> None:
     (parent.folder / "now").touch()
+
+
+class Draws:
+    """Chance that was written down before; more than that is an error."""
+
+    def __init__(self, *draws: float) -> None:
+        self._left = list(draws)
+
+    def random(self) -> float:
+        return self._left.pop(0)
+
+
+def seen_of_us(*, since: float, settled: int = 0) -> Telemetry:
+    seen = Telemetry(os.getpid(), Limits(30.0, tick_timeout=30.0, stall_timeout=30.0), now=since)
+    seen.told(WorkerStats(settled=settled), now=since)
+    return seen
+
+
+def limits_with(allowance: Allowance, *draws: float) -> SlotLimits:
+    limits = SlotLimits(allowance)
+    limits._random = Draws(*draws)  # type: ignore[assignment]
+    return limits
+
+
+def test_chance_is_drawn_once_for_each_incarnation() -> None:
+    limits = limits_with(Allowance(max_records=1000, variance=0.5), 0.0, 0.9)
+    first, second = seen_of_us(since=0.0, settled=600), seen_of_us(since=0.0, settled=600)
+
+    assert [limits.weigh(first, now=100.0 + look) for look in range(3)] == [None] * 3
+    found = [limits.weigh(second, now=100.0 + look) for look in range(3)]
+
+    assert [one.limit for one in found if isinstance(one, Worn)] == ["max_records"] * 3
+
+
+def test_nothing_is_judged_where_no_worker_is_and_the_same_one_keeps_its_chance_over_that() -> None:
+    limits = limits_with(Allowance(max_records=1000, variance=0.5), 0.9)
+    seen = seen_of_us(since=0.0, settled=600)
+
+    assert limits.weigh(None, now=100.0) is None
+    assert isinstance(limits.weigh(seen, now=100.0), Worn)
+    assert limits.weigh(None, now=100.0) is None
+    assert isinstance(limits.weigh(seen, now=100.0), Worn)
+
+
+def test_a_workers_age_counts_from_its_own_start() -> None:
+    limits = limits_with(Allowance(max_age=60.0, variance=0.0), 0.0)
+    seen = seen_of_us(since=1000.0)
+
+    assert limits.weigh(seen, now=1059.9) is None
+    assert isinstance(limits.weigh(seen, now=1060.0), Worn)
+
+
+def test_a_worker_that_has_counted_nothing_yet_has_used_nothing_that_is_known() -> None:
+    limits = limits_with(Allowance(max_records=0, variance=0.0), 0.0)
+    seen = seen_of_us(since=0.0)
+    seen.stats = None
+
+    assert limits.weigh(seen, now=100.0) is None
+
+
+def test_a_replacement_in_vain_makes_the_next_worker_of_the_slot_live_longer() -> None:
+    limits = limits_with(Allowance(rss_soft=100, variance=0.0), 0.0, 0.0, 0.0, 0.0)
+    waits = []
+    for age in (10.0, 10.0, 60.0):
+        seen = seen_of_us(since=50_000.0)
+        seen.reading = Reading(200)
+        worn = limits.weigh(seen, now=50_000.0 + age)
+        assert isinstance(worn, Worn)
+        waits.append(limits.replaced(worn, seen, now=50_000.0 + age).fields.get("not_again_for"))
+
+    assert waits == [None, 60.0, 120.0]
+    last = seen_of_us(since=50_000.0)
+    last.reading = Reading(200)
+    assert limits.weigh(last, now=50_119.9) is None
+    assert isinstance(limits.weigh(last, now=50_120.0), Worn)
 
 
 def test_workers_over_the_soft_limit_are_replaced_one_at_a_time_and_it_is_no_failure(tmp_path: Path) -> None:

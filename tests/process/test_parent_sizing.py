@@ -83,6 +83,23 @@ def test_a_group_of_fixed_size_is_left_alone_and_its_idle_workers_are_told_once(
     ]
 
 
+def test_idle_workers_are_told_of_again_when_their_number_changes_or_there_were_none_meanwhile() -> None:
+    seen = rig(None, workers=3)
+    for lags in ([0] * 2, [0], [0], [0] * 3, [0] * 4, [0], [], [0]):
+        seen.read(*lags)
+    seen.supervisor.groups["orders"] = 2
+    seen.read(0)
+
+    told = [entry.event for entry in seen.supervisor.events.since(0).entries]
+    assert [(event.fields["workers"], event.fields["partitions"]) for event in told] == [
+        (3, 2),
+        (3, 1),
+        (3, 1),  # there were enough partitions in between
+        (3, 1),  # and none at all, of a topic that was away
+        (2, 1),
+    ]
+
+
 def test_nobody_scales_a_group_that_is_in_somebodys_hands() -> None:
     seen = rig()
     seen.is_busy = True
