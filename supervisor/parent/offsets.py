@@ -31,6 +31,7 @@ LAST_MEMBER = 20.0
 """Seconds that the broker gets to see the last of our own members gone."""
 STOP_MARGIN = 30.0
 POLL = 0.1
+SETTING = "reset: set at the brokers"
 
 logger = logging.getLogger(__name__)
 
@@ -83,18 +84,27 @@ class OffsetJobs:
             await asyncio.wait(tasks, timeout=10)
 
     async def _run(self, asked: Offsets) -> None:
-        answer = OffsetsAnswer(error="given up: the supervisor stops")
+        error, answer = "given up: the supervisor stops", None
         try:
-            answer = await self._ask(asked, apply=False)
-            if asked.apply and not answer.error:
-                self._refuse_foreign(asked.group, answer)
-                answer = await self._reset(asked)
-        except (_GoneError, NoAnswerError) as error:
-            answer = replace(answer, error=str(error))
-        except (OSError, TypeError, ValueError) as error:
-            answer = replace(answer, error=f"no answer: {error}")
+            answer = await self._answer(asked)
+        except (_GoneError, NoAnswerError) as failure:
+            error = str(failure)
+        except (OSError, TypeError, ValueError) as failure:
+            error = f"no answer: {failure}"
         finally:
+            if answer is None:
+                is_unknown = self._jobs[asked.group].phase == SETTING
+                answer = OffsetsAnswer(error=f"{error}; {_unknown(asked.group)}" if is_unknown else error)
+            if asked.apply and answer.error:
+                self._tell_failed(asked, answer)
             self._jobs[asked.group] = replace(self._jobs[asked.group], is_done=True, answer=answer)
+
+    async def _answer(self, asked: Offsets) -> OffsetsAnswer:
+        answer = await self._ask(asked, apply=False)
+        if not asked.apply or answer.error:
+            return answer
+        self._refuse_foreign(asked.group, answer)
+        return await self._reset(asked)
 
     def _phase(self, group: str, phase: str) -> None:
         self._jobs[group] = replace(self._jobs[group], phase=phase)
@@ -137,9 +147,10 @@ class OffsetJobs:
             for runner in ran:
                 runner.feed(slots.Stop(End.LEAVE))
             await self._down(asked.group)
-            self._phase(asked.group, "reset: set at the brokers")
-            answer = await self._applied(asked)
-            self._tell(asked, answer)
+            self._phase(asked.group, SETTING)
+            answer = await self._ask(asked, apply=True)
+            if not answer.error:
+                self._tell(asked, answer)
             return answer
         finally:
             if not self._supervisor.stopping:
@@ -147,13 +158,6 @@ class OffsetJobs:
                 for runner in ran:
                     if runner in now:
                         runner.feed(slots.Start())
-
-    async def _applied(self, asked: Offsets) -> OffsetsAnswer:
-        try:
-            return await self._ask(asked, apply=True)
-        except NoAnswerError as error:
-            unknown = f"what was set is not known: supervisor offsets show {asked.group} tells"
-            return OffsetsAnswer(error=f"{error}; {unknown}")
 
     async def _down(self, group: str) -> None:
         runners = self._runners(group)
@@ -171,15 +175,19 @@ class OffsetJobs:
         return [runner for (name, _), runner in self._supervisor.runners.items() if name == group]
 
     def _tell(self, asked: Offsets, answer: OffsetsAnswer) -> None:
-        if answer.error:
-            lost: dict[str, Scalar] = {"to": asked.to, "changed": answer.changed}
-            self._supervisor.events.tell(
-                "offsets.reset_failed", Severity.WARNING, answer.error, group=asked.group, fields=lost
-            )
-            return
         text = f"{len(answer.moves)} partitions set to {asked.to}"
-        fields = {"to": asked.to, "partitions": len(answer.moves)}
-        self._supervisor.events.tell("offsets.reset", Severity.WARNING, text, group=asked.group, fields=dict(fields))
+        fields: dict[str, Scalar] = {"to": asked.to, "partitions": len(answer.moves)}
+        self._supervisor.events.tell("offsets.reset", Severity.WARNING, text, group=asked.group, fields=fields)
+
+    def _tell_failed(self, asked: Offsets, answer: OffsetsAnswer) -> None:
+        fields: dict[str, Scalar] = {"to": asked.to, "changed": answer.changed}
+        self._supervisor.events.tell(
+            "offsets.reset_failed", Severity.WARNING, answer.error, group=asked.group, fields=fields
+        )
+
+
+def _unknown(group: str) -> str:
+    return f"what was set is not known: supervisor offsets show {group} tells"
 
 
 def _patience(runner: SlotRunner) -> float:
