@@ -149,6 +149,22 @@ def pick(snapshot: Snapshot, group: str = "orders", slot: int = 0) -> SlotSnapsh
     return next(one for found in snapshot.groups if found.name == group for one in found.slots if one.slot == slot)
 
 
+def all_run(snapshot: Snapshot) -> bool:
+    slots = [slot for group in snapshot.groups for slot in group.slots]
+    return all(slot.state is SlotState.RUNNING and slot.joined for slot in slots)
+
+
+def leave_a_survivor(folder: Path) -> None:
+    """Kill a parent of two slots whose second worker lives on."""
+    first = Parent(folder, {"orders": 2})
+    first.behave("survive 600", "orders-1")
+    with first:
+        first.snapshot_when(all_run)
+        os.kill(first.pid, signal.SIGKILL)
+        first.exit_code()
+    first.behave("work", "orders-1")
+
+
 class Deaths:
     """Every death that a parent tells, by pid: looked at more often than its memory of events runs over."""
 

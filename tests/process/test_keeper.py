@@ -45,6 +45,11 @@ class Owned:
             while not condition():  # noqa: ASYNC110 - a test polls
                 await asyncio.sleep(0.01)
 
+    async def start(self) -> int:
+        """Start the child; return its process once it says it is ready."""
+        self.keeper.start()
+        return await self.pid()
+
     async def pid(self, *, other_than: int = 0) -> int:
         """Return the process of the child that says it is ready."""
         await self.until(lambda: self.keeper.is_ready and self.keeper.child and self.keeper.child.pid != other_than)
@@ -83,8 +88,7 @@ async def owned(code: str, backoff: Backoff, *, free: int = 0) -> AsyncIterator[
 @in_loop
 async def test_a_child_that_ends_is_told_and_started_again() -> None:
     async with owned(STAYS, AT_ONCE) as one:
-        one.keeper.start()
-        first = await one.pid()
+        first = await one.start()
 
         os.kill(first, signal.SIGTERM)
         await one.pid(other_than=first)
@@ -109,8 +113,7 @@ async def test_a_child_that_was_ready_for_long_is_forgiven_its_earlier_ends(monk
     async with owned(STAYS, AT_ONCE) as one:
         for patience, failures in ((600.0, 1), (600.0, 2), (0.0, 1)):
             monkeypatch.setattr(module, "HEALTHY", patience)
-            one.keeper.start()
-            os.kill(await one.pid(), signal.SIGKILL)
+            os.kill(await one.start(), signal.SIGKILL)
             seen = len(one.downs)
             await one.until(lambda seen=seen: len(one.downs) > seen)  # type: ignore[misc]
             assert one.keeper.failures == failures
@@ -136,8 +139,7 @@ async def test_a_child_that_cannot_be_started_is_tried_again() -> None:
             raise BlockingIOError(11, "Resource temporarily unavailable")
 
         one.launch = refuse
-        one.keeper.start()
-        await one.pid()
+        await one.start()
 
         assert one.downs == [("cannot start a process: [Errno 11] Resource temporarily unavailable", 0.01)]
         assert one.statuses == []
@@ -146,8 +148,7 @@ async def test_a_child_that_cannot_be_started_is_tried_again() -> None:
 @in_loop
 async def test_a_replaced_child_is_followed_at_once_and_that_is_no_failure() -> None:
     async with owned(STAYS, NEVER) as one:
-        one.keeper.start()
-        first = await one.pid()
+        first = await one.start()
 
         one.keeper.replace()
         second = await one.pid(other_than=first)
@@ -161,23 +162,20 @@ async def test_a_replaced_child_is_followed_at_once_and_that_is_no_failure() -> 
 @in_loop
 async def test_a_child_at_rest_stays_down_until_it_is_wanted_again() -> None:
     async with owned(STAYS, AT_ONCE) as one:
-        one.keeper.start()
-        first = await one.pid()
+        first = await one.start()
 
         one.keeper.rest()
         await one.keeper.gone(10)
         await asyncio.sleep(0)
         assert (one.keeper.child, one.downs, one.statuses) == (None, [], [-signal.SIGKILL])
 
-        one.keeper.start()
-        assert await one.pid() != first
+        assert await one.start() != first
 
 
 @in_loop
 async def test_one_that_is_wanted_again_before_its_rest_began_is_replaced() -> None:
     async with owned(STAYS, NEVER) as one:
-        one.keeper.start()
-        first = await one.pid()
+        first = await one.start()
 
         one.keeper.rest()
         one.keeper.replace()
@@ -209,8 +207,7 @@ async def test_a_start_that_waits_gives_way_to_the_next_one_and_to_a_rest() -> N
 @in_loop
 async def test_who_retired_is_never_started_again() -> None:
     async with owned(STAYS, AT_ONCE) as one:
-        one.keeper.start()
-        pid = await one.pid()
+        pid = await one.start()
 
         one.keeper.retire()
         os.kill(pid, signal.SIGKILL)

@@ -5,8 +5,7 @@ import signal
 from pathlib import Path
 
 from supervisor.core.snapshot import SlotState
-from tests.process.parents import Parent
-from tests.process.test_parent_changes import all_run
+from tests.process.parents import Parent, all_run, leave_a_survivor
 from tests.waiting import wait_until
 
 
@@ -36,17 +35,6 @@ def test_slots_beyond_the_wanted_number_leave_before_they_are_forgotten(tmp_path
         assert snapshot.groups[0].workers == 1
         assert sorted(event.slot or 0 for event in parent.events("slot.left_over")) == [1, 2]
         assert sorted(event.slot or 0 for event in parent.events("slot.left")) == [1, 2]
-
-
-def leave_a_survivor(folder: Path) -> None:
-    """Kill a parent of two slots whose second worker lives on."""
-    first = Parent(folder, {"orders": 2})
-    first.behave("survive 600", "orders-1")
-    with first:
-        first.snapshot_when(all_run)
-        os.kill(first.pid, signal.SIGKILL)
-        first.exit_code()
-    first.behave("work", "orders-1")
 
 
 def test_p4_a_survivor_in_such_a_slot_is_waited_for_and_ended_before_it_leaves(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from supervisor.control.answers import Operation
 from supervisor.control.client import Refused
 from supervisor.core.snapshot import SlotState, Snapshot
-from tests.process.parents import Parent, pick
+from tests.process.parents import Parent, all_run, leave_a_survivor, pick
 from tests.waiting import is_alive, wait_until
 
 ORDERS, BILLS = "orders", "bills"
@@ -20,11 +20,6 @@ ORDERS, BILLS = "orders", "bills"
 
 def pids(snapshot: Snapshot) -> dict[str, int | None]:
     return {f"{slot.group}/{slot.slot}": slot.pid for group in snapshot.groups for slot in group.slots}
-
-
-def all_run(snapshot: Snapshot) -> bool:
-    slots = [slot for group in snapshot.groups for slot in group.slots]
-    return all(slot.state is SlotState.RUNNING and slot.joined for slot in slots)
 
 
 def write(parent: Parent, **wanted: Any) -> None:
@@ -131,13 +126,7 @@ def test_p9_a_configuration_that_is_wrong_changes_nothing(tmp_path: Path) -> Non
 
 def test_a_reload_changes_what_the_supervisor_itself_goes_by_and_names_it(tmp_path: Path) -> None:
     """A survivor's grace is the one that is in force when it is judged, not the one of the start."""
-    first = Parent(tmp_path, {ORDERS: 2})
-    first.behave("survive 600", "orders-1")
-    with first:
-        first.snapshot_when(all_run)
-        os.kill(first.pid, signal.SIGKILL)
-        first.exit_code()
-    first.behave("work", "orders-1")
+    leave_a_survivor(tmp_path)
     with Parent(tmp_path, {ORDERS: 2}, orphan_grace=600.0) as parent:
         parent.slot_when(SlotState.RUNNING)
         assert pick(parent.client.status(), slot=1).state is SlotState.STARTING
@@ -292,13 +281,7 @@ def test_p4_a_slot_that_is_wanted_again_while_it_leaves_is_filled_once(tmp_path:
 
 
 def test_p4_a_slot_that_is_configured_again_waits_for_the_survivor_in_it_and_keeps_its_file(tmp_path: Path) -> None:
-    first = Parent(tmp_path, {ORDERS: 2})
-    first.behave("survive 600", "orders-1")
-    with first:
-        first.snapshot_when(all_run)
-        os.kill(first.pid, signal.SIGKILL)
-        first.exit_code()
-    first.behave("work", "orders-1")
+    leave_a_survivor(tmp_path)
     with Parent(tmp_path, {ORDERS: 1}) as parent:
         parent.slot_when(SlotState.RUNNING)
         parent.client.scale({ORDERS: 2})
