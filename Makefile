@@ -38,11 +38,12 @@ test-long: lint jars systemd  ## the same with full figures
 bench: $(STAMPS)/dev jars  ## all benchmarks, short: some seven minutes
 	for name in $$($(BIN)/python -m bench | cut -d' ' -f1); do $(BIN)/python -m bench $$name --quick --json; done
 
-lint: $(STAMPS)/dev  ## ruff, mypy, import-linter
+lint: $(STAMPS)/dev  ## ruff, mypy, import-linter, and DESIGN.md's map
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/pytest -q tests/docs/test_map.py
 
 jars: $(STAMPS)/dev  ## fetch the broker of the tests from Maven Central
 	@PYTHON=$(BIN)/python tests/broker/fetch $(LIBS)
