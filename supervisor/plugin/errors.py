@@ -32,3 +32,16 @@ class StartError(Exception):
         super().__init__(f"{plugin}: {text}")
         self.plugin = plugin
         self.text = text
+
+
+class DependencyDownError(Exception):
+    """Raised by a handler, decoder or store: what it needs is away, so no record is at fault.
+
+    The record is tried again for as long as it takes, never dead-lettered, and no attempt counts. ``dependency`` names
+    what is away (``"payments-db"``); it is shown to operators, so it must hold nothing of a record. The error's own
+    text is not shown.
+    """
+
+    def __init__(self, *args: object, dependency: str = "") -> None:
+        super().__init__(*args)
+        self.dependency = dependency

@@ -30,6 +30,7 @@ from supervisor.plugin.types import (
     Produce,
     Retry,
 )
+from supervisor.worker.dependencies import DownRetry
 from supervisor.worker.engine import Engine, Item, Owned
 from supervisor.worker.outlet import Outlet
 from supervisor.worker.verdicts import Judge, Verdict
@@ -83,7 +84,7 @@ class Outcomes:
         lane.failed_at = failure.first_failed_at
         match decision:
             case Retry(after):
-                self._wait(lane, after, attempt=failure.attempt + 1)
+                self._wait(lane, after, attempt=failure.attempt + (not isinstance(decision, DownRetry)))
             case Drop():
                 with engine.mutex:
                     engine.counters.dropped += 1

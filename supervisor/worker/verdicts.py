@@ -11,6 +11,7 @@ from supervisor.kafka.outputs import RefusedOutputError
 from supervisor.plugin.active import Active
 from supervisor.plugin.types import DeadLetter, Decision, Disposition, Drop, Failure, Letter, Message, Record, Retry
 from supervisor.worker.calling import HandlerTimeoutError, WrongReturnError
+from supervisor.worker.dependencies import down_error, down_retry
 from supervisor.worker.engine import Engine
 
 logger = logging.getLogger(__name__)
@@ -80,6 +81,8 @@ class Judge:
             return DeadLetter("the handler returned a value", Disposition.PLUGIN_ERROR)
         if isinstance(failure.error, RefusedOutputError):
             return DeadLetter(f"its output was refused: {failure.error.code}", Disposition.PLUGIN_ERROR)
+        if down_error(failure.error) is not None:
+            return down_retry(failure, chance=random.random())  # noqa: S311 - jitter
         for policy in self._policies:
             try:
                 answer: object = policy(failure)
