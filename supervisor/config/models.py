@@ -110,6 +110,9 @@ class DeadLetters(Table):
     )
     topic: TopicTemplate = _key("{topic}.dlq", description="The dead-letter topic; `{topic}` is the record's own.")
     timeout: Timeout = _key("30s", description="How long one attempt to write may take.")
+    headers: Literal["text", "spring", "connect"] = _key(
+        "text", description="Whose header conventions letters follow: ours, Spring Kafka's, Kafka Connect's."
+    )
 
 
 class Commit(Table):
@@ -243,6 +246,9 @@ class Defaults(Table):
         default_factory=dict,
         repr=False,
         description="librdkafka's own keys for these clients, over those of `[kafka]`.",
+    )
+    code_version: str = _key(
+        "", description='What is written into dead letters as the version of the code: `"${GIT_SHA}"`; empty: nothing.'
     )
     preload: Modules = _key(
         (),

@@ -9,6 +9,7 @@ from supervisor.config.models import Group, Restart, Retry
 from supervisor.core.autoscale import COOLDOWN, GROW_EVERY, STUCK_AFTER, Rules, WorkerRange, least_workers
 from supervisor.core.backoff import Backoff
 from supervisor.core.jsonable import to_json
+from supervisor.core.letters import Profile
 from supervisor.core.limits import Allowance
 from supervisor.core.spec import (
     BatchSpec,
@@ -115,7 +116,7 @@ def group_spec(config: Config, name: str) -> GroupSpec:
         queue_bytes=group.queue_bytes,
         revoke_timeout=group.revoke_timeout,
         retry=RetrySpec(group.retry.attempts, _backoff(group.retry), permanent=group.retry.permanent),
-        dead_letters=DeadLetterSpec(letters.sink, letters.fallback, topic=letters.topic, timeout=letters.timeout),
+        dead_letters=_dead_letters(group),
         commit=CommitSpec(
             group.commit.mode,
             group.commit.count,
@@ -126,6 +127,18 @@ def group_spec(config: Config, name: str) -> GroupSpec:
         kafka=_kafka(config, group),
         out_of_range=group.out_of_range,
         preload=group.preload,
+        code_version=group.code_version,
+    )
+
+
+def _dead_letters(group: Group) -> DeadLetterSpec:
+    letters = group.dead_letters
+    return DeadLetterSpec(
+        letters.sink,
+        letters.fallback,
+        topic=letters.topic,
+        timeout=letters.timeout,
+        headers=Profile(letters.headers),
     )
 
 

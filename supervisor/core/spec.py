@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from supervisor.core.backoff import Backoff
+from supervisor.core.letters import Profile
 
 
 class Mode(StrEnum):
@@ -67,12 +68,16 @@ class RetrySpec:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterSpec:
-    """Where records go that failed for good. ``topic`` may hold ``{topic}``; ``timeout`` bounds one try to write."""
+    """Where records go that failed for good. ``topic`` may hold ``{topic}``; ``timeout`` bounds one try to write.
+
+    ``headers``: whose conventions they follow.
+    """
 
     sink: str
     fallback: str
     topic: str
     timeout: float
+    headers: Profile = Profile.TEXT
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +107,7 @@ class GroupSpec:
 
     ``out_of_range`` is where to go on when the position is not in the partition: ``stop``, ``earliest``, ``latest``.
     ``preload``: the user's modules that the process was forked with; an exec'd one imports them when it comes to them.
+    ``code_version`` is what the user calls the code that runs, for dead letters.
     """
 
     name: str
@@ -124,6 +130,7 @@ class GroupSpec:
     kafka: dict[str, str | int | float | bool] = field(repr=False)
     out_of_range: str = "stop"
     preload: tuple[str, ...] = ()
+    code_version: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,9 @@ REFUSALS = frozenset(
 )
 """Errors that are of one record, which no patience helps; all others are of the cluster or the settings."""
 
+TOO_LARGE = frozenset({"MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE"})
+"""Of them: errors that a shorter record may not get; of the client's own limit and of brokers'."""
+
 SHARED = frozenset({"MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE", "INVALID_RECORD", "_INVALID_DIFFERENT_RECORD"})
 """Errors that a broker gives to a whole batch for one record's sake: librdkafka does not tell which, nor splits it."""
 

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Protocol, overload
 
 Headers = Sequence[tuple[str, bytes | None]]
 
+TIMESTAMP_TYPES = ("NoTimestampType", "CreateTime", "LogAppendTime")
+
 Seconds = Annotated[float, "a duration"]
 """An option of this type may be written ``0.2`` or ``"200ms"`` in the config (dataclass ``Options`` only)."""
 
@@ -79,6 +81,11 @@ class Record:
         """Seconds since the epoch, as the producer or the broker stamped it; ``None`` when nobody did."""
         kind, milliseconds = self._message.timestamp()
         return None if kind == 0 else milliseconds / 1000
+
+    @property
+    def timestamp_type(self) -> str:
+        """Who stamped it, in Kafka's words: ``CreateTime``, ``LogAppendTime`` (the broker), ``NoTimestampType``."""
+        return TIMESTAMP_TYPES[self._message.timestamp()[0]]
 
     def __repr__(self) -> str:
         """Return the record's coordinates, never its value (P10)."""

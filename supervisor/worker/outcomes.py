@@ -6,7 +6,6 @@ waits, and a sink that cannot be written is tried again with backoff for as long
 
 import logging
 import random
-import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -17,8 +16,8 @@ from typing import assert_never
 from supervisor.core.backoff import Backoff
 from supervisor.core.events import Severity
 from supervisor.core.lanes import Lane
-from supervisor.core.letters import where, without_story
-from supervisor.kafka.outputs import RefusedOutputError
+from supervisor.core.letters import shorter, where
+from supervisor.kafka.outputs import TOO_LARGE, RefusedOutputError
 from supervisor.plugin.active import Active, Sink
 from supervisor.plugin.types import (
     DeadLetter,
@@ -40,12 +39,16 @@ SINK_BACKOFF = Backoff(initial=0.5, factor=2.0, max=30.0, jitter=0.5)
 
 
 class PendingLetter:
-    """A dead letter on its way. ``token`` grows with each try, so that a late answer to an older one is ignored."""
+    """A dead letter on its way. ``token`` grows with each try, so that a late answer to an older one is ignored.
 
-    __slots__ = ("deadline", "letter", "sink", "token", "tries")
+    ``offered`` is what the sink whose turn it is gets: the letter, or less of its headers once that was too large.
+    """
+
+    __slots__ = ("deadline", "is_told", "letter", "offered", "sink", "token", "tries")
 
     def __init__(self, letter: Letter) -> None:
-        self.letter = letter
+        self.letter = self.offered = letter
+        self.is_told = False
         self.sink = 0
         self.tries = 0
         self.token = 0
@@ -63,7 +66,8 @@ class Outcomes:
         names = [name for name in (self._letters.sink, self._letters.fallback) if name]
         self._sinks: list[tuple[str, Sink]] = [(name, active.sink(name)) for name in names]
         self._awaited: dict[Lane[Item], PendingLetter] = {}
-        self._unwritten = threading.Event()
+        self._unwritten: set[str] = set()
+        """Dead-letter topics of which people were told that a letter cannot be written."""
 
     def failed(self, lane: Lane[Item], error: BaseException) -> None:
         """Decide over the head of ``lane`` after a failed attempt, and do it."""
@@ -157,7 +161,7 @@ class Outcomes:
             owned, message = lane.head
         name, sink = self._sinks[pending.sink]
         try:
-            future: object = sink(pending.letter)
+            future: object = sink(pending.offered)
             if isinstance(future, Produce):
                 future = self.outlet.letter(owned, message, future)
         except BaseException as error:  # noqa: BLE001 - user plugin: any failure means "not written"
@@ -211,55 +215,79 @@ class Outcomes:
 
     def _written(self, lane: Lane[Item], sink: str) -> None:
         engine = self._engine
-        self._unwritten.clear()
         pending = lane.letter
         assert isinstance(pending, PendingLetter)  # noqa: S101 - as in send_again
         with engine.mutex:
             self._let_go(lane)
-        self._tell(pending.letter, sink)
+            is_over = pending.letter.topic in self._unwritten
+            self._unwritten.discard(pending.letter.topic)
+        if is_over:
+            text = f"dead letters for {pending.letter.topic} are written again, to {sink}"
+            engine.event("dead_letter.recovered", Severity.INFO, text, topic=pending.letter.topic, sink=sink)
+        self._tell(pending.offered, sink, is_whole=pending.offered is pending.letter)
 
-    def _tell(self, letter: Letter, sink: str) -> None:
+    def _tell(self, letter: Letter, sink: str, *, is_whole: bool = True) -> None:
         """Count a dead letter that was written, and make its one event (P7)."""
         engine = self._engine
-        fields = {"record": f"{letter.source_topic}/{letter.source_partition}@{letter.source_offset}"}
+        record = f"{letter.source_topic}/{letter.source_partition}@{letter.source_offset}"
         with engine.mutex:
             engine.counters.dead_lettered += 1
         engine.event(
             "record.dead_lettered",
             Severity.INFO,
-            f"{fields['record']} went to {sink} ({letter.disposition})",
+            f"{record} went to {sink} ({letter.disposition}){'' if is_whole else ', its headers trimmed to fit'}",
             sink=sink,
             disposition=letter.disposition.value,
             audit_id=letter.audit_id,
-            **fields,
+            trimmed=not is_whole,
+            record=record,
         )
 
     def _not_written(self, lane: Lane[Item], sink: str, error: BaseException) -> None:
-        """Have the next sink tried at once, or all of them again later."""
+        """Have the letter tried again at once with less of its headers, by the next sink, or by all of them later."""
         pending = lane.letter
         assert isinstance(pending, PendingLetter)  # noqa: S101 - as in send_again
         # Sinks tell codes and places; their text is logged without what the user's code may have put into it.
         code = _code(error)
+        fewer = shorter(pending.offered.headers, self._letters.headers) if code in TOO_LARGE else None
+        if fewer is not None:
+            pending.offered = replace(pending.offered, headers=fewer)
+            self._wait(lane, 0.0, attempt=lane.attempt)
+            return
         logger.warning("sink.failed", extra={"fields": {"sink": sink, "error": code, "at": where(error)}})
-        if code == "MSG_SIZE_TOO_LARGE":
-            pending.letter = replace(pending.letter, headers=without_story(pending.letter.headers))
+        pending.offered = pending.letter
         pending.sink = (pending.sink + 1) % len(self._sinks)
         delay = 0.0
         if pending.sink == 0:
             delay = SINK_BACKOFF.delay(pending.tries, chance=random.random())  # noqa: S311 - jitter
             pending.tries += 1
-            if not self._unwritten.is_set():
-                self._unwritten.set()
-                self._engine.event(
-                    "dead_letter.unwritten",
-                    Severity.CRITICAL,
-                    f"no sink takes the dead letter {pending.letter.audit_id} ({sink}: {code}); "
-                    "its records wait, nothing is lost; trying again",
-                    sink=sink,
-                    error=code,
-                    audit_id=pending.letter.audit_id,
-                )
+            self._tell_unwritten(pending, sink, code)
         self._wait(lane, delay, attempt=lane.attempt)
+
+    def _tell_unwritten(self, pending: PendingLetter, sink: str, code: str) -> None:
+        """Alert once that letters of a topic cannot be written; others that wait with this one are no news.
+
+        Nor is this one ever again: where others are written, it may wait alone for being too large.
+        """
+        letter = pending.letter
+        with self._engine.mutex:
+            is_news = not pending.is_told and letter.topic not in self._unwritten
+            pending.is_told = True
+            if is_news:
+                self._unwritten.add(letter.topic)
+        if not is_news:
+            return
+        why = "the record itself is too large for it" if code in TOO_LARGE else code
+        self._engine.event(
+            "dead_letter.unwritten",
+            Severity.CRITICAL,
+            f"no sink takes the dead letter {letter.audit_id} ({sink}: {why}); "
+            "its records wait, nothing is lost; trying again",
+            sink=sink,
+            error=code,
+            audit_id=letter.audit_id,
+            topic=letter.topic,
+        )
 
     def _wait(self, lane: Lane[Item], after: float, *, attempt: int) -> None:
         engine = self._engine

@@ -18,9 +18,9 @@ from supervisor.core.board import H_TICK_NS
 from supervisor.core.commits import Answer, answer
 from supervisor.core.events import Severity
 from supervisor.core.exits import ExitCode
-from supervisor.core.letters import without_story
+from supervisor.core.letters import shorter
 from supervisor.kafka.consumer import Source
-from supervisor.kafka.outputs import RefusedOutputError
+from supervisor.kafka.outputs import TOO_LARGE, RefusedOutputError
 from supervisor.kafka.transactions import (
     FATAL,
     FENCED,
@@ -333,10 +333,13 @@ class Transactions(Kept):
                 self._stand(owned, offset, type(error).__name__)
                 return
         else:
-            outputs = [replace(one, headers=without_story(tuple(one.headers))) for one in held.outputs]
-            if outputs == list(held.outputs):
+            profile = self._engine.spec.group.dead_letters.headers
+            (letter,) = held.outputs
+            fewer = shorter(tuple(letter.headers), profile) if code in TOO_LARGE else None
+            if fewer is None:
                 self._stand(owned, offset, code)
                 return
+            outputs = [replace(letter, headers=fewer)]
         held.outputs, held.is_letter = outputs, True
 
     def _stand(self, owned: Owned, offset: int, code: str) -> None:
