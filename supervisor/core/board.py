@@ -44,6 +44,8 @@ class Wait(IntEnum):
     DRAINING = 10
     BUSY = 11
     STOPPED = 12
+    BREAKER = 13
+    FLOOD = 14
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,11 @@ class LaneState(Enum):
     BLOCKED = auto()
 
 
+BREAKER, ALONE, FLOOD = 1, 2, 4
+"""Bits of ``Lanes.closed``: who keeps records from being begun. A dependency, a suspect's turn, a flood."""
+HELD = BREAKER | FLOOD
+"""Bits that hold back all records, and keep new ones from being read."""
+
 READY, BUSY, WAITING, BLOCKED = LaneState
 """By themselves: to look a member up in its class costs 0.1 us in Python 3.11, several times per record."""
 
@@ -87,6 +92,12 @@ class Lanes(Generic[T]):
         """Lanes that belong to a thread."""
         self.blocked = 0
         """Lanes whose head waits for a confirmation."""
+        self.closed = 0
+        """Why no record may be begun, as bits; 0 is the fast path. Dead letters on their way are sent all the same."""
+        self.trials = 0
+        """How many records may be begun although they are held back."""
+        self.trial: Lane[T] | None = None
+        """The lane that was handed out last of those that may be begun all the same."""
 
     def held(self, place: Place) -> int:
         """Return how many records of a partition are in lanes, whoever owns the partition now."""
@@ -157,15 +168,26 @@ class Lanes(Generic[T]):
     @property
     def ready(self) -> int:
         """How many lanes could be taken at once, timers aside."""
+        if self.closed & HELD:
+            return min(self.trials, len(self._ready))
         return len(self._ready)
 
+    def can_try(self, *, now: float) -> bool:
+        """Tell whether there is a lane that a trial could begin, if one were allowed."""
+        self._drop_stale_timers()
+        return bool(self._ready or (self._timers and self._timers[0][0] <= now))
+
     def next_due(self) -> float | None:
-        """Return when the next waiting lane is due."""
+        """Return when the next waiting lane is due; while all is held back, the next dead letter."""
+        if self.closed & HELD and not self.trials:
+            return min((due for due, _, lane in filter(_timer_holds, self._timers) if lane.letter), default=None)
         self._drop_stale_timers()
         return self._timers[0][0] if self._timers else None
 
     def take(self, *, now: float) -> Lane[T] | None:
         """Hand out the lane that has been ready longest; it is the caller's until one of the methods below."""
+        if self.closed:
+            return self._take_closed(now)
         if self._timers:
             self._drop_stale_timers()
             while self._timers and self._timers[0][0] <= now:
@@ -173,8 +195,44 @@ class Lanes(Generic[T]):
                 lane.state = READY
                 self._ready.append(lane)
                 self._drop_stale_timers()
+        return self._begin() if self._ready else None
+
+    def close(self, bit: int, *, now: float) -> None:
+        """Let no record be begun from ``now`` on, until ``bit`` is taken away; see ``take`` for what goes on."""
+        self.closed |= bit
+        letters = [lane for lane in self._ready if lane.letter is not None]
+        if letters:
+            self._ready = deque(lane for lane in self._ready if lane.letter is None)
+            for lane in letters:
+                self._set_timer(lane, now)
+
+    def open(self, bit: int) -> None:
+        """Take ``bit`` away; where it was the last of those that hold back all, no record is a trial any more."""
+        self.closed &= ~bit
+        if not self.closed & HELD:
+            self.trials, self.trial = 0, None
+
+    def _take_closed(self, now: float) -> Lane[T] | None:
+        """Hand out a dead letter that is to be sent again, or a record that may be begun all the same."""
+        self._drop_stale_timers()
+        while self._timers and self._timers[0][0] <= now:
+            lane = heapq.heappop(self._timers)[2]
+            lane.state = READY
+            if lane.letter is not None:
+                self._ready.appendleft(lane)
+                return self._begin()
+            self._ready.append(lane)
+            self._drop_stale_timers()
         if not self._ready:
             return None
+        if self.closed & HELD:
+            if not self.trials:
+                return None
+            self.trials -= 1
+            self.trial = self._ready[0]
+        return self._begin()
+
+    def _begin(self) -> Lane[T]:
         lane = self._ready.popleft()
         lane.state = BUSY
         self.busy += 1
@@ -235,9 +293,22 @@ class Lanes(Generic[T]):
         self.busy -= 1
         return self.take(now=now) if self._timers or self._ready else None
 
+    def put_back(self, lane: Lane[T]) -> None:
+        """End a busy lane's turn with its head unsettled: first in line, for when records may be begun again."""
+        self.busy -= 1
+        lane.state = READY
+        self._ready.appendleft(lane)
+
+    def working_lanes(self) -> list[Lane[T]]:
+        """Return the lanes that belong to a thread."""
+        return [lane for lane in self._lanes.values() if lane.state is BUSY]
+
     def wait(self, lane: Lane[T], *, due: float) -> None:
         """Let a busy lane wait until ``due`` with its head in place; other lanes go on."""
         self.busy -= 1
+        self._set_timer(lane, due)
+
+    def _set_timer(self, lane: Lane[T], due: float) -> None:
         lane.state = WAITING
         lane.due = due
         self._ticket += 1

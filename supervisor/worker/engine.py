@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from supervisor.core.board import C_ATTEMPT, C_LAST_OFFSET, C_PARTITION, C_SEQUENCE, C_TOPIC, IDLE, BoardWriter
 from supervisor.core.events import Scalar, Severity
 from supervisor.core.exits import ExitCode
-from supervisor.core.lanes import Lane, Lanes
+from supervisor.core.lanes import HELD, Lane, Lanes
 from supervisor.core.offsets import PartitionOffsets
 from supervisor.core.spec import Ordering, WorkerSpec
 from supervisor.link import Link
@@ -97,7 +97,9 @@ class Counters:
 class Engine:
     """What all threads of a worker share. Every attribute but ``spec``, ``board`` and ``link`` needs ``mutex``."""
 
-    def __init__(self, spec: WorkerSpec, board: BoardWriter, link: Link, *, in_batches: bool = False) -> None:
+    def __init__(  # noqa: PLR0915 - the state of a whole worker, each part with its meaning
+        self, spec: WorkerSpec, board: BoardWriter, link: Link, *, in_batches: bool = False
+    ) -> None:
         self.spec = spec
         self.board = board
         self.link = link
@@ -130,6 +132,8 @@ class Engine:
         self.revoking = False
         self.on_hold = False
         """Whether an operator wants nothing to be read."""
+        self.sips = False
+        """Whether, though all records are held back, one is wanted that can be tried."""
         self.paused: set[Place] = set()
         self.at_end: set[Place] = set()
         """Partitions whose end was reached and nothing came since."""
@@ -156,6 +160,11 @@ class Engine:
     def slow(self) -> bool:
         """Whether lanes are worth their cost now."""
         return self.mean > self.slow_from
+
+    @property
+    def reads_nothing(self) -> bool:
+        """Whether no record is to be read now, whatever there is room for."""
+        return self.on_hold or (self.lanes.closed & HELD != 0 and not (self.sips and not self.lanes.count))
 
     @property
     def end(self) -> tuple[ExitCode, str] | None:

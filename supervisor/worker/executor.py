@@ -210,7 +210,7 @@ class Executor:
                 return None
             words[base + C_OFFSET] = IDLE
             with engine.mutex:
-                if len(lane.items) == 1 or elapsed > SLICE:
+                if len(lane.items) == 1 or elapsed > SLICE or engine.lanes.closed:
                     engine.note_mean(elapsed, records)
                     return engine.exchange(lane, now=time.monotonic())
                 engine.settle_head(lane)

@@ -73,7 +73,7 @@ class Poller:
         if not room:
             self._pressure.await_room(timeout)
             return []
-        self.source.begin_paused = self._engine.on_hold
+        self.source.begin_paused = self._engine.reads_nothing
         self._pressure.apply(self.source, now)
         if not self._engine.stopping:
             self.beginnings.serve()
@@ -115,7 +115,7 @@ class Poller:
         with engine.mutex:
             if engine.stopping:
                 return None
-            spread = cell is None or engine.slow
+            spread = cell is None or engine.slow or engine.lanes.closed != 0
             for place, batch in _by_partition(messages, self._only_topic) if messages else ():
                 owned = engine.owned.get(place)
                 if owned is None:

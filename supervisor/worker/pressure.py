@@ -4,6 +4,7 @@ The baton's holder calls in here. While records leave the lanes at all nothing i
 polling leaves what was fetched ahead where it is, a pause throws it away, to be fetched again.
 """
 
+from supervisor.core.lanes import HELD
 from supervisor.kafka.consumer import Source
 from supervisor.plugin.types import Message
 from supervisor.worker.engine import MAIN, Engine, Owned, Place
@@ -46,6 +47,9 @@ class Pressure:
             free = group.queue_bytes - engine.queued_size
             room = min(group.queue_records - engine.queued, int(free / self._typical_size))
             engine.note_room(room)
+            if engine.lanes.closed & HELD:
+                self._had_room_at = now
+                return self.chunk if engine.reads_nothing else 1
             if self._is_full or engine.stopping:
                 return self.chunk  # paused: only callbacks come
         chunk = max(1, min(self.chunk, int(group.queue_bytes / 4 / self._typical_size)))
@@ -83,7 +87,7 @@ class Pressure:
         with engine.mutex:
             self._look_again(now)
             owned = engine.owned
-            is_all = self._is_full or engine.stopping or engine.on_hold
+            is_all = self._is_full or engine.stopping or engine.reads_nothing
             wanted = set(owned) if is_all else self._held_back & owned.keys()
             if not wanted and not engine.paused:
                 return

@@ -4,6 +4,7 @@ import time
 from dataclasses import replace
 
 from supervisor.core.board import H_RUNNABLE, H_SETTLED, H_WAIT, Wait
+from supervisor.core.lanes import BREAKER, HELD
 from supervisor.core.snapshot import PartitionStats, WorkerStats
 from supervisor.worker.engine import Engine, Owned
 
@@ -28,7 +29,7 @@ def runnable(engine: Engine) -> int:
     return lanes.ready + lanes.busy + (engine.serial is not None) + _is_overdue(engine)
 
 
-def stated_wait(engine: Engine) -> Wait:  # noqa: PLR0911 - one return per reason, in order of precedence
+def stated_wait(engine: Engine) -> Wait:  # noqa: C901, PLR0911 - one return per reason, in order of precedence
     """Return why nothing moves, ``NONE`` when something should; mutex held."""
     lanes = engine.lanes
     if engine.revoking:
@@ -37,6 +38,8 @@ def stated_wait(engine: Engine) -> Wait:  # noqa: PLR0911 - one return per reaso
         return Wait.DRAINING
     if runnable(engine):
         return Wait.NONE
+    if lanes.closed & HELD:
+        return Wait.BREAKER if lanes.closed & BREAKER else Wait.FLOOD
     if engine.broker_trouble:
         return Wait.BROKER
     if not engine.owned:

@@ -45,6 +45,8 @@ class SerialWork:
             with engine.mutex:
                 if engine.serial is not serial:
                     return False
+                if engine.lanes.closed:
+                    self._put_away(serial)
                 if not serial.runs:
                     engine.serial = None
                     return True
@@ -68,7 +70,8 @@ class SerialWork:
                 self._watched_since = now
             stuck = seen is not None and (seen == self._watched or now - self._watched_since > SERIAL_LIMIT)
             self._watched = seen
-        if stuck:
+            closed = seen is not None and engine.lanes.closed
+        if stuck or closed:
             self.steal()
 
     def steal(self, *, drop: bool = False) -> None:
@@ -88,13 +91,18 @@ class SerialWork:
                 run.stolen = True
                 if not drop:
                     into_lanes(engine, run.owned, rest)
-            while serial.runs:
-                run = serial.runs.pop()
-                if not drop:
-                    into_lanes(engine, run.owned, run.messages)
-            engine.mean = max(engine.mean, 2 * engine.slow_from)
+            self._put_away(serial, drop=drop)
+            if not engine.lanes.closed:
+                engine.mean = max(engine.mean, 2 * engine.slow_from)
             engine.release_baton()
         self._wake()
+
+    def _put_away(self, serial: Serial, *, drop: bool = False) -> None:
+        """Put the runs that nobody has begun into lanes, or nowhere; mutex held."""
+        while serial.runs:
+            run = serial.runs.pop()
+            if not drop:
+                into_lanes(self._engine, run.owned, run.messages)
 
     # --- records ----------------------------------------------------------------------------------------
 
@@ -163,7 +171,7 @@ class SerialWork:
     def _go_on(self, serial: Serial, owned: Owned, rest: list[Message]) -> None:
         """Work on what need not wait for the record that failed; mutex held."""
         engine = self._engine
-        if engine.in_batches:
+        if engine.in_batches or engine.lanes.closed:
             into_lanes(engine, owned, rest)
             return
         run = what_is_free(engine, owned, rest)

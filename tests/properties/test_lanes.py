@@ -8,7 +8,7 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from supervisor.core.lanes import Lane, Lanes, LaneState
+from supervisor.core.lanes import BREAKER, FLOOD, Lane, Lanes, LaneState
 
 Item = tuple[str, int, int]  # topic, key, number
 Name = tuple[tuple[str, int], int]
@@ -42,6 +42,8 @@ class LaneLife(RuleBasedStateMachine):
         self.blocked: list[tuple[Lane[Item], Model]] = []
         self.waiting: list[tuple[Lane[Item], Model]] = []
         self.tickets = 0
+        self.closed = 0
+        self.trials = 0
 
     # --- records come -----------------------------------------------------------------------------------
 
@@ -77,12 +79,17 @@ class LaneLife(RuleBasedStateMachine):
         """P2, and no starvation: who has been ready longest comes next, so a lane waits for those before it only."""
         self._let_due_ones_join()
         lane = self.lanes.take(now=self.now)
+        if self._is_held():
+            assert lane is None, "nothing is begun while all is held back"
+            assert self.lanes.next_due() is None, "and nobody waits for what is due"
+            assert self.lanes.ready == 0
+            return
         if not self.ready:
             assert lane is None
             due = self.lanes.next_due()
             assert due == (min(model.due for _, model in self.waiting)[0] if self.waiting else None)
             return
-        model = self.ready.pop(0)
+        model = self._next()
         assert lane is not None
         assert lane.name == model.name, "the lane that has been ready longest comes first"
         assert lane.head == model.items[0], "the oldest record of a key comes first"
@@ -112,12 +119,12 @@ class LaneLife(RuleBasedStateMachine):
         else:
             del self.models[model.name]
         self._let_due_ones_join()
-        if not self.ready:
+        if not self.ready or self._is_held():
             assert following is None
             return
         assert following is not None
         assert following.state is LaneState.BUSY
-        expected = self.ready.pop(0)
+        expected = self._next()
         assert following.name == expected.name
         assert following.head == expected.items[0]
         self.busy.append((following, expected))
@@ -150,6 +157,31 @@ class LaneLife(RuleBasedStateMachine):
         lane.taken = model.taken = 1
         self.lanes.wait(lane, due=self.now + after)
         self._wait(lane, model, self.now + after)
+
+    @precondition(lambda self: self.busy)
+    @rule(at=PICK)
+    def put_back(self, at: int) -> None:
+        lane, model = self.busy.pop(at % len(self.busy))
+        lane.taken = model.taken = 1
+        self.lanes.put_back(lane)
+        self.ready.insert(0, model)
+
+    @rule(bit=st.sampled_from([BREAKER, FLOOD]))
+    def close(self, bit: int) -> None:
+        self.closed |= bit
+        self.lanes.close(bit, now=self.now)
+
+    @rule(bit=st.sampled_from([BREAKER, FLOOD]))
+    def open(self, bit: int) -> None:
+        self.closed &= ~bit
+        self.lanes.open(bit)
+        if not self.closed:
+            self.trials = 0
+
+    @precondition(lambda self: self.closed)
+    @rule()
+    def allow_a_trial(self) -> None:
+        self.lanes.trials = self.trials = 1
 
     @precondition(lambda self: self.waiting)
     @rule(at=PICK, by=st.integers(0, 5))
@@ -219,6 +251,7 @@ class LaneLife(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """With time and hands enough, everything left gets worked, in order, in as many takes as there are lanes."""
+        self.lanes.open(BREAKER | FLOOD)
         for lane, _ in self.blocked:
             self.lanes.unblock(lane)
         for lane, _ in self.busy + self.blocked:
@@ -239,6 +272,15 @@ class LaneLife(RuleBasedStateMachine):
         assert self.lanes.count == 0
 
     # --- the model's own moves --------------------------------------------------------------------------
+
+    def _is_held(self) -> bool:
+        return bool(self.closed) and not self.trials
+
+    def _next(self) -> Model:
+        """Return the first in line; while all is held back a trial is used up by it."""
+        if self.closed:
+            self.trials -= 1
+        return self.ready.pop(0)
 
     def _item(self, name: Name) -> Item:
         self.number += 1
