@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from supervisor.plugin import DeadLetter, Decision, Failure, Retry, Seconds, hookimpl
+from supervisor.plugin import DeadLetter, Decision, DecodeError, Failure, Retry, Seconds, hookimpl
 
 
 class RetryExponential:
@@ -39,9 +39,11 @@ class RetryExponential:
         self._permanent = {name if ":" in name else f"builtins:{name}" for name in options.permanent}
 
     @hookimpl
-    def retry_decision(self, failure: Failure) -> Decision:
-        """Answer every failure: a plugin that is called after this one is never asked."""
+    def retry_decision(self, failure: Failure) -> Decision | None:
+        """Answer every failure but undecodable values: a plugin that is called after this one is never asked."""
         options = self._options
+        if isinstance(failure.error, DecodeError):
+            return None
         if not self._permanent.isdisjoint(_class_names(failure.error)):
             return DeadLetter("permanent error")
         if failure.attempt >= options.attempts:

@@ -11,7 +11,7 @@ from supervisor.config.models import Defaults, Group
 from supervisor.config.problems import KeyPath
 from supervisor.config.references import is_secret_key
 from supervisor.config.source import Source
-from supervisor.config.values import KAFKA_NAME_LENGTH, compile_pattern, is_pattern
+from supervisor.config.values import KAFKA_NAME_LENGTH, compile_pattern, decoder_plugin, is_pattern
 from supervisor.core.suggest import did_you_mean
 
 
@@ -205,6 +205,7 @@ def check_plugins(
     active = set(alerts)
     for name, group in groups.items():
         active |= {*group.plugins, group.dead_letters.sink, group.dead_letters.fallback}
+        active.add(decoder_plugin(group.decode))
         _check_twice(source, _setting(source, name, "plugins"), group.plugins)
     _check_twice(source, ("supervisor", "alerts"), alerts)
     for plugin in options:

@@ -218,6 +218,11 @@ class Defaults(Table):
         "at-least-once",
         description="Whether a crash may repeat what handlers return to be produced, or transactions prevent it.",
     )
+    decode: Plugin = _key(
+        "bytes",
+        description='What `record.data` is: `"bytes"`, the value as it is; `"text"`, `"json"`, `"msgspec"`, '
+        '`"pydantic"`, `"avro"`, `"protobuf"`, `"json-schema"`; or a plugin with the hook `decode`.',
+    )
     handler_timeout: Timeout = _key("5m", description="How long a handler may take for one record.")
     protocol: Literal["classic", "consumer"] = _key(
         "classic", description="Kafka's group protocol: static members that restart unnoticed, or KIP-848."

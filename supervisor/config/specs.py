@@ -6,6 +6,7 @@ from typing import Any
 from supervisor.config.config import Config
 from supervisor.config.limit_specs import allowance, limits_spec
 from supervisor.config.models import Group, Restart, Retry
+from supervisor.config.values import decoder_plugin
 from supervisor.core.autoscale import COOLDOWN, GROW_EVERY, STUCK_AFTER, Rules, WorkerRange, least_workers
 from supervisor.core.backoff import Backoff
 from supervisor.core.jsonable import to_json
@@ -100,12 +101,12 @@ def inspector_spec(config: Config, parent_pid: int) -> InspectorSpec | None:
 def group_spec(config: Config, name: str) -> GroupSpec:
     """Return all that workers of group ``name`` need to know; ``kafka`` has only what the user wrote."""
     group = config.groups[name]
-    letters = group.dead_letters
+    letters, decoder = group.dead_letters, decoder_plugin(group.decode)
     return GroupSpec(
         name=name,
         topics=group.topics,
         handler=group.handler,
-        plugins=_plugins(config, (*group.plugins, letters.sink, letters.fallback)),
+        plugins=_plugins(config, (*group.plugins, decoder, letters.sink, letters.fallback)),
         ordering=Ordering(group.ordering),
         concurrency=group.concurrency,
         delivery=Delivery(group.delivery),
@@ -128,6 +129,7 @@ def group_spec(config: Config, name: str) -> GroupSpec:
         out_of_range=group.out_of_range,
         preload=group.preload,
         code_version=group.code_version,
+        decoder=decoder,
     )
 
 
@@ -198,6 +200,7 @@ def plugins_request(config: Config) -> dict[str, Any]:
                 "plugins": to_json(spec.plugins),
                 "handler": spec.handler,
                 "sinks": [spec.dead_letters.sink, spec.dead_letters.fallback],
+                "decoder": spec.decoder,
                 "permanent": list(spec.retry.permanent),
                 "kafka": dict(spec.kafka),
                 "protocol": spec.protocol,

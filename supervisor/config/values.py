@@ -19,6 +19,8 @@ KAFKA_NAME = re.compile(r"[A-Za-z0-9._-]+")
 """What Kafka allows in topic names and static member ids (249 characters at most)."""
 KAFKA_NAME_LENGTH = 249
 MOST_WORKERS = 1024
+DECODERS = ("text", "json", "msgspec", "pydantic", "avro", "protobuf", "json-schema")
+"""Short names of the decoders that come with us."""
 
 _SIZES = {"B": 1, "kB": 1000, "MB": 1000**2, "GB": 1000**3, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(B|[kMG]B|[KMG]iB)")
@@ -157,6 +159,13 @@ def _plugin(value: str) -> str:
             'write an installed name ("dlq_file"), a module of plugins/, or "module:attribute"',
         )
     return value
+
+
+def decoder_plugin(value: str) -> str:
+    """Return the plugin that ``decode`` means: one of ours by its short name, or any other; none for ``bytes``."""
+    if value == "bytes":
+        return ""
+    return f"decode_{value.replace('-', '_')}" if value in DECODERS else value
 
 
 def _template(value: str) -> str:

@@ -106,6 +106,7 @@ class GroupSpec:
     """All that a worker needs to know of its group.
 
     ``out_of_range`` is where to go on when the position is not in the partition: ``stop``, ``earliest``, ``latest``.
+    ``decoder``: the plugin that makes ``record.data``, empty: nothing does.
     ``preload``: the user's modules that the process was forked with; an exec'd one imports them when it comes to them.
     ``code_version`` is what the user calls the code that runs, for dead letters.
     """
@@ -131,6 +132,7 @@ class GroupSpec:
     out_of_range: str = "stop"
     preload: tuple[str, ...] = ()
     code_version: str = ""
+    decoder: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from supervisor.core.jsonable import from_json
 from supervisor.core.spec import PluginsSpec
 from supervisor.plugin.active import Active
 from supervisor.plugin.errors import PluginError, Problem
-from supervisor.plugin.importing import exception_types, extend_path, import_module, import_object
-from supervisor.plugin.loader import implemented, installed, load
+from supervisor.plugin.importing import exception_types, extend_path, import_module
+from supervisor.plugin.loader import implemented, import_plugin, installed, load
 
 NOTIFIER = "supervisor.alerts"
 
@@ -18,21 +18,23 @@ def inspect_plugins(request: dict[str, Any]) -> dict[str, Any]:
     """Return ``problems``, ``active`` (per group: hook to plugin names) and, if asked for, ``installed``.
 
     ``request``: ``{"groups": {name: {"plugins": PluginsSpec, "handler": str, "sinks": [str], "permanent": [str],
-    "preload": [str]}}, "notifier": PluginsSpec, "installed": bool}``; everything but ``plugins`` may be left out.
-    ``open()`` and hooks are not called. In the answer the notifier is ``supervisor.alerts``, with an empty
+    "decoder": str, "preload": [str]}}, "notifier": PluginsSpec, "installed": bool}``; everything but ``plugins`` may
+    be left out. ``open()`` and hooks are not called. In the answer the notifier is ``supervisor.alerts``, with an empty
     ``group`` in problems.
     """
     problems: list[dict[str, str]] = []
     active: dict[str, dict[str, tuple[str, ...]]] = {}
     for name, group in request.get("groups", {}).items():
         spec = from_json(PluginsSpec, group["plugins"])
-        loaded, found = _load(spec, group.get("handler", ""), group=name, sinks=group.get("sinks", ()))
+        loaded, found = _load(
+            spec, group.get("handler", ""), group=name, sinks=group.get("sinks", ()), decoder=group.get("decoder", "")
+        )
         found += _permanent(group.get("permanent", ()), spec.search_path)
         found += _preload(group.get("preload", ()), spec.search_path)
         problems += [_json(name, problem) for problem in found]
         active[name] = loaded.implementations if loaded else {}
     if request.get("notifier"):
-        loaded, found = _load(from_json(PluginsSpec, request["notifier"]), "", group="", sinks=())
+        loaded, found = _load(from_json(PluginsSpec, request["notifier"]), "", group="", sinks=(), decoder="")
         problems += [_json("", problem) for problem in found]
         active[NOTIFIER] = loaded.implementations if loaded else {}
     answer: dict[str, Any] = {"problems": problems, "active": active}
@@ -41,9 +43,11 @@ def inspect_plugins(request: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def _load(spec: PluginsSpec, handler: str, *, group: str, sinks: Iterable[str]) -> tuple[Active | None, list[Problem]]:
+def _load(
+    spec: PluginsSpec, handler: str, *, group: str, sinks: Iterable[str], decoder: str
+) -> tuple[Active | None, list[Problem]]:
     try:
-        return load(spec, handler, group=group, sinks=[sink for sink in sinks if sink]), []
+        return load(spec, handler, group=group, sinks=[sink for sink in sinks if sink], decoder=decoder), []
     except PluginError as error:
         return None, list(error.problems)
 
@@ -79,7 +83,7 @@ def _installed(point: EntryPoint) -> dict[str, Any]:
         "problem": "",
     }
     try:
-        found = import_object(point.name, f"{point.module}:{point.attr}")
+        found = import_plugin(point.name, f"{point.module}:{point.attr}")
     except PluginError as error:
         return shown | {"problem": error.problems[0].text}
     about = (found.__doc__ or "").strip().split("\n", 1)[0]

@@ -4,7 +4,7 @@ Promises: what is exported here keeps its name and meaning; everything else of `
 """
 
 from supervisor.core.events import Event, Severity
-from supervisor.plugin.errors import DependencyDownError
+from supervisor.plugin.errors import DecodeError, DependencyDownError
 from supervisor.plugin.hookspecs import hookimpl
 from supervisor.plugin.types import (
     DeadLetter,
@@ -24,6 +24,7 @@ from supervisor.plugin.types import (
 __all__ = [
     "DeadLetter",
     "Decision",
+    "DecodeError",
     "DependencyDownError",
     "Disposition",
     "Drop",

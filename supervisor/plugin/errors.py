@@ -34,6 +34,14 @@ class StartError(Exception):
         self.text = text
 
 
+class DecodeError(Exception):
+    """A record's value is not what it should be: no other attempt will read it either.
+
+    Made of whatever the group's decoder raises; a handler that decodes for itself may raise it. Unless a policy says
+    otherwise the record becomes a dead letter with disposition ``deserialization`` at once.
+    """
+
+
 class DependencyDownError(Exception):
     """Raised by a handler, decoder or store: what it needs is away, so no record is at fault.
 

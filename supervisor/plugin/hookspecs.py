@@ -43,6 +43,34 @@ def process_batch(
     """
 
 
+@hookspec
+def decode(record: Record) -> object:
+    """Return what ``record.data`` is to be; only the plugin that the group's ``decode`` names is asked.
+
+    Worker process, a handler thread, before each attempt of a record; with ``async def`` handlers their event loop, or
+    a thread beside it where ``decode_blocks`` says so. An exception means that no attempt will ever read the value: the
+    handler does not see the record, and ``retry_decision`` is asked with a ``DecodeError``. ``DependencyDownError``
+    means that something else is away (a schema registry), and the record waits for it.
+    """
+
+
+@hookspec
+def decode_blocks(record: Record) -> bool | None:
+    """Tell whether ``decode`` may wait for something, so that it must not run on the event loop.
+
+    Worker process, the event loop of ``async def`` handlers, once per attempt. Without this hook it never waits.
+    """
+
+
+@hookspec
+def data_model(model: object) -> None:
+    """Learn what the handler takes: ``Order`` when it is annotated ``Record[Order]``, ``None`` when it does not say.
+
+    Worker process, main thread, once, when the plugin that ``decode`` names is loaded; the throwaway child of
+    ``supervisor check``, too. Raise ``ValueError`` with what to write instead when nothing can be made of it.
+    """
+
+
 @hookspec(firstresult=True)
 def retry_decision(failure: Failure) -> Decision | None:
     """Decide what becomes of a record whose processing failed.

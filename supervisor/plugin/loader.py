@@ -12,6 +12,7 @@ from supervisor.core.spec import PluginSpec, PluginsSpec
 from supervisor.core.suggest import did_you_mean
 from supervisor.plugin import hookspecs
 from supervisor.plugin.active import Active, Named
+from supervisor.plugin.decoding import decoded, decoder_problems
 from supervisor.plugin.errors import PluginError, Problem
 from supervisor.plugin.handler import Handler, load_handler
 from supervisor.plugin.importing import extend_path, failure, import_object, top_modules
@@ -28,10 +29,24 @@ _OURS = {
     "retry_exponential": "supervisor_plugins.retry_exponential:RetryExponential",
     "dlq_kafka": "supervisor_plugins.dlq_kafka:KafkaSink",
     "dlq_file": "supervisor_plugins.dlq_file:FileSink",
+    "decode_text": "supervisor_plugins.decode_text:TextDecoder",
+    "decode_json": "supervisor_plugins.decode_json:JsonDecoder",
+    "decode_msgspec": "supervisor_plugins.decode_msgspec:MsgspecDecoder",
+    "decode_pydantic": "supervisor_plugins.decode_pydantic:PydanticDecoder",
+    "decode_avro": "supervisor_plugins.decode_avro:AvroDecoder",
+    "decode_protobuf": "supervisor_plugins.decode_protobuf:ProtobufDecoder",
+    "decode_json_schema": "supervisor_plugins.decode_json_schema:JsonSchemaDecoder",
     "alert_log": "supervisor_plugins.alert_log:LogAlert",
     "alert_webhook": "supervisor_plugins.alert_webhook:WebhookAlert",
 }
 """Our own entry points, so that a worker with these alone does not search every installed distribution."""
+_EXTRAS = {
+    "decode_msgspec": "msgspec",
+    "decode_avro": "avro",
+    "decode_protobuf": "protobuf",
+    "decode_json_schema": "json-schema",
+}
+"""Those of ours that need more than every installation has, and what brings it."""
 _PROCESSING = ("process", "process_batch")
 
 
@@ -44,13 +59,13 @@ class _Marked:
     is_wrapper: bool
 
 
-def load(spec: PluginsSpec, handler: str, *, group: str, sinks: Sequence[str] = ()) -> Active:
+def load(spec: PluginsSpec, handler: str, *, group: str, sinks: Sequence[str] = (), decoder: str = "") -> Active:
     """Load all that ``spec`` lists, and the group's ``handler`` ("" for none).
 
     User code runs: modules are imported, classes instantiated; ``open()`` and hooks are not called.
     Raises ``PluginError`` with every problem found. A ``group`` needs exactly one ``process`` or
     ``process_batch``; "" (the notifier) needs none. Each of ``sinks`` must be a loaded plugin with
-    ``send_dead_letter``.
+    ``send_dead_letter``, and ``decoder`` ("" for none) one with ``decode``.
     """
     extend_path(spec.search_path)
     manager = pluggy.PluginManager(hookspecs.PROJECT)
@@ -74,8 +89,11 @@ def load(spec: PluginsSpec, handler: str, *, group: str, sinks: Sequence[str] = 
     if not problems:
         problems += _one_handler(group, hooks) if group else ()
         problems += _placement(group, hooks)
+    if group and not problems:
+        problems += decoder_problems(decoder, hooks)
     if problems:
         raise PluginError(*problems)
+    hooks |= decoded(decoder, hooks)
     active = Active(hooks, handler_open=made.open if made else None, handler_close=made.close if made else None)
     for sink in sinks:
         active.sink(sink)
@@ -119,6 +137,18 @@ def installed() -> "dict[str, EntryPoint]":
     return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
 
 
+def import_plugin(name: str, target: str) -> Any:  # noqa: ANN401 - user objects have no type here
+    """Return what an entry point called ``name`` stands for; raises ``PluginError``."""
+    try:
+        return import_object(name, target)
+    except PluginError as error:
+        extra = _EXTRAS.get(name) if _OURS.get(name) == target else None
+        if extra is None or not isinstance(error.__cause__, ImportError):
+            raise
+        help_ = f"pip install 'kafka-supervisor[{extra}]'"
+        raise PluginError(Problem(name, f"what it needs is not installed: {error.__cause__}", help_)) from error
+
+
 def implemented(plugin: object) -> tuple[str, ...]:
     """Return the names of the hooks that a plugin object or class implements."""
     manager = pluggy.PluginManager(hookspecs.PROJECT)
@@ -129,7 +159,7 @@ def _find(target: str) -> Any:  # noqa: ANN401 - user objects have no type here
     if ":" in target:
         return import_object(target, target)
     if target in _OURS:
-        return import_object(target, _OURS[target])
+        return import_plugin(target, _OURS[target])
     from importlib.metadata import entry_points  # noqa: PLC0415 - see above
 
     points = tuple(entry_points(group=ENTRY_POINTS, name=target))

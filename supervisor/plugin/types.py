@@ -5,7 +5,16 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import repeat
-from typing import Annotated, Any, Protocol, overload
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Protocol, cast, overload
+
+if TYPE_CHECKING:  # workers need not import it: only type checkers look at the default
+    from typing_extensions import TypeVar
+
+    Data_co = TypeVar("Data_co", covariant=True, default=Any)
+else:
+    from typing import TypeVar
+
+    Data_co = TypeVar("Data_co", covariant=True)
 
 Headers = Sequence[tuple[str, bytes | None]]
 
@@ -27,20 +36,34 @@ class Message(Protocol):
     def timestamp(self) -> tuple[int, int]: ...  # noqa: D102
 
 
-class Record:
+_UNDECODED: Any = object()
+
+
+class Record(Generic[Data_co]):
     """One Kafka record on its way through a handler. Read-only; may be kept after the handler returned.
 
-    Members are read from the client's message when asked for: building one costs a handler next to nothing.
+    ``Record[Order]`` says what its ``data`` is; the decoders ``msgspec``, ``pydantic`` and ``protobuf`` make that of
+    its value. Members are read from the client's message when asked for: building one costs a handler next to nothing.
     """
 
-    __slots__ = ("_message", "attempt")
+    __slots__ = ("_data", "_message", "attempt")
 
     attempt: int
     """1 for the first time a handler sees the record in this worker, one more for each retry."""
 
-    def __init__(self, message: Message, attempt: int = 1) -> None:
+    def __init__(self, message: Message, attempt: int = 1, *, data: Any = _UNDECODED) -> None:  # noqa: ANN401
         self._message = message
         self.attempt = attempt
+        if data is not _UNDECODED:
+            self._data = data
+
+    @property
+    def data(self) -> Data_co:
+        """What the group's decoder made of the value; the value itself with ``decode = "bytes"`` and in policies."""
+        try:
+            return cast("Data_co", self._data)
+        except AttributeError:
+            return cast("Data_co", self.value)
 
     @property
     def topic(self) -> str:

@@ -79,7 +79,7 @@ def work(
     group = spec.group
     names = tuple(name for name in (group.dead_letters.sink, group.dead_letters.fallback) if name)
     try:
-        active = load(group.plugins, group.handler, group=group.name, sinks=names)
+        active = load(group.plugins, group.handler, group=group.name, sinks=names, decoder=group.decoder)
     except PluginError as error:
         return Ending(ExitCode.CONFIG, str(error))
     Path(spec.state_dir).mkdir(mode=0o700, parents=True, exist_ok=True)

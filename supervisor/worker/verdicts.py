@@ -9,6 +9,7 @@ from supervisor.core.letters import Origin, audit_id, dead_letter_headers, where
 from supervisor.core.retry import is_permanent, retry_after
 from supervisor.kafka.outputs import RefusedOutputError
 from supervisor.plugin.active import Active
+from supervisor.plugin.errors import DecodeError
 from supervisor.plugin.types import DeadLetter, Decision, Disposition, Drop, Failure, Letter, Message, Record, Retry
 from supervisor.worker.calling import HandlerTimeoutError, WrongReturnError
 from supervisor.worker.dependencies import down_error, down_retry
@@ -95,7 +96,9 @@ class Judge:
                 logger.error("retry_decision.failed", extra={"fields": fields})  # noqa: TRY400 - its text is the user's
                 return DeadLetter(f"retry_decision raised {type(error).__name__}", Disposition.PLUGIN_ERROR)
             if answer is not None:
-                return _checked(answer)
+                return _named(_checked(answer), failure.error)
+        if isinstance(failure.error, DecodeError):
+            return DeadLetter("cannot be decoded", Disposition.DESERIALIZATION)
         permanent = is_permanent(failure.error, self._retry.permanent)
         chance = random.random()  # noqa: S311 - jitter
         after = retry_after(self._retry, attempt=failure.attempt, permanent=permanent, chance=chance)
@@ -149,6 +152,14 @@ def _checked(answer: object) -> Decision:
         case Drop(reason=str()):
             return answer
     return DeadLetter(f"retry_decision returned {type(answer).__name__} as nobody can follow it", PLUGIN_ERROR)
+
+
+def _named(decision: Decision, error: BaseException) -> Decision:
+    """Return a policy's answer, by the name that the error has where the policy gave none."""
+    match decision, error:
+        case DeadLetter(reason, Disposition.ERROR), DecodeError():
+            return DeadLetter(reason, Disposition.DESERIALIZATION)
+    return decision
 
 
 def _headers(record: Record) -> tuple[tuple[str, bytes | None], ...]:

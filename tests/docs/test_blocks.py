@@ -16,6 +16,17 @@ from tests.broker.certificates import Authority
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DECODING = ROOT / "docs" / "decoding.md"
+PROTOC = """
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+file = descriptor_pb2.FileDescriptorProto(name="order.proto", package="shop", syntax="proto3")
+file.message_type.add(name="Order").field.add(name="id", number=1, type=5, label=1)
+pool = descriptor_pool.DescriptorPool()
+pool.Add(file)
+Order = message_factory.GetMessageClass(pool.FindMessageTypeByName("shop.Order"))
+"""
+"""What protoc makes of a message, near enough."""
 PLUGINS = ROOT / "docs" / "plugins.md"
 SHELL = {"README.md", "commands.md"}
 """The documents whose commands ``test_commands`` types."""
@@ -53,6 +64,10 @@ def project(tmp_path: Path) -> Path:
     (folder / "shop" / "payments.py").write_text(shown("# shop/orders.py"))
     (folder / "shop" / "policies.py").write_text(shown("class Patient"))
     (folder / "shop" / "deliver.py").write_text(shown("class Deliver"))
+    for block in blocks(DECODING, "python"):
+        if named := re.match(r"# (shop/\w+\.py)\n", block):
+            (folder / named[1]).write_text(block)
+    (folder / "shop" / "order_pb2.py").write_text(PROTOC)
     for secret in ("kafka-password", "client-secret"):
         (folder / secret).write_text("x")
     return folder

@@ -53,6 +53,16 @@ def nothing(record: Record) -> None:
     pass
 
 
+def orders(record: Record[dict[str, Any]]) -> None:
+    """Note the id of a decoded order as the word."""
+    note(record, str(record.data["id"]))
+
+
+async def orders_async(record: Record[dict[str, Any]]) -> None:
+    """Do the same on an event loop."""
+    note(record, str(record.data["id"]))
+
+
 def by_value(record: Record) -> object:
     """Do what the value says: ``raise``, ``raise-once``, ``exit``, ``return``, ``sleep:S`` ...; the rest is good."""
     word = (record.value or b"").decode(errors="replace")

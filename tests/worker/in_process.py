@@ -15,6 +15,7 @@ from supervisor.kafka.outputs import OutputProducer, Told
 from supervisor.kafka.transactions import TransactionalProducer
 from supervisor.link import Link
 from supervisor.plugin.active import Active
+from supervisor.plugin.decoding import decoded
 from supervisor.plugin.types import Letter, Produce
 from supervisor.worker.delivery import Producers
 from supervisor.worker.engine import Engine
@@ -117,6 +118,8 @@ class InProcess:
         process_batch: Callable[[Any], object] | None = None,
         sink: Callable[[Letter], Any] = lambda _letter: None,
         policy: Callable[[Any], Any] | None = None,
+        decode: Callable[[Any], Any] | None = None,
+        decode_blocks: Callable[[Any], Any] | None = None,
         **changes: Any,
     ) -> None:
         hooks: dict[str, Any] = {"send_dead_letter": [("dlq_kafka", sink)]}
@@ -126,6 +129,9 @@ class InProcess:
             hooks["process_batch"] = [("handler", process_batch)]
         if policy is not None:
             hooks["retry_decision"] = [("policy", policy)]
+        if decode is not None:
+            asked = {"decode": [("d", decode)], "decode_blocks": [("d", decode_blocks)] if decode_blocks else []}
+            hooks |= decoded("d", {"process": [], "process_batch": [], **hooks, **asked})
         self.spec = worker_spec(group_spec("nowhere", "g", ("t",), "none", **changes))
         cells = self.spec.group.concurrency
         board = BoardWriter(mmap.mmap(-1, size(cells)), cells=cells, pid=1, incarnation=1, now_ns=time.monotonic_ns())

@@ -19,6 +19,24 @@ from supervisor.core.spec import Mode, Ordering, PluginSpec, WorkerSpec
 from tests.unit.config.texts import GROUP, KAFKA, MINIMAL, Loader
 
 
+@pytest.mark.parametrize(
+    ("decode", "plugin"),
+    [
+        ("bytes", ""),
+        ("json", "decode_json"),
+        ("json-schema", "decode_json_schema"),
+        ("shop.codec:Codec", "shop.codec:Codec"),
+    ],
+)
+def test_decode_names_a_plugin_of_the_workers_by_its_short_name_or_its_own(
+    load_text: Loader, decode: str, plugin: str
+) -> None:
+    spec = group_spec(load_text(MINIMAL + f'decode = "{decode}"\n'), "orders")
+
+    assert spec.decoder == plugin
+    assert plugin in {"", *(one.target for one in spec.plugins.plugins)}
+
+
 def test_a_group_gets_its_plugins_its_sink_and_its_fallback_with_their_options(load_text: Loader) -> None:
     config = load_text(
         MINIMAL

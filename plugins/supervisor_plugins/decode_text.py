@@ -1,0 +1,28 @@
+"""Values that are text."""
+
+from dataclasses import dataclass
+
+from supervisor.plugin import Record, hookimpl
+
+
+class TextDecoder:
+    """``record.data`` is the value as ``str``; ``None`` for a tombstone."""
+
+    @dataclass(frozen=True, slots=True)
+    class Options:
+        """``encoding`` is a codec of Python's; what it cannot read is undecodable."""
+
+        encoding: str = "utf-8"
+
+        def __post_init__(self) -> None:
+            """Refuse a codec that does not exist."""
+            "".encode(self.encoding)
+
+    def __init__(self, options: Options) -> None:
+        self._encoding = options.encoding
+
+    @hookimpl
+    def decode(self, record: Record) -> str | None:
+        """Decode the value."""
+        value = record.value
+        return None if value is None else value.decode(self._encoding)
