@@ -110,6 +110,10 @@ class DeadLetters(Table):
     )
     topic: TopicTemplate = _key("{topic}.dlq", description="The dead-letter topic; `{topic}` is the record's own.")
     timeout: Timeout = _key("30s", description="How long one attempt to write may take.")
+    create: bool = _key(
+        default=True,
+        description="Whether workers make a dead-letter topic that is missing, with its source's partitions.",
+    )
     headers: Literal["text", "spring", "connect"] = _key(
         "text", description="Whose header conventions letters follow: ours, Spring Kafka's, Kafka Connect's."
     )

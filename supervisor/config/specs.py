@@ -141,6 +141,7 @@ def _dead_letters(group: Group) -> DeadLetterSpec:
         topic=letters.topic,
         timeout=letters.timeout,
         headers=Profile(letters.headers),
+        create=letters.create,
     )
 
 

@@ -70,7 +70,7 @@ class RetrySpec:
 class DeadLetterSpec:
     """Where records go that failed for good. ``topic`` may hold ``{topic}``; ``timeout`` bounds one try to write.
 
-    ``headers``: whose conventions they follow.
+    ``headers``: whose conventions they follow. ``create``: a topic that is missing may be made.
     """
 
     sink: str
@@ -78,6 +78,7 @@ class DeadLetterSpec:
     topic: str
     timeout: float
     headers: Profile = Profile.TEXT
+    create: bool = False
 
 
 @dataclass(frozen=True, slots=True)

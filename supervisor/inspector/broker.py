@@ -32,6 +32,7 @@ class _Cluster:
     admin: Admin | None = None
     partitions: dict[str, int] = field(default_factory=dict)
     creates: bool | None = None
+    may_create: bool | None = None
     problem: str = ""
 
 
@@ -65,7 +66,7 @@ def _look(spec: GroupSpec) -> _Cluster:
     except AdminError as error:
         tried = time.monotonic() - began
         return _Cluster(problem=f"no answer from {where} within {tried:.1f} s: {error}")
-    return _Cluster(admin, partitions, admin.creates_topics(TIMEOUT))
+    return _Cluster(admin, partitions, admin.creates_topics(TIMEOUT), admin.may_create_topics(TIMEOUT))
 
 
 def _group(spec: GroupSpec, workers: int, cluster: _Cluster, admin: Admin) -> list[Finding]:
@@ -80,7 +81,9 @@ def _group(spec: GroupSpec, workers: int, cluster: _Cluster, admin: Admin) -> li
     findings += check_topics(spec, read, cluster.partitions, partitions=wanted)
     misspelt = {name for name, state in read.items() if not state.exists and did_you_mean(name, cluster.partitions)}
     known = {name: state for name, state in states.items() if name not in misspelt}
-    findings += check_dead_letters(spec, known, creates=cluster.creates, partitions=wanted)
+    findings += check_dead_letters(
+        spec, known, creates=cluster.creates, may_create=cluster.may_create, partitions=wanted
+    )
     findings += check_workers(spec, read, workers)
     try:
         findings += check_group(spec, admin.group(spec.name, TIMEOUT))

@@ -79,12 +79,17 @@ def check_topics(
 
 
 def check_dead_letters(
-    spec: GroupSpec, states: Mapping[str, TopicState], *, creates: bool | None, partitions: int = 1
+    spec: GroupSpec,
+    states: Mapping[str, TopicState],
+    *,
+    creates: bool | None,
+    may_create: bool | None = None,
+    partitions: int = 1,
 ) -> list[Finding]:
     """Say which dead-letter topics are missing, too small or may not be written.
 
-    ``creates`` is the broker's ``auto.create.topics.enable``, ``None`` when it is not known; ``partitions`` what a
-    missing one needs whose source is missing, too.
+    ``creates`` is the broker's ``auto.create.topics.enable``, ``may_create`` whether workers have the right to make any
+    topic; ``None`` when it is not known. ``partitions`` is what a missing one needs whose source is missing, too.
     """
     found, good = [], []
     read = read_topics(spec, states)
@@ -103,7 +108,11 @@ def check_dead_letters(
             text = f"dead-letter topic {target!r} cannot be looked at: {state.error}"
             found.append(Finding(Level.ERROR, spec.name, text, help_))
         elif not state.exists:
-            found.append(_missing_dead_letters(spec, target, create_topic(spec, target, wanted), creates=creates))
+            create = create_topic(spec, target, wanted)
+            if spec.dead_letters.create:
+                found.append(_made_by_workers(spec, target, create, wanted, may_create=may_create))
+            else:
+                found.append(_missing_dead_letters(spec, target, create, creates=creates))
         elif state.operations is not None and "WRITE" not in state.operations:
             help_ = allow(spec, "Write", topic=target)
             text = f"no right to WRITE dead-letter topic {target!r}: a record that fails for good would block its lane"
@@ -117,6 +126,14 @@ def check_dead_letters(
     if good:
         found.append(Finding(Level.OK, spec.name, f"may write dead letters to {_some(good)}"))
     return found
+
+
+def _made_by_workers(spec: GroupSpec, target: str, create: str, partitions: int, *, may_create: bool | None) -> Finding:
+    text = f"dead-letter topic {target!r} does not exist yet: the first letter makes it"
+    if may_create is not False:
+        return Finding(Level.OK, spec.name, f"{text}, with {_count(partitions, 'partition')}")
+    text += ", if a right on its own name lets it: this user may not make just any topic"
+    return Finding(Level.WARNING, spec.name, text, f"{create}, or: {allow(spec, 'Create', topic=target)}")
 
 
 def _missing_dead_letters(spec: GroupSpec, target: str, create: str, *, creates: bool | None) -> Finding:

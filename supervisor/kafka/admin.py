@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from confluent_kafka import ConsumerGroupState, KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AclOperation, AdminClient, ConfigResource, ResourceType
+from confluent_kafka.admin import AclOperation, AdminClient, ConfigResource, ConfigSource, NewTopic, ResourceType
 
 from supervisor.kafka.settings import Value, client_settings
 
@@ -130,6 +130,45 @@ class Admin:
             return None
         entry = found.get("auto.create.topics.enable")
         return None if entry is None else entry.value == "true"
+
+    def topic_setting(self, topic: str, key: str, timeout: float) -> str:
+        """Return what a topic has of its own as ``key``; empty: the broker's default, or nobody tells us."""
+        deadline = time.monotonic() + timeout
+        resource = ConfigResource(ResourceType.TOPIC, topic)
+        try:
+            asked = self._client.describe_configs([resource], request_timeout=timeout)
+            entry = _result(asked[resource], deadline).get(key)
+        except (KafkaException, AdminError):
+            return ""
+        is_own = entry is not None and entry.source == ConfigSource.DYNAMIC_TOPIC_CONFIG.value
+        return str(entry.value) if is_own else ""
+
+    def create_topic(self, topic: str, partitions: int, config: Mapping[str, str], timeout: float) -> int:
+        """Make a topic with the broker's own replication factor; return its partitions, 0 when it was there already."""
+        if partitions < 1:
+            message = f"topic {topic!r} would have no partitions"
+            raise AdminError(message)
+        deadline = time.monotonic() + timeout
+        asked = self._client.create_topics(
+            [NewTopic(topic, partitions, config=dict(config))], operation_timeout=timeout, request_timeout=timeout
+        )
+        try:
+            _result(asked[topic], deadline)
+        except AdminError as error:
+            if error.code != "TOPIC_ALREADY_EXISTS":
+                raise
+            return 0
+        return partitions
+
+    def may_create_topics(self, timeout: float) -> bool | None:
+        """Return whether this user may make any topic; ``None`` when the broker does not tell."""
+        deadline = time.monotonic() + timeout
+        try:
+            asked = self._client.describe_cluster(include_authorized_operations=True, request_timeout=timeout)
+            operations = _operations(_result(asked, deadline).authorized_operations)
+        except (KafkaException, AdminError):
+            return None
+        return None if operations is None else bool(operations & {"CREATE", "ALL"})
 
     def _described(self, group: str, deadline: float) -> Any:  # noqa: ANN401 - the client's own type
         """Return what the coordinator says of a group; ``None`` while it cannot say yet and there is time."""

@@ -8,33 +8,14 @@ from typing import Any
 from confluent_kafka import KafkaException, Producer
 
 from supervisor.kafka.logs import client_logger
-from supervisor.kafka.producer import Partitions
+from supervisor.kafka.producer import ALONE, Partitions
+from supervisor.kafka.refusals import REFUSALS
 from supervisor.kafka.settings import Settings
 from supervisor.plugin.types import Produce
 
 logger = logging.getLogger(__name__)
 POLL_INTERVAL = 0.1
 FULL_WAIT = 0.05
-
-REFUSALS = frozenset(
-    {
-        "MSG_SIZE_TOO_LARGE",
-        "INVALID_MSG_SIZE",
-        "RECORD_LIST_TOO_LARGE",
-        "INVALID_RECORD",
-        "INVALID_MSG",
-        "INVALID_TIMESTAMP",
-        "_INVALID_ARG",
-        "_UNKNOWN_PARTITION",
-    }
-)
-"""Errors that are of one record, which no patience helps; all others are of the cluster or the settings."""
-
-TOO_LARGE = frozenset({"MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE"})
-"""Of them: errors that a shorter record may not get; of the client's own limit and of brokers'."""
-
-SHARED = frozenset({"MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE", "INVALID_RECORD", "_INVALID_DIFFERENT_RECORD"})
-"""Errors that a broker gives to a whole batch for one record's sake: librdkafka does not tell which, nor splits it."""
 
 Told = Callable[[Any, Any], None]
 """A delivery report's callback: an error with ``name()`` or ``None``, and the message."""
@@ -98,7 +79,7 @@ class OutputProducer:
         with self._lock:
             producer = self._producers.get(alone)
             if producer is None:
-                settings = {**self._settings, "batch.num.messages": 1} if alone else dict(self._settings)
+                settings = {**self._settings, **ALONE} if alone else dict(self._settings)
                 producer = self._producers[alone] = Producer(settings, logger=client_logger())
                 threading.Thread(target=self._serve, args=(producer,), name="outputs", daemon=True).start()
             return producer

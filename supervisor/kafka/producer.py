@@ -8,11 +8,13 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from supervisor.kafka.logs import client_logger
+from supervisor.kafka.refusals import SHARED
 from supervisor.kafka.settings import Settings
 
 logger = logging.getLogger(__name__)
 METADATA_TIMEOUT = 5.0
 POLL_INTERVAL = 0.1
+ALONE: Settings = {"batch.num.messages": 1}
 
 
 class ProduceError(Exception):
@@ -62,6 +64,8 @@ class LazyProducer:
         self._partitions = Partitions()
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
+        self._alone: LazyProducer | None = None
+        """Sends again what was refused with others, each in a batch of its own: only then is an error its own."""
 
     def __call__(
         self,
@@ -77,9 +81,18 @@ class LazyProducer:
 
         ``partition`` falls back to the partitioner when the topic has fewer.
         """
-        producer = self._client()
         future: Future[None] = Future()
         future.set_running_or_notify_cancel()  # so that nobody can cancel it: its answer will come
+        extra: dict[str, Any] = {}
+        if partition is not None and partition < self._partitions.count(self._client(), topic):
+            extra["partition"] = partition
+        if timestamp is not None:
+            extra["timestamp"] = round(timestamp * 1000)
+        self._send(future, {"topic": topic, "value": value, "key": key, "headers": list(headers), **extra})
+        return future
+
+    def _send(self, future: "Future[None]", record: dict[str, Any]) -> None:
+        producer = self._client()
 
         def delivered(error: KafkaError | None, _message: object) -> None:
             if error is not None and is_fatal(error):
@@ -87,26 +100,35 @@ class LazyProducer:
             try:
                 if error is None:
                     future.set_result(None)
+                elif error.name() in SHARED and self._is_shared():
+                    self._send_alone(future, record)
                 else:
                     future.set_exception(ProduceError(error.name(), error.str()))
             except BaseException as crash:  # noqa: BLE001 - user code hangs on the future; raised on, it would end this thread
                 fields = {"error": type(crash).__qualname__}
                 logger.error("producer.callback_failed", extra={"fields": fields})  # noqa: TRY400 - its text is the user's
 
-        extra: dict[str, Any] = {}
-        if partition is not None and partition < self._partitions.count(producer, topic):
-            extra["partition"] = partition
-        if timestamp is not None:
-            extra["timestamp"] = round(timestamp * 1000)
         try:
-            producer.produce(topic, value, key, headers=list(headers), on_delivery=delivered, **extra)
+            producer.produce(**record, on_delivery=delivered)
         except KafkaException as error:
             reason = error.args[0]
-            self._partitions.forget(topic)  # it may have been made anew, with fewer partitions
+            self._partitions.forget(record["topic"])  # it may have been made anew, with fewer partitions
             if is_fatal(reason):
                 self._forget(producer)
             raise ProduceError(reason.name(), reason.str()) from error
-        return future
+
+    def _send_alone(self, future: "Future[None]", record: dict[str, Any]) -> None:
+        with self._lock:
+            if self._alone is None:
+                self._alone = LazyProducer({**self._settings, **ALONE})
+            alone = self._alone
+        try:
+            alone._send(future, record)  # noqa: SLF001 - of this class
+        except (ProduceError, BufferError) as error:
+            future.set_exception(error)
+
+    def _is_shared(self) -> bool:
+        return self._settings.get("batch.num.messages") != ALONE["batch.num.messages"] and not self._closed.is_set()
 
     def close(self, timeout: float) -> None:
         """Wait at most ``timeout`` seconds for what is under way, then stop."""
@@ -117,6 +139,8 @@ class LazyProducer:
                 producer.flush(timeout)
             except (KafkaException, SystemError):
                 logger.warning("producer.failed", exc_info=True)
+        if self._alone is not None:
+            self._alone.close(timeout)
         self._closed.set()
         if self._thread is not None:
             self._thread.join(POLL_INTERVAL * 3)

@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 from confluent_kafka import KafkaException, Producer, TopicPartition
 
 from supervisor.kafka.logs import client_logger
-from supervisor.kafka.outputs import REFUSALS, SHARED, produce
+from supervisor.kafka.outputs import produce
 from supervisor.kafka.producer import Partitions, ProduceError, is_fatal
+from supervisor.kafka.refusals import REFUSALS, SHARED
 from supervisor.kafka.settings import Settings
 from supervisor.plugin.types import Produce
 

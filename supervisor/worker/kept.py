@@ -4,10 +4,11 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future
 
-from supervisor.plugin.types import Message, Produce
+from supervisor.plugin.types import Message
 from supervisor.worker.engine import Owned, Place
 from supervisor.worker.outlet import Refusals, outputs_of, size_of
 from supervisor.worker.prefixes import Held
+from supervisor.worker.sinks import Taken
 
 
 class Kept:
@@ -33,10 +34,10 @@ class Kept:
         if outputs:
             self._hold(owned, Held(message, outputs, size_of(message, outputs)))
 
-    def letter(self, owned: Owned, message: Message, letter: Produce) -> "Future[None] | None":
+    def letter(self, owned: Owned, message: Message, taken: Taken) -> "Future[None] | None":
         """See ``Outlet``; its record counts as settled at once, and is committed only together with it."""
-        self._look_up(letter.topic)
-        self._hold(owned, Held(message, (letter,), size_of(message, (letter,)), is_letter=True))
+        self._look_up(taken.outputs[0].topic)
+        self._hold(owned, Held(message, taken.outputs, size_of(message, taken.outputs), taken))
         return None
 
     def held_of(self, owned: Owned, offsets: Sequence[int]) -> list[int]:

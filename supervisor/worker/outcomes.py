@@ -4,7 +4,6 @@ A record is settled only when its dead letter is confirmed (P1). Until then its 
 waits, and a sink that cannot be written is tried again with backoff for as long as it takes.
 """
 
-import logging
 import random
 import time
 from collections.abc import Sequence
@@ -14,11 +13,11 @@ from functools import partial
 from typing import assert_never
 
 from supervisor.core.backoff import Backoff
-from supervisor.core.events import Severity
 from supervisor.core.lanes import Lane
-from supervisor.core.letters import shorter, where
-from supervisor.kafka.outputs import TOO_LARGE, RefusedOutputError
-from supervisor.plugin.active import Active, Sink
+from supervisor.core.letters import shorter
+from supervisor.kafka.outputs import RefusedOutputError
+from supervisor.kafka.refusals import TOO_LARGE
+from supervisor.plugin.active import Active
 from supervisor.plugin.types import (
     DeadLetter,
     Decision,
@@ -32,9 +31,9 @@ from supervisor.plugin.types import (
 from supervisor.worker.dependencies import DownRetry
 from supervisor.worker.engine import Engine, Item, Owned
 from supervisor.worker.outlet import Outlet
+from supervisor.worker.sinks import Sinks, Taken, UnwrittenError, code_of, no_answer
 from supervisor.worker.verdicts import Judge, Verdict
 
-logger = logging.getLogger(__name__)
 SINK_BACKOFF = Backoff(initial=0.5, factor=2.0, max=30.0, jitter=0.5)
 
 
@@ -44,10 +43,12 @@ class PendingLetter:
     ``offered`` is what the sink whose turn it is gets: the letter, or less of its headers once that was too large.
     """
 
-    __slots__ = ("deadline", "is_told", "letter", "offered", "sink", "token", "tries")
+    __slots__ = ("deadline", "failures", "is_told", "letter", "offered", "sink", "token", "tries")
 
     def __init__(self, letter: Letter) -> None:
         self.letter = self.offered = letter
+        self.failures: dict[int, str] = {}
+        """Why sinks did not take it, by their place."""
         self.is_told = False
         self.sink = 0
         self.tries = 0
@@ -63,11 +64,8 @@ class Outcomes:
         self.outlet = outlet
         self._judge = Judge(engine, active)
         self._letters = engine.spec.group.dead_letters
-        names = [name for name in (self._letters.sink, self._letters.fallback) if name]
-        self._sinks: list[tuple[str, Sink]] = [(name, active.sink(name)) for name in names]
+        self.sinks = Sinks(engine, active)
         self._awaited: dict[Lane[Item], PendingLetter] = {}
-        self._unwritten: set[str] = set()
-        """Dead-letter topics of which people were told that a letter cannot be written."""
 
     def failed(self, lane: Lane[Item], error: BaseException) -> None:
         """Decide over the head of ``lane`` after a failed attempt, and do it."""
@@ -108,30 +106,30 @@ class Outcomes:
             lane = self._engine.adopt_alone(owned, message)
         self.follow(lane, *self._judge.judge(message, error, attempt=1, since=None))
 
-    def instead(self, message: Message, error: RefusedOutputError) -> list[Produce]:
+    def instead(self, message: Message, error: RefusedOutputError) -> Taken:
         """Write the dead letter of a settled record whose outputs will never be taken; return what is to be produced.
 
-        The transaction thread; waits for the sink. Raises what the last sink raised.
+        The transaction thread; waits for the sink. Raises ``UnwrittenError``.
         """
         failure, decision = self._judge.judge(message, error, attempt=1, since=None)
         assert isinstance(decision, DeadLetter)  # noqa: S101 - that is what judge() makes of this error
-        letter = self._judge.letter(failure, decision)
-        for last, (name, sink) in enumerate(self._sinks, 1 - len(self._sinks)):
-            try:
-                answer = sink(letter)
-                if isinstance(answer, Future):
-                    answer.result(self._letters.timeout)
-                elif answer is not None and not isinstance(answer, Produce):
-                    raise _no_answer()  # noqa: TRY301 - a broken sink is one that failed
-            except BaseException as problem:
-                fields = {"sink": name, "error": _code(problem), "at": where(problem)}
-                logger.warning("sink.failed", extra={"fields": fields})
-                if last == 0:
-                    raise
-            else:
-                self._tell(letter, name)
-                return [answer] if isinstance(answer, Produce) else []
-        return []
+        taken = self.sinks.take(self._judge.letter(failure, decision))
+        self.sinks.written(taken.letter, taken.sink)
+        return taken
+
+    def elsewhere(self, taken: Taken, code: str) -> Taken:
+        """Have another sink write a letter that its topic refused; as ``instead``."""
+        moved = self.sinks.take(taken.letter, refused={taken.sink: code})
+        self.sinks.moved(moved, code)
+        return moved
+
+    def unwritten(self, error: UnwrittenError) -> None:
+        """Tell people of a letter that no sink takes."""
+        self.sinks.unwritten(error.letter, error.failures)
+
+    def confirmed(self, taken: Taken) -> None:
+        """Hear that a letter was committed in a transaction."""
+        self.sinks.recovered(taken.letter, taken.sink)
 
     def batch(self, lane: Lane[Item], outcomes: Sequence[BaseException | None]) -> None:
         """Settle what a batch handler worked off the front of a busy ``lane``.
@@ -159,19 +157,18 @@ class Outcomes:
             pending.token += 1
             token = pending.token
             owned, message = lane.head
-        name, sink = self._sinks[pending.sink]
         try:
-            future: object = sink(pending.offered)
-            if isinstance(future, Produce):
-                future = self.outlet.letter(owned, message, future)
+            future = answer = self.sinks.offer(pending.sink, pending.offered)
+            if isinstance(answer, Produce):
+                future = self.outlet.letter(owned, message, Taken(pending.letter, pending.sink, (answer,)))
         except BaseException as error:  # noqa: BLE001 - user plugin: any failure means "not written"
-            self._not_written(lane, name, error)
+            self._not_written(lane, error)
             return
         if future is None:
-            self._written(lane, name)
+            self._written(lane, is_sure=answer is None)
             return
         if not isinstance(future, Future):
-            self._not_written(lane, name, _no_answer())
+            self._not_written(lane, no_answer())
             return
         with engine.mutex:
             pending.deadline = time.monotonic() + self._letters.timeout
@@ -207,87 +204,42 @@ class Outcomes:
             del self._awaited[lane]
             pending.token += 1
             self._engine.lanes.unblock(lane)
-        name = self._sinks[pending.sink][0]
         if error is None:
-            self._written(lane, name)
+            self._written(lane)
         else:
-            self._not_written(lane, name, error)
+            self._not_written(lane, error)
 
-    def _written(self, lane: Lane[Item], sink: str) -> None:
-        engine = self._engine
+    def _written(self, lane: Lane[Item], *, is_sure: bool = True) -> None:
+        """Settle a record whose letter is written, or (not ``is_sure``) will be in the transaction of its offset."""
         pending = lane.letter
         assert isinstance(pending, PendingLetter)  # noqa: S101 - as in send_again
-        with engine.mutex:
+        with self._engine.mutex:
             self._let_go(lane)
-            is_over = pending.letter.topic in self._unwritten
-            self._unwritten.discard(pending.letter.topic)
-        if is_over:
-            text = f"dead letters for {pending.letter.topic} are written again, to {sink}"
-            engine.event("dead_letter.recovered", Severity.INFO, text, topic=pending.letter.topic, sink=sink)
-        self._tell(pending.offered, sink, is_whole=pending.offered is pending.letter)
+        if is_sure:
+            self.sinks.recovered(pending.letter, pending.sink)
+        self.sinks.written(pending.offered, pending.sink, is_whole=pending.offered is pending.letter)
 
-    def _tell(self, letter: Letter, sink: str, *, is_whole: bool = True) -> None:
-        """Count a dead letter that was written, and make its one event (P7)."""
-        engine = self._engine
-        record = f"{letter.source_topic}/{letter.source_partition}@{letter.source_offset}"
-        with engine.mutex:
-            engine.counters.dead_lettered += 1
-        engine.event(
-            "record.dead_lettered",
-            Severity.INFO,
-            f"{record} went to {sink} ({letter.disposition}){'' if is_whole else ', its headers trimmed to fit'}",
-            sink=sink,
-            disposition=letter.disposition.value,
-            audit_id=letter.audit_id,
-            trimmed=not is_whole,
-            record=record,
-        )
-
-    def _not_written(self, lane: Lane[Item], sink: str, error: BaseException) -> None:
+    def _not_written(self, lane: Lane[Item], error: BaseException) -> None:
         """Have the letter tried again at once with less of its headers, by the next sink, or by all of them later."""
         pending = lane.letter
         assert isinstance(pending, PendingLetter)  # noqa: S101 - as in send_again
-        # Sinks tell codes and places; their text is logged without what the user's code may have put into it.
-        code = _code(error)
-        fewer = shorter(pending.offered.headers, self._letters.headers) if code in TOO_LARGE else None
+        is_too_large = code_of(error) in TOO_LARGE
+        fewer = shorter(pending.offered.headers, self._letters.headers) if is_too_large else None
         if fewer is not None:
             pending.offered = replace(pending.offered, headers=fewer)
             self._wait(lane, 0.0, attempt=lane.attempt)
             return
-        logger.warning("sink.failed", extra={"fields": {"sink": sink, "error": code, "at": where(error)}})
+        pending.failures[pending.sink] = self.sinks.failed(pending.sink, pending.letter, error)
         pending.offered = pending.letter
-        pending.sink = (pending.sink + 1) % len(self._sinks)
+        pending.sink = self.sinks.after(pending.sink)
         delay = 0.0
         if pending.sink == 0:
             delay = SINK_BACKOFF.delay(pending.tries, chance=random.random())  # noqa: S311 - jitter
             pending.tries += 1
-            self._tell_unwritten(pending, sink, code)
+            if not pending.is_told:  # once: where others are written, it may wait alone for being too large
+                pending.is_told = True
+                self.sinks.unwritten(pending.letter, pending.failures)
         self._wait(lane, delay, attempt=lane.attempt)
-
-    def _tell_unwritten(self, pending: PendingLetter, sink: str, code: str) -> None:
-        """Alert once that letters of a topic cannot be written; others that wait with this one are no news.
-
-        Nor is this one ever again: where others are written, it may wait alone for being too large.
-        """
-        letter = pending.letter
-        with self._engine.mutex:
-            is_news = not pending.is_told and letter.topic not in self._unwritten
-            pending.is_told = True
-            if is_news:
-                self._unwritten.add(letter.topic)
-        if not is_news:
-            return
-        why = "the record itself is too large for it" if code in TOO_LARGE else code
-        self._engine.event(
-            "dead_letter.unwritten",
-            Severity.CRITICAL,
-            f"no sink takes the dead letter {letter.audit_id} ({sink}: {why}); "
-            "its records wait, nothing is lost; trying again",
-            sink=sink,
-            error=code,
-            audit_id=letter.audit_id,
-            topic=letter.topic,
-        )
 
     def _wait(self, lane: Lane[Item], after: float, *, attempt: int) -> None:
         engine = self._engine
@@ -319,16 +271,3 @@ class Outcomes:
         self._engine.drop_revoked(lane)
         self._engine.lanes.give_back(lane)
         self._engine.work.notify()
-
-
-def _no_answer() -> TypeError:
-    return TypeError("a sink must return None, a Produce or a Future")
-
-
-def _code(error: BaseException) -> str:
-    """Return what names a sink's failure: its ``code``, else its class."""
-    try:
-        code = getattr(error, "code", None)
-    except Exception:  # noqa: BLE001 - user plugin: an attribute may be code that fails
-        code = None
-    return str(code) if type(code) in (str, int) else type(error).__name__

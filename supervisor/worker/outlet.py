@@ -10,20 +10,31 @@ from collections.abc import Collection, Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol
 
-from supervisor.kafka.outputs import REFUSALS, SHARED, OutputProducer, RefusedOutputError
+from supervisor.kafka.outputs import OutputProducer, RefusedOutputError
+from supervisor.kafka.refusals import REFUSALS, SHARED
 from supervisor.plugin.types import Message, Produce, Send
 from supervisor.worker.calling import WrongReturnError
 from supervisor.worker.engine import Engine, Owned, Place
+from supervisor.worker.sinks import Taken, UnwrittenError
 
 
 class Refusals(Protocol):
-    """What becomes of records whose outputs can never be produced."""
+    """What becomes of records whose outputs, or dead letters, can never be produced."""
 
     def refused(self, owned: Owned, message: Message, error: RefusedOutputError) -> None:
         """Give up a record that is still unsettled."""
 
-    def instead(self, message: Message, error: RefusedOutputError) -> Sequence[Produce]:
-        """Write the dead letter of a record that counts as settled; return what of it is to be produced."""
+    def instead(self, message: Message, error: RefusedOutputError) -> Taken:
+        """Write the dead letter of a record that counts as settled; raise ``UnwrittenError``."""
+
+    def elsewhere(self, taken: Taken, code: str) -> Taken:
+        """Have another sink write a letter that was refused where one had it produced; raise ``UnwrittenError``."""
+
+    def unwritten(self, error: UnwrittenError) -> None:
+        """Tell people."""
+
+    def confirmed(self, taken: Taken) -> None:
+        """Hear that a letter was produced, together with its offset."""
 
 
 class Outlet(Protocol):
@@ -41,8 +52,8 @@ class Outlet(Protocol):
         Raises ``WrongReturnError`` for what is no output, ``RefusedOutputError`` for what can never be produced.
         """
 
-    def letter(self, owned: Owned, message: Message, letter: Produce) -> "Future[None] | None":
-        """Take a dead letter that a sink returned; the record is settled once the future ends, or at once."""
+    def letter(self, owned: Owned, message: Message, taken: Taken) -> "Future[None] | None":
+        """Take a dead letter that a sink wants produced; the record is settled once the future ends, or at once."""
 
     def held_of(self, owned: Owned, offsets: Sequence[int]) -> list[int]:
         """Return which of these records, that handlers are done with, must stay unsettled for now; mutex held."""
@@ -153,9 +164,10 @@ class Outbox:
             self._forget(pending)
             raise
 
-    def letter(self, owned: Owned, message: Message, letter: Produce) -> "Future[None] | None":
+    def letter(self, owned: Owned, message: Message, taken: Taken) -> "Future[None] | None":
         """See ``Outlet``."""
         del owned, message
+        (letter,) = taken.outputs
         return self._send(
             letter.topic,
             _bytes(letter.value),

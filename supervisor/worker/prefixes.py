@@ -8,18 +8,19 @@ from operator import itemgetter
 from supervisor.core.backoff import Backoff
 from supervisor.plugin.types import Message, Produce
 from supervisor.worker.engine import Owned
+from supervisor.worker.sinks import Taken
 
 LETTER_RETRY = Backoff(initial=0.5, factor=2.0, max=30.0, jitter=0.5)
 
 
 @dataclass(slots=True)
 class Held:
-    """What one record is to produce once its offset is committable."""
+    """What one record is to produce once its offset is committable: its outputs, or its dead letter."""
 
     message: Message
     outputs: Sequence[Produce]
     size: int
-    is_letter: bool = False
+    taken: Taken | None = None
 
 
 @dataclass(frozen=True, slots=True)

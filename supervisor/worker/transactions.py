@@ -20,7 +20,8 @@ from supervisor.core.events import Severity
 from supervisor.core.exits import ExitCode
 from supervisor.core.letters import shorter
 from supervisor.kafka.consumer import Source
-from supervisor.kafka.outputs import TOO_LARGE, RefusedOutputError
+from supervisor.kafka.outputs import RefusedOutputError
+from supervisor.kafka.refusals import TOO_LARGE
 from supervisor.kafka.transactions import (
     FATAL,
     FENCED,
@@ -35,6 +36,7 @@ from supervisor.worker.engine import Engine, Owned, Place
 from supervisor.worker.kept import Kept
 from supervisor.worker.notes import Notes
 from supervisor.worker.prefixes import Held, Prefix, Result, Standing, prefix_of
+from supervisor.worker.sinks import UnwrittenError
 
 logger = logging.getLogger(__name__)
 START_TIMEOUT = 10.0
@@ -251,7 +253,16 @@ class Transactions(Kept):
                 engine.dirty |= {prefix.owned for prefix in prefixes if not prefix.owned.revoked}
             self._changed.notify_all()
             engine.progress.notify_all()
+        if result is Result.DONE:
+            self._confirm(prefixes)
         return result is not Result.FAILED
+
+    def _confirm(self, prefixes: Sequence[Prefix]) -> None:
+        assert self._refusals is not None  # noqa: S101 - connect() comes first
+        for prefix in prefixes:
+            for _, held in prefix.held:
+                if held.taken is not None:
+                    self._refusals.confirmed(held.taken)
 
     def _take(self) -> list[Prefix]:
         """Return what is finished and not committed of the partitions whose turn it is; mutex held."""
@@ -324,34 +335,33 @@ class Transactions(Kept):
                 self._metadata_at = 0.0
 
     def _replace(self, owned: Owned, offset: int, held: Held, *, code: str) -> None:
-        """Put a dead letter in the place of outputs that will never be taken, or trim one that is too large."""
-        if not held.is_letter:
-            assert self._refusals is not None  # noqa: S101 - connect() comes first
-            try:
-                outputs = self._refusals.instead(held.message, RefusedOutputError(code, held.outputs[0].topic))
-            except BaseException as error:  # noqa: BLE001 - user plugin: any failure means "not written"
-                self._stand(owned, offset, type(error).__name__)
-                return
-        else:
-            profile = self._engine.spec.group.dead_letters.headers
-            (letter,) = held.outputs
-            fewer = shorter(tuple(letter.headers), profile) if code in TOO_LARGE else None
-            if fewer is None:
-                self._stand(owned, offset, code)
-                return
-            outputs = [replace(letter, headers=fewer)]
-        held.outputs, held.is_letter = outputs, True
+        """Put a dead letter in the place of outputs that will never be taken; in a letter's, a shorter one or nothing.
 
-    def _stand(self, owned: Owned, offset: int, code: str) -> None:
+        Nothing, once another sink has it.
+        """
+        assert self._refusals is not None  # noqa: S101 - connect() comes first
+        taken = held.taken
+        if taken is not None and code in TOO_LARGE:
+            fewer = shorter(tuple(held.outputs[0].headers), self._engine.spec.group.dead_letters.headers)
+            if fewer is not None:
+                held.outputs = (replace(held.outputs[0], headers=fewer),)
+                return
+        try:
+            if taken is None:
+                error = RefusedOutputError(code, held.outputs[0].topic)
+                held.taken = self._refusals.instead(held.message, error)
+            else:
+                held.taken = self._refusals.elsewhere(taken, code)
+            held.outputs = held.taken.outputs
+        except UnwrittenError as error:
+            if taken is not None:
+                held.outputs = taken.outputs  # all of it again: its topic may take more by then
+            self._stand(owned, offset, error)
+
+    def _stand(self, owned: Owned, offset: int, error: UnwrittenError) -> None:
         """Leave a record whose dead letter nobody takes out of transactions for a while, and what is behind it."""
         chance = random.random()  # noqa: S311 - jitter
         with self._changed:
             is_first = self._standing.add(owned, offset, now=time.monotonic(), chance=chance)
-        if is_first:
-            self._engine.event(
-                "dead_letter.unwritten",
-                Severity.CRITICAL,
-                f"the dead letter of {owned.place[0]}/{owned.partition}@{offset} is refused: {code}; "
-                "its partition waits, nothing is lost; trying again",
-                error=code,
-            )
+        if is_first and self._refusals is not None:
+            self._refusals.unwritten(error)

@@ -62,6 +62,17 @@ def test_what_is_missing_is_found(broker: RealBroker, name: str) -> None:
     ]
 
 
+def test_a_dead_letter_topic_that_workers_will_make_is_as_good_as_there(broker: RealBroker, name: str) -> None:
+    create(broker, **{name: 2})
+    ready = group(broker.bootstrap, name, name)
+
+    found = findings({**ready, "dead_letters": {**ready["dead_letters"], "create": True}})
+
+    assert [finding["level"] for finding in found] == ["ok"] * 4, found
+    text = f"dead-letter topic '{name}.dlq' does not exist yet: the first letter makes it, with 2 partitions"
+    assert text in [finding["text"] for finding in found]
+
+
 @contextmanager
 def member(broker: RealBroker, name: str, **settings: str) -> Iterator[None]:
     """Be a live member of the group ``name``, as somebody else's program would be."""

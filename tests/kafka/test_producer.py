@@ -48,3 +48,17 @@ def test_a_record_that_is_refused_at_once_leaves_those_under_way_alone(broker: R
 
     assert under_way.result(10) is None
     producer.close(5.0)
+
+
+def test_what_is_refused_for_a_neighbour_of_its_batch_is_written_alone(broker: RealBroker, name: str) -> None:
+    create_topic(broker.bootstrap, name, config={"max.message.bytes": "2000"})
+    producer = _producer(broker, **{"linger.ms": 200})
+    values = [bytes([65 + at]) * 900 for at in range(4)]
+
+    sent = [producer(name, value) for value in (*values, b"x" * 3000)]
+
+    assert [future.result(10) for future in sent[:-1]] == [None] * 4
+    with pytest.raises(ProduceError, match="MSG_SIZE_TOO_LARGE"):
+        sent[-1].result(10)
+    producer.close(5.0)
+    assert sorted(one.value or b"" for one in read_topic(broker.bootstrap, name)) == values

@@ -149,6 +149,16 @@ def test_a_missing_dead_letter_topic_matters_as_much_as_nobody_creates_it(*, cre
     assert "kafka-topics --bootstrap-server k:9092 --create --topic orders.dlq --partitions 6" in found.help
 
 
+def test_whoever_may_not_make_topics_hears_of_it_before_the_first_letter() -> None:
+    makes = replace(SPEC, dead_letters=replace(SPEC.dead_letters, create=True))
+
+    (found,) = check_dead_letters(makes, states(orders=6, orders_dlq=0), creates=False, may_create=False)
+
+    assert found.level == "warning"
+    assert "this user may not make just any topic" in found.text
+    assert "--operation Create --topic orders.dlq" in found.help
+
+
 def test_a_dead_letter_topic_with_fewer_partitions_is_a_warning_and_with_more_is_fine() -> None:
     (fewer,) = check_dead_letters(SPEC, states(orders=6, orders_dlq=3), creates=True)
     (more,) = check_dead_letters(SPEC, states(orders=6, orders_dlq=7), creates=True)

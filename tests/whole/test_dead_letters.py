@@ -89,12 +89,27 @@ def test_p1_p7_failing_records_become_dead_letters_after_their_attempts_and_bloc
     assert "as told" not in log, "an error's text may hold what the record held (P10)"
 
 
+def test_a_dead_letter_topic_that_is_not_there_is_made_as_its_source_is(
+    broker: RealBroker, name: str, supervise: Supervise
+) -> None:
+    create_topic(broker.bootstrap, name, partitions=3)
+    produce(broker.bootstrap, name, ["good", "invalid", "invalid"], partition=lambda at: at)
+
+    program = supervise(broker, RETRY)
+
+    program.wait(lambda: committed(broker.bootstrap, name, name) == {0: 1, 1: 1, 2: 1}, what="all is committed")
+    assert [letter.partition for letter in read_topic(broker.bootstrap, f"{name}.dlq")] == [1, 2]
+    assert len(program.events("dead_letter.topic_made")) == 1
+    assert not program.events("dead_letter.unwritten")
+    assert program.terminate() == 0
+
+
 def test_p1_p7_a_dead_letter_topic_that_is_not_there_is_what_the_fallback_is_for(
     broker: RealBroker, name: str, supervise: Supervise, ledger: Ledger
 ) -> None:
     create_topic(broker.bootstrap, name)
     produce(broker.bootstrap, name, ["good", "invalid", "good"])
-    letters = 'dead_letters = { fallback = "dlq_file", timeout = "1s" }'
+    letters = 'dead_letters = { fallback = "dlq_file", timeout = "1s", create = false }'
     program = supervise(broker, RETRY + letters)
 
     program.wait(lambda: committed(broker.bootstrap, name, name) == {0: 3}, what="all is committed")
@@ -114,7 +129,7 @@ def test_p1_p7_p8_a_death_and_a_dead_letter_nobody_takes_are_alerts_and_nothing_
     produce(broker.bootstrap, name, ["good"] * 3, partition=lambda _: 1)
     program = supervise(
         broker,
-        RETRY + 'dead_letters.timeout = "1s"',
+        RETRY + 'dead_letters = { timeout = "1s", create = false }',
         supervisor='alerts = ["alert_log", "alert_webhook"]',
         more=f'[plugins.alert_webhook]\nurl = "{hook.url}"\n',
     )

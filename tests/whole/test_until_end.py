@@ -174,7 +174,11 @@ def consumer_commit(broker: RealBroker, name: str, offset: int) -> None:
     ("prepare", "options", "words"),
     [
         (_no_topic, "", "does not exist"),
-        (_blocked_sink, "retry.attempts = 1\ndead_letters.topic = '{topic}.nowhere'", "at 1 of 2; workers wait: "),
+        (
+            _blocked_sink,
+            "retry.attempts = 1\ndead_letters.topic = '{topic}.nowhere'\ndead_letters.create = false",
+            "at 1 of 2; workers wait: ",
+        ),
         (_gone, "", "is stopped: its offsets are out of range"),
     ],
     ids=["no topic", "blocked sink", "out of range"],

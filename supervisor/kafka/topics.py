@@ -1,0 +1,74 @@
+"""Dead-letter topics, made when the first letter needs one: as many partitions as its source, kept until deleted."""
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from supervisor.kafka.settings import Value
+
+if TYPE_CHECKING:
+    from supervisor.kafka.admin import Admin
+
+logger = logging.getLogger(__name__)
+PATIENCE = 5.0
+"""Seconds that one question to the cluster may take, and the least between two looks when the first did not help."""
+CONFIG: Mapping[str, str] = {
+    "cleanup.policy": "delete",
+    # Letters are there until somebody has dealt with them: a default of a week would be a silent loss.
+    "retention.ms": "-1",
+    "retention.bytes": "-1",
+}
+
+
+class DeadLetterTopics:
+    """Makes topics that a letter is to be written to. Any thread; an admin client lives for one look only."""
+
+    def __init__(self, kafka: Mapping[str, Value], *, client_id: str) -> None:
+        self._kafka = kafka
+        self._client_id = client_id
+        self._lock = threading.Lock()
+        self._there: set[str] = set()
+        self._looked_at: dict[str, float] = {}
+
+    def make(self, topic: str, *, like: str) -> int:
+        """Make a topic that is not there; return its partitions, as many as ``like`` has, or 0 when nothing was done.
+
+        Blocks once per topic, until the cluster has answered or ``PATIENCE`` is over. Whoever may not make topics, or
+        cannot now, hears of it from the write that follows, which fails where the topic is needed and missing.
+        """
+        if topic in self._there:
+            return 0
+        with self._lock:
+            if topic in self._there or time.monotonic() - self._looked_at.get(topic, -PATIENCE) < PATIENCE:
+                return 0
+            made = self._look(topic, like)
+            self._looked_at[topic] = time.monotonic()
+            return made
+
+    def forget(self, topic: str) -> None:
+        """Look again with the next letter: it was not there when one was written."""
+        self._there.discard(topic)
+
+    def _look(self, topic: str, like: str) -> int:
+        from supervisor.kafka.admin import Admin, AdminError  # noqa: PLC0415 - 6 ms that others need not pay
+
+        try:
+            admin = Admin(self._kafka, client_id=self._client_id)
+            states = admin.topics([topic, like], PATIENCE)
+            made = 0
+            if not states[topic].exists:
+                made = admin.create_topic(topic, states[like].partitions, _config(admin, like), PATIENCE)
+        except AdminError as error:
+            logger.warning("dead_letter_topic.not_made", extra={"fields": {"topic": topic, "why": str(error)}})
+            return 0
+        if not states[topic].error:
+            self._there.add(topic)
+        return made
+
+
+def _config(admin: "Admin", like: str) -> dict[str, str]:
+    """Return a topic's settings: what its source takes must fit in it, too."""
+    largest = admin.topic_setting(like, "max.message.bytes", PATIENCE)
+    return {**CONFIG, **({"max.message.bytes": largest} if largest else {})}
