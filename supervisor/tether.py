@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from functools import cache
 
 PR_SET_PDEATHSIG = 1
 BOUND = getattr(signal, "SIGSTKFLT", None)
@@ -23,13 +24,20 @@ def die_with_parent(parent_pid: int, *, bounded: bool = False) -> bool:
     Python would never run. Its handler is libc's own ``alarm``, called with the signal's number.
     """
     if sys.platform == "linux":
-        libc, number = ctypes.CDLL(None, use_errno=True), int(signal.SIGTERM)
+        libc, number = _libc(), int(signal.SIGTERM)
         if bounded and BOUND is not None:
             number = int(BOUND)
-            libc.signal.argtypes, libc.signal.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p
             libc.signal(number, ctypes.cast(libc.alarm, ctypes.c_void_p))
         libc.prctl(PR_SET_PDEATHSIG, number, 0, 0, 0)
     return os.getppid() == parent_pid
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    """Return libc; one that a zygote has looked at is there for all that it forks."""
+    libc = ctypes.CDLL(None)
+    libc.signal.argtypes, libc.signal.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p
+    return libc
 
 
 def unbound(seconds: int) -> None:

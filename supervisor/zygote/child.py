@@ -2,7 +2,6 @@
 
 import contextlib
 import gc
-import importlib
 import os
 import signal
 import sys
@@ -33,9 +32,7 @@ def become_worker(connection: int, *, parent: int, between: int, title: str) -> 
             with contextlib.suppress(OSError):  # the listing's own
                 os.close(int(entry))
     os.setsid()
-    _reset_signals()
     _reset_random()
-    importlib.invalidate_caches()
     gc.enable()
     sys.argv[:] = ["supervisor.worker"]
     set_title(f"supervisor: worker {title}", title)
@@ -46,8 +43,8 @@ def become_worker(connection: int, *, parent: int, between: int, title: str) -> 
         time.sleep(0.0002)
 
 
-def _reset_signals() -> None:
-    """Undo what preloaded modules did to signals: the mask, handlers, the wake-up descriptor."""
+def reset_signals() -> None:
+    """Undo what preloaded modules did to signals: the mask, handlers, the wake-up descriptor; before any fork."""
     signal.set_wakeup_fd(-1)
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         at_start = _AT_START.get(number, signal.SIG_DFL)

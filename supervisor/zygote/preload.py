@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from supervisor.kafka import beforehand
 from supervisor.plugin.errors import PluginError
 from supervisor.plugin.importing import extend_path, import_module
 
@@ -38,26 +39,28 @@ def preload(modules: Sequence[str], search_path: Sequence[str]) -> None:
     folder, before = Path.cwd(), _descriptors()
     for name in ENGINE:
         importlib.import_module(name)
-        _check(name, before)
+        _check(f"importing {name!r}", before)
+    beforehand.set_up()
+    _check("setting librdkafka up", before)
     extend_path(search_path)
     for name in modules:
         try:
             import_module("preload", name)
         except PluginError as error:
             raise Unfit("; ".join(problem.text for problem in error.problems)) from error
-        _check(name, before)
+        _check(f"importing {name!r}", before)
     os.chdir(folder)
 
 
-def _check(name: str, before: dict[int, str]) -> None:
+def _check(step: str, before: dict[int, str]) -> None:
     threads = max(threading.active_count(), len(list(Path("/proc/self/task").iterdir())))
     if threads > 1:
         names = ", ".join(thread.name for thread in threading.enumerate() if thread is not threading.main_thread())
-        message = f"importing {name!r} started threads ({threads - 1}{': ' + names if names else ''})"
+        message = f"{step} started threads ({threads - 1}{': ' + names if names else ''})"
         raise Unfit(message)
     opened = sorted(set(_descriptors().items()) - set(before.items()))
     if opened:
-        message = f"importing {name!r} left open: {', '.join(target for _, target in opened)}"
+        message = f"{step} left open: {', '.join(target for _, target in opened)}"
         raise Unfit(message)
 
 

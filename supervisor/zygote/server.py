@@ -13,19 +13,22 @@ Frames as in ``core.frames``, one per packet of a ``SOCK_SEQPACKET`` pair:
 """
 
 import gc
+import importlib
 import os
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from supervisor.core.exits import ExitCode
 from supervisor.core.frames import Frame, FrameReader, encode
 from supervisor.tether import die_with_parent
-from supervisor.zygote.child import become_worker
+from supervisor.zygote.child import become_worker, reset_signals
 from supervisor.zygote.preload import Unfit, preload
 from supervisor.zygote.title import set_title
 
 PACKET = 1 << 18
+_ONE_DESCRIPTOR = socket.CMSG_LEN(4)
 
 Run = Callable[[socket.socket, Path], int]
 """What a worker is: from its end of the socketpair and its slot file to an exit code."""
@@ -43,10 +46,10 @@ class Zygote:
     def serve(self) -> int:
         """Preload, then fork until the parent goes; return an exit code, which in a worker is the worker's."""
         set_title("supervisor: zygote", "zygote")
-        order = self._receive()
-        if order is None or order[0]["type"] != "preload":
+        packet, _ = self._receive()
+        told = _frame(packet)
+        if told["type"] != "preload":
             return ExitCode.FAILURE
-        told, _ = order
         self._parent = int(told["parent_pid"])
         if not die_with_parent(self._parent):
             return ExitCode.OK
@@ -55,54 +58,64 @@ class Zygote:
         except Unfit as reason:
             self._answer(encode("unfit", text=str(reason)))
             os._exit(ExitCode.OK)  # threads that are not daemons would keep us
+        reset_signals()
+        importlib.invalidate_caches()
         # Young garbage would be copied into every worker, and a collection touch every page they share.
         gc.collect()
         gc.disable()
         gc.freeze()
         self._answer(encode("ready"))
-        while (order := self._receive()) is not None:
-            asked, descriptors = order
-            if asked["type"] == "fork" and len(descriptors) == 1:
-                code = self._fork(asked, descriptors[0])
-                if code is not None:
-                    return code
-        return ExitCode.OK
+        return self._fork_until_the_end()
 
-    def _receive(self) -> tuple[Frame, list[int]] | None:
-        """Wait for the parent's next packet; ``None`` when it is gone."""
+    def _fork_until_the_end(self) -> int:
+        """Fork what is asked for until the parent goes; return an exit code, which in a worker is the worker's.
+
+        What is written here between two forks, reference counts included, is a page less that all workers share: each
+        keeps the old one for itself. So whatever can wait until after the fork does.
+        """
+        while True:
+            packet, descriptor = self._receive()
+            if not packet:
+                return ExitCode.OK
+            if descriptor < 0:
+                continue
+            reader, writer = os.pipe()
+            try:
+                between = os.fork()
+            except OSError as error:
+                os.write(writer, encode("failed", id=_frame(packet)["id"], text=str(error)))
+            else:
+                if between == 0:
+                    return self._become(_frame(packet), descriptor, writer)
+                os.waitpid(between, 0)
+            os.close(writer)
+            os.close(descriptor)
+            answer = os.read(reader, PACKET)
+            os.close(reader)
+            self._answer(answer or encode("failed", id=_frame(packet)["id"], text="the fork ended without a word"))
+
+    def _receive(self) -> tuple[bytes, int]:
+        """Wait for the parent's next packet, and the descriptor that came along, or -1; no bytes when it is gone."""
         try:
-            data, descriptors, _, _ = socket.recv_fds(self._socket, PACKET, 1)
+            data, ancillary, _, _ = self._socket.recvmsg(PACKET, _ONE_DESCRIPTOR, socket.MSG_CMSG_CLOEXEC)
         except OSError:
-            return None
-        for descriptor in descriptors:
-            os.set_inheritable(descriptor, False)  # noqa: FBT003 - the os API
-        frames = FrameReader().feed(data)
-        return (frames[0], descriptors) if frames else None
+            return b"", -1
+        return data, int.from_bytes(ancillary[0][2], sys.byteorder) if ancillary else -1
 
-    def _fork(self, asked: Frame, descriptor: int) -> int | None:
-        """Fork a worker and answer; in the worker, be one and return its exit code."""
-        reader, writer = os.pipe()
+    def _become(self, asked: Frame, descriptor: int, writer: int) -> int:
+        """Fork again and end, with an answer in ``writer``; in the new process be a worker, return its exit code."""
+        between = os.getpid()
         try:
-            between = os.fork()
+            pid = os.fork()
         except OSError as error:
-            self._close(reader, writer, descriptor)
-            self._answer(encode("failed", id=asked["id"], text=str(error)))
-            return None
-        if between == 0:
-            between = os.getpid()
-            _second_fork(writer)  # returns in the worker only
-            self._socket.close()
-            become_worker(descriptor, parent=self._parent, between=between, title=asked["title"])
-            return self._run(socket.socket(fileno=descriptor), Path(asked["slot_file"]))
-        self._close(writer, descriptor)
-        os.waitpid(between, 0)
-        pid, _, text = os.read(reader, 4096).decode().partition(" ")
-        self._close(reader)
-        if int(pid or 0) > 0:
-            self._answer(encode("forked", id=asked["id"], pid=int(pid)))
-        else:
-            self._answer(encode("failed", id=asked["id"], text=text or "the fork ended without a word"))
-        return None
+            os.write(writer, encode("failed", id=asked["id"], text=str(error)))
+            os._exit(1)
+        if pid:
+            os.write(writer, encode("forked", id=asked["id"], pid=pid))
+            os._exit(0)
+        self._socket.close()
+        become_worker(descriptor, parent=self._parent, between=between, title=asked["title"])
+        return self._run(socket.socket(fileno=descriptor), Path(asked["slot_file"]))
 
     def _answer(self, frame: bytes) -> None:
         """Send; a parent that is gone is noticed at the next receive."""
@@ -111,19 +124,6 @@ class Zygote:
         except OSError:
             return
 
-    @staticmethod
-    def _close(*descriptors: int) -> None:
-        for descriptor in descriptors:
-            os.close(descriptor)
 
-
-def _second_fork(writer: int) -> None:
-    """Fork once more and end, having written the new pid; return in the new process."""
-    try:
-        pid = os.fork()
-    except OSError as error:
-        os.write(writer, f"0 {error}".encode())
-        os._exit(1)
-    if pid:
-        os.write(writer, str(pid).encode())
-        os._exit(0)
+def _frame(packet: bytes) -> Frame:
+    return next(iter(FrameReader().feed(packet)), {"type": ""})
