@@ -4,6 +4,7 @@
 the lines hold what the records held.
 """
 
+import fcntl
 import json
 import os
 import threading
@@ -16,6 +17,7 @@ from urllib.parse import quote
 from supervisor.plugin import Letter, WorkerContext, hookimpl
 
 FORMAT = 1
+LOCK_PATIENCE = 10.0
 
 
 class FileSink:
@@ -48,10 +50,12 @@ class FileSink:
         line = json.dumps(_letter_json(letter), separators=(",", ":")).encode() + b"\n"
         with self._lock:
             try:
-                if self._file is None:
-                    self._file = self._open()
-                _write_all(self._file, line)
-                os.fsync(self._file)
+                file = self._locked()
+                try:
+                    _write_all(file, line)
+                    os.fsync(file)
+                finally:
+                    fcntl.flock(file, fcntl.LOCK_UN)
             except OSError:
                 # The line may be there in part, and a failed fsync is not repeated by the kernel.
                 self._close()
@@ -61,6 +65,28 @@ class FileSink:
     def worker_stopping(self) -> None:
         """Close the file."""
         with self._lock:
+            self._close()
+
+    def _locked(self) -> int:
+        """Return the file of our name, locked for one line.
+
+        Who drains it (``supervisor dlq drain``) deletes it under the same lock once it holds nothing new: then we
+        make another. Raises ``TimeoutError`` when it is held for too long.
+        """
+        deadline = time.monotonic() + LOCK_PATIENCE
+        while True:
+            if self._file is None:
+                self._file = self._open()
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if time.monotonic() > deadline:
+                    message = f"another process holds it for {LOCK_PATIENCE:g} s"
+                    raise TimeoutError(message) from error
+                time.sleep(0.005)
+                continue
+            if os.fstat(self._file).st_nlink:
+                return self._file
             self._close()
 
     def _open(self) -> int:

@@ -28,6 +28,7 @@ COMMANDS = {
     "resume": "supervisor.cli.resume",
     "dump": "supervisor.cli.changes",
     "offsets": "supervisor.cli.offsets",
+    "dlq": "supervisor.cli.dlq.command",
     "plugins": "supervisor.cli.plugins",
     "config": "supervisor.cli.config",
     "init": "supervisor.cli.init",

@@ -129,6 +129,10 @@ class ControlClient:
         """Return the group's last job of that kind."""
         return self._ask(OffsetsJob, "GET", "/v1/offsets?" + urlencode({"group": group}))
 
+    def note_dlq(self, name: str, group: str, *, text: str, fields: Mapping[str, object]) -> Accepted:
+        """Have the event told of what we did with dead letters; it is in the journal, with our uid and pid."""
+        return self._act("note_dlq", {"name": name, "group": group, "text": text, "fields": dict(fields)})
+
     def _act(self, verb: str, body: Mapping[str, object]) -> Accepted:
         return self._ask(Accepted, "POST", f"/v1/{verb}", body=body)
 

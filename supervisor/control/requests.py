@@ -1,6 +1,6 @@
 """What may be asked of a running supervisor; anything else in a request is refused."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -103,6 +103,18 @@ class Offsets(Request):
         default=(), max_length=1000
     )
     apply: bool = False
+
+
+class NoteDlq(Request):
+    """Tell the event of what somebody did with dead letters; who it was is told by the socket, not by the request."""
+
+    name: Literal["replay_started", "replayed", "exported", "drop_started", "dropped", "drained"]
+    group: Target
+    text: str = Field(default="", max_length=2000)
+    fields: dict[
+        Annotated[str, Field(max_length=40, pattern="^[a-z_]+$")],
+        Annotated[str, Field(max_length=2000)] | int | float | bool | None,
+    ] = Field(default_factory=dict, max_length=30)
 
 
 class Hold(Request):

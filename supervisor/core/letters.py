@@ -10,7 +10,7 @@ from typing import assert_never
 
 PREFIX = "supervisor.dlq."
 AUDIT_ID = PREFIX + "audit-id"
-CARRIED = frozenset({PREFIX + "replay-count"})
+CARRIED = frozenset({PREFIX + "replay-count", PREFIX + "replay-of"})
 """Of an earlier life of the letter, and still true of it after another failure."""
 SPRING = "kafka_dlt-"
 CONNECT = "__connect.errors."

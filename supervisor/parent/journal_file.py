@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 from supervisor.control.answers import EventEntry, EventPage
 from supervisor.core.events import Event, EventQuery, severities
 from supervisor.core.jsonable import from_json, to_json
+from supervisor.parent.store import migrate, refuse_newer
 
 FILE = "journal.sqlite3"
 BUSY = 2.0
@@ -82,6 +84,26 @@ def read_file(path: Path, query: EventQuery) -> EventPage:
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY)
     with contextlib.closing(connection):
         return read_page(connection, query)
+
+
+def append(path: Path, event: Event) -> None:
+    """Write an event into the journal in ``path``, made if need be, while no supervisor runs: a command's own audit.
+
+    Blocks until it is durable. Raises ``OSError`` or ``sqlite3.Error``.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+    with contextlib.closing(sqlite3.connect(path, timeout=BUSY, isolation_level=None)) as connection:
+        refuse_newer(connection, MIGRATIONS)
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        migrate(connection, MIGRATIONS)
+        connection.execute("BEGIN IMMEDIATE")
+        (newest,) = connection.execute("SELECT max(seq) FROM events").fetchone()
+        values = row(EventEntry((newest or 0) + 1, event))
+        connection.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+        connection.execute("COMMIT")
 
 
 def open_incarnations(connection: sqlite3.Connection) -> list[Incarnation]:

@@ -2,8 +2,9 @@
 
 from aiohttp import web
 
-from supervisor.control.requests import Drain, Dump, Pause, Reload, Resume, Scale
+from supervisor.control.requests import Drain, Dump, NoteDlq, Pause, Reload, Resume, Scale
 from supervisor.control.targets import UnknownTargetError, resolve
+from supervisor.core.events import Scalar, Severity
 from supervisor.core.jsonable import to_json
 from supervisor.core.suggest import did_you_mean
 from supervisor.parent.answering import PEER, accepted, audit, begun, body_of, refusal
@@ -35,6 +36,7 @@ class OperatorApi:
         router.add_post("/v1/pause", self._pause)
         router.add_post("/v1/drain", self._drain)
         router.add_post("/v1/dump", self._dump)
+        router.add_post("/v1/note_dlq", self._note_dlq)
 
     def restart(self, request: web.Request, target: str | None) -> web.Response:
         """Begin a rolling restart."""
@@ -127,6 +129,13 @@ class OperatorApi:
         audit(self._supervisor.events, request, "dump", target)
         dumped = dump(self._supervisor, [self._supervisor.runners[place] for place in concerned])
         return accepted("stacks go where the workers' standard error goes", dumped)
+
+    async def _note_dlq(self, request: web.Request) -> web.Response:
+        body = await body_of(request, NoteDlq)
+        peer = request[PEER]
+        fields: dict[str, Scalar] = {**body.fields, "uid": peer.uid, "pid": peer.pid}
+        self._supervisor.events.tell(f"dlq.{body.name}", Severity.INFO, body.text, group=body.group, fields=fields)
+        return accepted("noted", ())
 
     def _begin(
         self, request: web.Request, verb: str, target: str | None, work: Work, *, shown: str | None = None

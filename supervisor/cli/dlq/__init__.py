@@ -1,0 +1,1 @@
+"""``supervisor dlq``: look at dead letters, send them back, take them away."""

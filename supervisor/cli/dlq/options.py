@@ -1,0 +1,177 @@
+"""The options that several ``dlq`` commands have, and what they mean."""
+
+import re
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from supervisor.cli.errors import CommandError
+from supervisor.cli.project import load_config
+from supervisor.config import Config, group_spec
+from supervisor.core.dlq import Place, Where
+from supervisor.core.durations import parse_duration
+from supervisor.core.replay import Filter, HeaderTest, Origins
+from supervisor.core.spec import GroupSpec
+from supervisor.core.suggest import did_you_mean
+
+F = TypeVar("F", bound=Callable[..., Any])
+SINKS = {"dlq_kafka": Place.KAFKA, "dlq_file": Place.FILE, "dlq_sqlite": Place.SQLITE}
+DISPOSITIONS = ("error", "timeout", "worker-killed", "deserialization", "plugin-error", "breaker")
+
+
+def moment(_ctx: click.Context, _param: click.Parameter, text: str | None) -> float | None:
+    """Return the wall time that an option means: so long ago, or a date and time (without a zone: of this host)."""
+    if text is None:
+        return None
+    try:
+        return time.time() - parse_duration(text)
+    except ValueError:
+        pass
+    try:
+        return datetime.fromisoformat(text).astimezone().timestamp()
+    except (OverflowError, ValueError) as error:
+        message = f'{text!r} is no time; write a duration ("2h" ago) or a date: 2026-01-31, "2026-01-31 14:00"'
+        raise click.BadParameter(message) from error
+
+
+def _header(_ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]) -> tuple[HeaderTest, ...]:
+    tests = []
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not name:
+            message = f"{text!r} names no header: write NAME or NAME=VALUE"
+            raise click.BadParameter(message)
+        tests.append(HeaderTest(name, value if equals else None))
+    return tuple(tests)
+
+
+def _origin(_ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]) -> tuple[Origins, ...]:
+    try:
+        return tuple(map(Origins.parsed, texts))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def rate(_ctx: click.Context, _param: click.Parameter, text: str | None) -> float:
+    """Return letters per second from ``100/s``, ``100`` or ``30/m``; 0 without."""
+    if text is None:
+        return 0.0
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(?:/(s|m|h))?", text)
+    per = {"s": 1.0, "m": 60.0, "h": 3600.0}
+    value = float(found[1]) / per[found[2] or "s"] if found else 0.0
+    if value <= 0:
+        message = f'{text!r} is no rate: write "100/s", "30/m"'
+        raise click.BadParameter(message)
+    return value
+
+
+def where_options(command: F) -> F:
+    """Add which letters a command is about: where they lie."""
+    for option in (
+        click.option(
+            "--file",
+            "files",
+            metavar="PATH",
+            multiple=True,
+            type=click.Path(path_type=Path, dir_okay=False),
+            help="Letters of this file instead: one that `dlq export` wrote, or another host's spool.",
+        ),
+        click.option(
+            "--topic",
+            "topics",
+            metavar="NAME",
+            multiple=True,
+            help="Letters of this topic instead: of Spring Kafka, Kafka Connect, or parked ones.",
+        ),
+        click.option(
+            "--source",
+            type=click.Choice([place.value for place in Place]),
+            help="Where the letters lie; default: where the group's sink writes them.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def filter_options(command: F) -> F:
+    """Add which letters a command is about: what they are."""
+    for option in (
+        click.option("--header", "headers", metavar="NAME[=VALUE]", multiple=True, callback=_header, help="Has it."),
+        click.option("--key", "keys", metavar="TEXT", multiple=True, help='Has this key; "hex:00ff" for bytes.'),
+        click.option("--until", metavar="TIME", callback=moment, help="Failed before that time."),
+        click.option("--since", metavar="TIME", callback=moment, help='Failed since then: "2h" ago, 2026-01-31.'),
+        click.option(
+            "--origin",
+            "origins",
+            metavar="TOPIC[/P[@OFFSET[-OFFSET]]]",
+            multiple=True,
+            callback=_origin,
+            help="Was this record, or one of these.",
+        ),
+        click.option(
+            "--exception",
+            "exceptions",
+            metavar="CLASS",
+            multiple=True,
+            help="Failed with this exception: its name, whole or the last part.",
+        ),
+        click.option(
+            "--disposition",
+            "dispositions",
+            type=click.Choice(DISPOSITIONS),
+            multiple=True,
+            help="Became a dead letter for this; several times: any of them.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def filter_of(given: dict[str, Any]) -> Filter:
+    """Take the options of ``filter_options`` out of what a command was given."""
+    return Filter(
+        headers=given.pop("headers"),
+        since=given.pop("since"),
+        until=given.pop("until"),
+        keys=given.pop("keys"),
+        exceptions=given.pop("exceptions"),
+        dispositions=given.pop("dispositions"),
+        origins=given.pop("origins"),
+    )
+
+
+def where_of(given: dict[str, Any], config: Config, group: str) -> Where:
+    """Take the options of ``where_options`` out of what a command was given."""
+    source, topics, files = given.pop("source"), given.pop("topics"), given.pop("files")
+    if topics and (files or source not in {None, Place.KAFKA.value}):
+        message = "--topic is about Kafka, --file and another --source are not: give one of them"
+        raise click.UsageError(message)
+    if source is None and (topics or files):
+        source = Place.KAFKA if topics else _kind(files[0])
+    if source is None:
+        sink = config.groups[group].dead_letters.sink
+        source = SINKS.get(sink)
+        if source is None:
+            message = (
+                f"the sink {sink!r} of group {group} is none of ours\n  help: say where: --topic NAME or --file PATH"
+            )
+            raise CommandError(message)
+    return Where(Place(source), tuple(topics), tuple(str(path.absolute()) for path in files))
+
+
+def loaded(config_path: Path, group: str) -> tuple[Config, GroupSpec]:
+    """Return the configuration and what it says of ``group``, which may be a disabled one."""
+    config = load_config(config_path)
+    if group not in config.groups:
+        guess = did_you_mean(group, config.groups)
+        message = f"no group is called {group!r}\n  help: {guess}groups: {', '.join(config.groups)}"
+        raise CommandError(message)
+    return config, group_spec(config, group)
+
+
+def _kind(path: Path) -> Place:
+    return Place.SQLITE if path.suffix in {".sqlite", ".sqlite3", ".db"} else Place.FILE

@@ -1,0 +1,179 @@
+"""Answer one question or order about dead letters: ``python -m supervisor.inspector.dlq``.
+
+The request (``core.dlq.DlqRequest``) comes over standard input, for it holds secrets. Lines of JSON go out over
+standard output: ``progress`` (at least every few seconds while all is well), ``line`` (an exported letter), and in
+the end one ``end`` with a ``DlqAnswer``.
+"""
+
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import KafkaException
+
+from supervisor.core.dlq import Counts, DlqAnswer, DlqRequest, Place, Verb
+from supervisor.core.exits import ExitCode
+from supervisor.core.jsonable import from_json, to_json
+from supervisor.inspector.letter_files import FileLetters, letter_files
+from supervisor.inspector.letter_reading import Reading
+from supervisor.inspector.letter_sender import KafkaSender
+from supervisor.inspector.letter_source import Source, SourceError
+from supervisor.inspector.replay_progress import alone, progress_file
+from supervisor.inspector.replaying import Replaying
+from supervisor.kafka.letters import KafkaLetters, letter_topics, topics_there
+from supervisor.kafka.offsets import AskError
+from supervisor.logs import set_up_logging
+from supervisor.tether import die_with_parent
+
+TELL_EVERY = 0.2
+BEAT = 2.0
+
+
+def main() -> ExitCode:
+    """Read the request, do it, tell; a request that cannot be read is wrong usage."""
+    try:
+        request = from_json(DlqRequest, json.load(sys.stdin))
+    except ValueError as error:
+        sys.stderr.write(f"supervisor.inspector.dlq: the request is not understood: {error}\n")
+        return ExitCode.USAGE
+    set_up_logging("text", "warning", {"process": "inspector"})
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    if not die_with_parent(request.parent_pid):
+        return ExitCode.OK
+    teller = Teller()
+    answer = _answer(request, teller, stop)
+    teller.end(answer)
+    return ExitCode.FAILURE if answer.error else ExitCode.OK
+
+
+def _answer(request: DlqRequest, teller: "Teller", stop: threading.Event) -> DlqAnswer:
+    try:
+        with teller.beating(), _source(request) as source:
+            if request.verb is not Verb.REPLAY:
+                return Reading(request, source, tell=teller.progress, line=teller.line).answer()
+            return _replay(request, source, teller, stop)
+    except KafkaException as error:
+        return DlqAnswer(error=f"librdkafka refuses the settings: {error.args[0].name()}")
+    except AskError as error:
+        return DlqAnswer(error=f"the brokers did not answer: {error}" if str(error).isupper() else str(error))
+    except SourceError as error:
+        return DlqAnswer(error=str(error))
+
+
+def _replay(request: DlqRequest, source: Source, teller: "Teller", stop: threading.Event) -> DlqAnswer:
+    file = progress_file(request.state_dir, request.group.name, request.replay.name)
+    sender = KafkaSender(request.group)
+    try:
+        with alone(file.with_suffix(".lock")) as is_alone:
+            if not is_alone:
+                return DlqAnswer(error=f"replay {request.replay.name!r} runs already on this host")
+            return Replaying(request, source, sender, tell=teller.progress, stop=stop).run()
+    except OSError as error:
+        return DlqAnswer(error=f"{file.parent}: {error.strerror}")
+    finally:
+        sender.close()
+
+
+@contextmanager
+def _source(request: DlqRequest) -> Iterator[Source]:
+    source = _made(request)
+    try:
+        yield source
+    finally:
+        source.close()
+
+
+def _made(request: DlqRequest) -> Source:
+    group, where = request.group, request.where
+    if where.place is Place.KAFKA:
+        template = group.dead_letters.topic
+        topics = where.topics or letter_topics(group.topics, template, lambda: topics_there(group.kafka))
+        if not topics:
+            message = f"group {group.name} has no dead-letter topic yet"
+            raise SourceError(message)
+        return KafkaLetters(group, topics, replay=request.replay.name)
+    paths = _files(request)
+    if where.place is Place.FILE:
+        return FileLetters(paths, progress_file(request.state_dir, group.name, request.replay.name))
+    message = f"letters of {where.place.value} cannot be read"
+    raise SourceError(message)
+
+
+def _files(request: DlqRequest) -> list[Path]:
+    """Return the files that are named, or those of the group that the sink writes."""
+    if request.where.files:
+        paths = [Path(file) for file in request.where.files]
+        missing = [str(path) for path in paths if not path.is_file()]
+        if missing:
+            message = f"{', '.join(missing)}: no such file"
+            raise SourceError(message)
+        return paths
+    plugins = {plugin.target: plugin.options for plugin in request.group.plugins.plugins}
+    directory = str(plugins.get("dlq_file", {}).get("directory", ""))
+    return letter_files(request.state_dir, directory, request.group.name)
+
+
+class Teller:
+    """Writes frames. Any thread; who does not read any more keeps nothing from being done."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts = Counts()
+        self._told_at = 0.0
+
+    def progress(self, counts: Counts) -> None:
+        """Tell how far it is, a few times a second at most."""
+        self._counts = counts
+        if time.monotonic() - self._told_at >= TELL_EVERY:
+            self._write("progress", counts=to_json(counts))
+
+    def line(self, text: str) -> None:
+        """Hand out an exported letter."""
+        self._write("line", line=text)
+
+    def end(self, answer: DlqAnswer) -> None:
+        """Tell what came of it all."""
+        self._write("end", answer=to_json(answer))
+
+    @contextmanager
+    def beating(self) -> Iterator[None]:
+        """Tell every few seconds that we are there, whatever the main thread waits for, all of it with a deadline."""
+        over = threading.Event()
+
+        def beat() -> None:
+            while not over.wait(BEAT):
+                self._write("progress", counts=to_json(self._counts))
+
+        thread = threading.Thread(target=beat, name="beat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def _write(self, kind: str, **members: Any) -> None:  # noqa: ANN401 - JSON
+        with self._lock:
+            self._told_at = time.monotonic()
+            try:
+                sys.stdout.write(json.dumps({"type": kind, **members}) + "\n")
+                sys.stdout.flush()
+            except BrokenPipeError:
+                return
+
+
+if __name__ == "__main__":
+    code = main()
+    logging.shutdown()
+    # Not sys.exit: flushing standard output fails where nobody reads it any more.
+    os._exit(code)

@@ -1,0 +1,239 @@
+"""Dead letters in files of JSON lines, as ``dlq_file`` and ``supervisor dlq export`` write them.
+
+A worker may append meanwhile. What is read is what was there at the beginning, whole lines only. A position belongs to
+what a file holds, not to its name: rotated files take it along.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from supervisor.core.dlq import Stored
+from supervisor.core.letter_lines import letter_of
+from supervisor.inspector.letter_source import SourceError
+from supervisor.inspector.replay_progress import Progress, safe_name
+
+LONGEST_LINE = 256 << 20
+MOST_BYTES = 16 << 20
+"""Of letters that are read at once; the last one may be over it."""
+_DROPPED = b'{"dropped":"'
+LOCK_PATIENCE = 10.0
+"""Seconds that a writer may hold its file; it does so for one line."""
+
+
+@dataclass(slots=True)
+class _File:
+    """One file, and how far it is read."""
+
+    path: Path
+    identity: str
+    at: int
+    end: int
+
+
+class FileLetters:
+    """A ``Source`` over files, one after the other."""
+
+    def __init__(self, paths: Sequence[Path], progress: Path) -> None:
+        self._paths = paths
+        self._progress = Progress(progress)
+        self._files: dict[str, _File] = {}
+        self._left: list[_File] = []
+        self._lines: IO[bytes] | None = None
+        self.total = self.unreadable = 0
+        self.resumed = False
+        self.other_meaning = ""
+
+    def open(self, *, pending: bool, meaning: str, one: str = "") -> None:
+        """See ``Source``."""
+        if pending and self._progress.load():
+            self.resumed = True
+            self.other_meaning = self._progress.meaning if self._progress.meaning != meaning else ""
+        self._progress.meaning = meaning
+        name, _, position = one.rpartition("@")
+        for path in self._paths:
+            file = self._opened(path)
+            if file is None or (one and path.name != name):
+                continue
+            if one and position.isdecimal():
+                file.at = int(position)
+            self._files[path.name] = file
+            self._left.append(file)
+            self.total += _lines_in(file)
+        if one and self._left:
+            self._left[0].end = min(self._left[0].end, self._left[0].at + 1)
+
+    def read(self, most: int) -> list[Stored]:
+        """See ``Source``."""
+        found: list[Stored] = []
+        size = 0
+        try:
+            while self._left and len(found) < most and size < MOST_BYTES:
+                letter = self._next(self._left[0])
+                if letter is not None:
+                    found.append(letter)
+                    size += letter.after - letter.position
+        except OSError as error:
+            message = f"{self._left[0].path}: {error.strerror}"
+            raise SourceError(message) from error
+        return found
+
+    def is_again(self, letter: Stored) -> bool:
+        """See ``Source``."""
+        return letter.position < self._progress.until.get(self._files[letter.place].identity, -1)
+
+    def intend(self, letters: Iterable[Stored]) -> None:
+        """See ``Source``."""
+        for letter in letters:
+            identity = self._files[letter.place].identity
+            self._progress.until[identity] = max(letter.after, self._progress.until.get(identity, -1))
+        self._save()
+
+    def done(self, letters: Iterable[Stored]) -> None:
+        """See ``Source``."""
+        for letter in letters:
+            self._progress.at[self._files[letter.place].identity] = letter.after
+        self._save()
+
+    def forget(self) -> None:
+        """See ``Source``."""
+        self._progress.until.clear()
+        self._progress.at.clear()
+
+    def drop(self, upto: Mapping[str, int]) -> None:
+        """See ``Source``; single lines of files can go, too: ``blank``."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """See ``Source``."""
+        if self._lines is not None:
+            self._lines.close()
+
+    def path_of(self, place: str) -> Path:
+        """Return the file that is called so."""
+        return self._files[place].path
+
+    def _opened(self, path: Path) -> _File | None:
+        try:
+            with path.open("rb") as lines:
+                identity = identity_of(lines.readline(LONGEST_LINE))
+                end = os.fstat(lines.fileno()).st_size
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            message = f"{path}: {error.strerror}"
+            raise SourceError(message) from error
+        return _File(path, identity, min(end, self._progress.at.get(identity, 0)), end)
+
+    def _next(self, file: _File) -> Stored | None:
+        """Return the next letter of a file, ``None`` where there is none; a file that is over is put away."""
+        if self._lines is None:
+            self._lines = file.path.open("rb")
+            self._lines.seek(file.at)
+        line = self._lines.readline(LONGEST_LINE) if file.at < file.end else b""
+        if not line.endswith(b"\n"):
+            self._lines.close()
+            self._lines = None
+            self._left.pop(0)
+            return None
+        position, file.at = file.at, file.at + len(line)
+        if not line.strip() or line.startswith(_DROPPED):
+            return None
+        letter = letter_of(line, place=file.path.name, position=position, after=file.at)
+        if letter is None:
+            self.unreadable += 1
+        return letter
+
+    def _save(self) -> None:
+        try:
+            self._progress.save()
+        except OSError as error:
+            message = f"how far it is cannot be written: {error.strerror}"
+            raise SourceError(message) from error
+
+
+def letter_files(state_dir: str, directory: str, group: str) -> list[Path]:
+    """Return the files of a group's letters, older ones before those they were rotated away from."""
+    root = Path(directory) if directory else Path(state_dir) / "dead-letters"
+    try:
+        found = [path for path in (root / safe_name(group)).iterdir() if is_letter_file(path)]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        message = f"{root}: {error.strerror}"
+        raise SourceError(message) from error
+    return sorted(found, key=_age)
+
+
+def is_letter_file(path: Path) -> bool:
+    """Tell a slot's file, or one that was rotated away from it: ``0.jsonl``, ``0.jsonl.1``, ``0.1.jsonl``."""
+    return ".jsonl" in path.name and not path.name.startswith(".") and not path.name.endswith(".rejected")
+
+
+def identity_of(first_line: bytes) -> str:
+    """Return what a file is known by, whatever it is called: its first letter has an audit id and a time."""
+    if first_line.startswith(_DROPPED):
+        return first_line[len(_DROPPED) :][:16].decode(errors="replace")
+    return hashlib.sha256(first_line).hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[IO[bytes]]:
+    """Hold a file so that no worker writes to it; raises ``SourceError`` when one does for too long.
+
+    Workers lock the file for each line and look whether it is still the one of its name (``dlq_file``).
+    """
+    deadline = time.monotonic() + LOCK_PATIENCE
+    with path.open("r+b") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() > deadline:
+                    message = f"{path} is being written for more than {LOCK_PATIENCE:g} s"
+                    raise SourceError(message) from error
+                time.sleep(0.01)
+        yield file
+
+
+def blank(path: Path, positions: set[int]) -> int:
+    """Overwrite the lines at ``positions``, while no worker writes to the file; return how many there were.
+
+    In their place, so that positions of replays stay true; a file of which nothing is left is deleted.
+    """
+    with locked(path) as file:
+        at, gone, left = 0, 0, 0
+        for line in iter(lambda: file.readline(LONGEST_LINE), b""):
+            if at in positions and line.endswith(b"\n"):
+                mark = _DROPPED + identity_of(line).encode() + b'"}'
+                os.pwrite(file.fileno(), mark.ljust(len(line) - 1), at)
+                gone += 1
+            elif line.strip() and not line.startswith(_DROPPED):
+                left += 1
+            at += len(line)
+        os.fsync(file.fileno())
+        if not left:
+            path.unlink()
+    return gone
+
+
+def _lines_in(file: _File) -> int:
+    """Guess how many letters are left, from the length of the first."""
+    with file.path.open("rb") as lines:
+        lines.seek(file.at)
+        first = len(lines.readline(LONGEST_LINE))
+    return 0 if not first or file.at >= file.end else max(1, (file.end - file.at) // first)
+
+
+def _age(path: Path) -> tuple[str, float]:
+    try:
+        return path.name.split(".jsonl")[0].split(".")[0], path.stat().st_mtime
+    except FileNotFoundError:
+        return path.name, 0.0
