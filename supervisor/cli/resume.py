@@ -38,7 +38,7 @@ def resume(
     """Go on after `supervisor pause`; or, with --to, in partitions that were stopped. Wait until it is so.
 
     \b
-    Without --to: the group's workers read again. With --to:
+    Without --to: the group's workers read again, and go on where a breaker held them. With --to:
     a partition whose committed offset it does not hold any more (its records were deleted, or its topic
     made anew) is stopped: nothing is read from it, the others go on. `supervisor status` shows it.
     What lies between the committed offset and --to is not worked by this group.

@@ -119,6 +119,18 @@ class DeadLetters(Table):
     )
 
 
+class Breaker(Table):
+    """What says that a dependency is down, and how often one record tries whether it is back; all others wait."""
+
+    errors: Exceptions = _key(
+        (), description="Exception classes (`module:Class`) that mean it, as `DependencyDownError` always does."
+    )
+    probe_initial: Timeout = _key(
+        "500ms", description="The wait before the first try; each further one is twice as long."
+    )
+    probe_max: Timeout = _key("30s", description="The longest wait between two tries.")
+
+
 class Commit(Table):
     """When offsets of settled records are committed; never past a record that is not settled."""
 
@@ -246,6 +258,7 @@ class Defaults(Table):
     queue_bytes: Size = _key("16MiB", description="The most bytes of records a worker holds unsettled.")
     retry: Retry = _key(default_factory=Retry, description="What becomes of a failed record.")
     dead_letters: DeadLetters = _key(default_factory=DeadLetters, description="Where records go that failed for good.")
+    breaker: Breaker = _key(default_factory=Breaker, description="What happens while a dependency is down.")
     commit: Commit = _key(default_factory=Commit, description="When offsets are committed.")
     batch: Batch = _key(default_factory=Batch, description="How batches are gathered.")
     restart: Restart = _key(default_factory=Restart, description="When a dead worker is started again.")

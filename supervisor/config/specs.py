@@ -5,7 +5,7 @@ from typing import Any
 
 from supervisor.config.config import Config
 from supervisor.config.limit_specs import allowance, limits_spec
-from supervisor.config.models import Group, Restart, Retry
+from supervisor.config.models import Breaker, Group, Restart, Retry
 from supervisor.config.values import decoder_plugin
 from supervisor.core.autoscale import COOLDOWN, GROW_EVERY, STUCK_AFTER, Rules, WorkerRange, least_workers
 from supervisor.core.backoff import Backoff
@@ -14,6 +14,7 @@ from supervisor.core.letters import Profile
 from supervisor.core.limits import Allowance
 from supervisor.core.spec import (
     BatchSpec,
+    BreakerSpec,
     CommitSpec,
     DeadLetterSpec,
     Delivery,
@@ -28,6 +29,8 @@ from supervisor.core.spec import (
     RetrySpec,
     WorkerSpec,
 )
+
+PROBE_FACTOR, PROBE_JITTER = 2.0, 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +128,7 @@ def group_spec(config: Config, name: str) -> GroupSpec:
             metadata=group.commit.metadata,
         ),
         batch=BatchSpec(group.batch.size, group.batch.age),
+        breaker=_breaker(group.breaker),
         kafka=_kafka(config, group),
         out_of_range=group.out_of_range,
         preload=group.preload,
@@ -203,6 +207,7 @@ def plugins_request(config: Config) -> dict[str, Any]:
                 "sinks": [spec.dead_letters.sink, spec.dead_letters.fallback],
                 "decoder": spec.decoder,
                 "permanent": list(spec.retry.permanent),
+                "down": list(spec.breaker.errors),
                 "kafka": dict(spec.kafka),
                 "protocol": spec.protocol,
                 "preload": list(spec.preload),
@@ -221,6 +226,11 @@ def _plugins(config: Config, names: tuple[str, ...]) -> PluginsSpec:
 
 def _kafka(config: Config, group: Group) -> dict[str, str | int | float | bool]:
     return {**config.kafka, **group.kafka}
+
+
+def _breaker(table: Breaker) -> BreakerSpec:
+    longest = max(table.probe_initial, table.probe_max)
+    return BreakerSpec(table.errors, Backoff(table.probe_initial, PROBE_FACTOR, longest, PROBE_JITTER))
 
 
 def _backoff(table: Retry | Restart) -> Backoff:

@@ -5,6 +5,8 @@
 | ``spec`` | parent → worker, notifier; first frame | ``spec``: see ``core.spec`` |
 | ``stop`` | parent → worker, notifier | ``end``: ``keep`` or ``leave``; ``timeout``: seconds to drain |
 | ``alert`` | parent → notifier | ``event``: a ``core.events.Event`` |
+| ``breaker`` | parent → worker | ``order``: a ``core.spec.BreakerOrder``; hold all records, try with one, go on |
+| ``breaker`` | worker → parent | ``state``: ``down`` (``name``, ``failures``, ``after`` seconds), ``up``, ``nothing`` |
 | ``hello`` | worker → parent | ``pid``; the slot's lock is held from here on |
 | ``ready`` | worker, notifier → parent | handler and plugins are loaded, the poll loop turns |
 | ``assigned`` | worker → parent | ``partitions``: all owned now, ``[[topic, partition], ...]``; first: *joined* |

@@ -247,8 +247,8 @@ class Lanes(Generic[T]):
         lane.taken = 1
         lane.fresh_head()
 
-    def settle_batch(self, lane: Lane[T], settled: Sequence[bool]) -> None:
-        """Remove what is settled of the records in hand; the others stay in front, in order, to be worked alone."""
+    def settle_batch(self, lane: Lane[T], settled: Sequence[bool], *, alone: bool = True) -> None:
+        """Remove what is settled of the records in hand; the others stay in front, in order, to be worked ``alone``."""
         kept = []
         for done in settled:
             entry = lane.items.popleft()
@@ -259,7 +259,7 @@ class Lanes(Generic[T]):
         lane.items.extendleft(reversed(kept))
         lane.taken = 1
         lane.since = None
-        lane.solo = max(len(kept), lane.solo - sum(settled))
+        lane.solo = max(len(kept) if alone else 0, lane.solo - sum(settled))
         if settled[0]:
             # What is next failed in this very batch (its first attempt), or in an earlier one.
             lane.attempt = 2 if lane.solo and not kept else 1

@@ -81,11 +81,25 @@ class SlotSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class BreakerSnapshot:
+    """An open dependency breaker. ``since`` is wall time; ``next_probe`` is in seconds, of slot ``prober``.
+
+    Both are ``None`` while there is no worker that could try. ``failed_probes``: how many tries failed in a row.
+    """
+
+    dependency: str
+    since: float
+    prober: int | None
+    next_probe: float | None
+    failed_probes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class GroupSnapshot:
     """One configured group and its slots; ``slots`` may have more than ``workers`` while some are on their way out.
 
     ``paused``: an operator has its workers read nothing. ``lag`` is of all its partitions, ``None`` when nobody looks.
-    ``condition`` says what is not as usual with it as a whole, or is empty.
+    ``condition`` says what is not as usual with it as a whole, or is empty. ``breaker``: while a dependency is down.
     """
 
     name: str
@@ -95,6 +109,7 @@ class GroupSnapshot:
     paused: bool = False
     lag: GroupLag | None = None
     condition: str = ""
+    breaker: BreakerSnapshot | None = None
 
 
 @dataclass(frozen=True, slots=True)

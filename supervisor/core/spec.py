@@ -67,6 +67,28 @@ class RetrySpec:
 
 
 @dataclass(frozen=True, slots=True)
+class BreakerSpec:
+    """What says that a dependency is down, beside ``DependencyDownError``, and the waits between two tries."""
+
+    errors: tuple[str, ...] = ()
+    probe: Backoff = field(default_factory=lambda: Backoff(initial=0.5, factor=2.0, max=30.0, jitter=0.25))
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerOrder:
+    """What a worker is told of its group's breaker: whether to hold, and whether it tries, first in ``after`` seconds.
+
+    ``failures``: how many tries failed so far, whoever made them.
+    """
+
+    is_open: bool = False
+    name: str = ""
+    probes: bool = False
+    failures: int = 0
+    after: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class DeadLetterSpec:
     """Where records go that failed for good. ``topic`` may hold ``{topic}``; ``timeout`` bounds one try to write.
 
@@ -134,6 +156,7 @@ class GroupSpec:
     preload: tuple[str, ...] = ()
     code_version: str = ""
     decoder: str = ""
+    breaker: BreakerSpec = field(default_factory=BreakerSpec)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +203,7 @@ class WorkerSpec:
     log_file: LogFileSpec | None = None
     paused: bool = False
     """Read nothing until told to go on; a member all the same."""
+    breaker: BreakerOrder = field(default_factory=BreakerOrder)
 
     @property
     def instance_id(self) -> str:

@@ -18,9 +18,9 @@ def inspect_plugins(request: dict[str, Any]) -> dict[str, Any]:
     """Return ``problems``, ``active`` (per group: hook to plugin names) and, if asked for, ``installed``.
 
     ``request``: ``{"groups": {name: {"plugins": PluginsSpec, "handler": str, "sinks": [str], "permanent": [str],
-    "decoder": str, "preload": [str]}}, "notifier": PluginsSpec, "installed": bool}``; everything but ``plugins`` may
-    be left out. ``open()`` and hooks are not called. In the answer the notifier is ``supervisor.alerts``, with an empty
-    ``group`` in problems.
+    "down": [str], "decoder": str, "preload": [str]}}, "notifier": PluginsSpec, "installed": bool}``; everything but
+    ``plugins`` may be left out. ``open()`` and hooks are not called. In the answer the notifier is
+    ``supervisor.alerts``, with an empty ``group`` in problems.
     """
     problems: list[dict[str, str]] = []
     active: dict[str, dict[str, tuple[str, ...]]] = {}
@@ -29,7 +29,8 @@ def inspect_plugins(request: dict[str, Any]) -> dict[str, Any]:
         loaded, found = _load(
             spec, group.get("handler", ""), group=name, sinks=group.get("sinks", ()), decoder=group.get("decoder", "")
         )
-        found += _permanent(group.get("permanent", ()), spec.search_path)
+        found += _exceptions("retry.permanent", group.get("permanent", ()), spec.search_path)
+        found += _exceptions("breaker.errors", group.get("down", ()), spec.search_path)
         found += _preload(group.get("preload", ()), spec.search_path)
         problems += [_json(name, problem) for problem in found]
         active[name] = loaded.implementations if loaded else {}
@@ -52,9 +53,9 @@ def _load(
         return None, list(error.problems)
 
 
-def _permanent(names: Iterable[str], search_path: Sequence[str]) -> list[Problem]:
+def _exceptions(key: str, names: Iterable[str], search_path: Sequence[str]) -> list[Problem]:
     try:
-        exception_types(names, search_path=search_path)
+        exception_types(names, key=key, search_path=search_path)
     except PluginError as error:
         return list(error.problems)
     return []

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from supervisor.parent.breakers import Breakers
 from supervisor.parent.cgroups import Cgroups
 from supervisor.parent.eventlog import EventLog
 from supervisor.parent.exits import ExitWatch
@@ -25,3 +26,4 @@ class House:
     changed: Callable[[], None]
     cgroups: Cgroups
     oom: OomWatch
+    breakers: Breakers

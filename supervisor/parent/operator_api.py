@@ -59,10 +59,11 @@ class OperatorApi:
         return self._begin(request, "restart", target, work, shown=f"{target or '*'} rolling")
 
     def unpause(self, request: web.Request, body: Resume) -> web.Response:
-        """End a pause; the group is known."""
+        """End a pause, and whatever else holds the group's records back; the group is known."""
         if body.partition is not None:
             raise refusal(web.HTTPUnprocessableEntity, "to: missing", "say where the partition goes on")
-        if body.group not in self._supervisor.paused:
+        is_paused = body.group in self._supervisor.paused
+        if not self._supervisor.let_go(body.group) and not is_paused:
             text = f"for stopped partitions say where to go on: supervisor resume {body.group} --to earliest"
             raise refusal(web.HTTPConflict, f"group {body.group!r} is not paused", text)
         audit(self._supervisor.events, request, "resume", body.group)

@@ -173,6 +173,15 @@ class SlotRunner:
         """Judge and start by another plan from now on; the present process stays what it is."""
         self.group = group
 
+    @property
+    def can_work(self) -> bool:
+        """Whether a worker is ready, and nobody stops it."""
+        return self.slot.ready and self.slot.state is SlotState.RUNNING
+
+    def tell(self, kind: str, **members: object) -> bool:
+        """Send the worker a frame; ``False`` when there is none to send it to."""
+        return self._channel is not None and self._channel.send(kind, **members)
+
     def pause(self, *, on: bool) -> None:
         """Have the worker, and those that follow it, read nothing, or go on."""
         self.is_paused = on
@@ -308,7 +317,8 @@ class SlotRunner:
 
     def _spec(self, asked: Spawn) -> tuple[WorkerSpec, int]:
         spec = self.group.spec(self.number, asked.incarnation, asked.mode)
-        return replace(spec, paused=self.is_paused), self.group.cells
+        breaker = self._house.breakers.order(*self._key)
+        return replace(spec, paused=self.is_paused, breaker=breaker), self.group.cells
 
     def _born(self, answer: Born | str) -> None:
         if isinstance(answer, str):
@@ -354,6 +364,8 @@ class SlotRunner:
                 self._told.fenced_by = scalars(dict(frame.get("fields") or {}))
             case "event":
                 tell(self._house.events, frame, group=self.group.name, slot=self.number)
+            case "breaker":
+                self._house.breakers.heard(*self._key, frame)
             case "bye":
                 self._told.bye(frame)
             case _:

@@ -15,6 +15,7 @@ from supervisor.core.progress import STALL
 from supervisor.core.slot import Start, Stood, Stop
 from supervisor.core.snapshot import GroupSnapshot, SlotState, Snapshot
 from supervisor.core.spec import End
+from supervisor.parent.breakers import Breakers
 from supervisor.parent.cgroups import Cgroups
 from supervisor.parent.changes import Changes
 from supervisor.parent.eventlog import EventLog
@@ -59,6 +60,7 @@ class Supervisor:
         self._looked_at = self._started_at
         self._fast = False
         self._finished = asyncio.Event()
+        self.breakers = Breakers(self._all_slots, events)
         places = max(2, os.cpu_count() or 1)
         self._house = House(
             launcher=launcher,
@@ -71,6 +73,7 @@ class Supervisor:
             changed=self._changed,
             cgroups=Cgroups(lambda text: events.tell("limits.no_cgroups", Severity.WARNING, text)),
             oom=OomWatch(),
+            breakers=self.breakers,
         )
         self._oom = self._house.oom
         self.runners: dict[tuple[str, int], SlotRunner] = {}
@@ -164,12 +167,17 @@ class Supervisor:
         names = {group.name for group in plan.groups}
         self._sizes = {name: size for name, size in self._sizes.items() if name in names}
         self.paused &= names
+        self.breakers.keep(names)
 
     def pause(self, group: str, *, on: bool) -> None:
         """Have a group's workers read nothing, or go on; holds for workers that start later, too."""
         (self.paused.add if on else self.paused.discard)(group)
         for runner in self.slots(group):
             runner.pause(on=on)
+
+    def let_go(self, group: str) -> bool:
+        """End by hand what holds a group's records back, its pause aside; return whether anything did."""
+        return self.breakers.resume(group)
 
     async def finished(self) -> None:
         """Wait until every slot is at rest after a stop, or everything was given up."""
@@ -200,7 +208,8 @@ class Supervisor:
                 slots=tuple(self.runners[key].snapshot() for key in sorted(self.runners) if key[0] == group.name),
                 paused=group.name in self.paused,
                 lag=self.lag(group.name),
-                condition=self._groups.condition(group.name),
+                condition=self._condition(group.name),
+                breaker=self.breakers.snapshot(group.name),
             )
             for group in self.plan.groups
         )
@@ -211,6 +220,14 @@ class Supervisor:
         """Return why slots were given up, one line each."""
         fatal = (runner for runner in self.runners.values() if runner.slot.state is SlotState.FATAL)
         return tuple(f"{runner.name}: {runner.slot.reason}" for runner in fatal)
+
+    def _condition(self, group: str) -> str:
+        said = (self._groups.condition(group), self.breakers.words(group))
+        return "; ".join(text for text in said if text)
+
+    def _all_slots(self, group: str) -> list[SlotRunner]:
+        """Return a group's slots, those on their way out, too."""
+        return [runner for key, runner in self.runners.items() if key[0] == group]
 
     def _add(self, plan: GroupPlan, number: int) -> SlotRunner:
         file = SlotFile(self.plan.slot_file(plan.name, number))
@@ -228,6 +245,7 @@ class Supervisor:
     def _stirred(self, group: str) -> None:
         if not self.stopping:
             self._groups.stirred(group)
+            self.breakers.stirred(group)
 
     def _changed(self) -> None:
         self.changes.tell()
@@ -260,6 +278,7 @@ class Supervisor:
         hold_to_limits(self.runners.values(), now=self._loop.time())
         if not self.stopping:
             self._groups.look()
+            self.breakers.look()
         self._pulse()
 
     def _patience(self) -> float:

@@ -9,6 +9,7 @@ from supervisor.plugin.hookspecs import hookimpl
 from supervisor.plugin.types import (
     DeadLetter,
     Decision,
+    DependencyDown,
     Disposition,
     Drop,
     Failure,
@@ -25,6 +26,7 @@ __all__ = [
     "DeadLetter",
     "Decision",
     "DecodeError",
+    "DependencyDown",
     "DependencyDownError",
     "Disposition",
     "Drop",

@@ -49,13 +49,15 @@ def import_object(plugin: str, target: str) -> Any:  # noqa: ANN401 - user objec
     return found
 
 
-def exception_types(targets: Iterable[str], *, search_path: Sequence[str] = ()) -> tuple[type[BaseException], ...]:
-    """Return the exception classes named by ``module:Class`` (``retry.permanent``); raise ``PluginError``."""
+def exception_types(
+    targets: Iterable[str], *, key: str = "retry.permanent", search_path: Sequence[str] = ()
+) -> tuple[type[BaseException], ...]:
+    """Return the exception classes that a setting names by ``module:Class``; raise ``PluginError``."""
     extend_path(search_path)
     types: list[type[BaseException]] = []
     problems: list[Problem] = []
     for target in targets:
-        name = f"retry.permanent {target!r}"
+        name = f"{key} {target!r}"
         try:
             found = import_object(name, target if ":" in target else f"builtins:{target}")
         except PluginError as error:

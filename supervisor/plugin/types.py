@@ -195,7 +195,17 @@ class Drop:
     reason: str
 
 
-Decision = Retry | DeadLetter | Drop
+@dataclass(frozen=True, slots=True)
+class DependencyDown:
+    """Say that what the handler needs is away, by its ``name``: no record of the group is begun until it is back.
+
+    As if the handler had raised ``DependencyDownError``: the attempt counts for nothing. Operators are shown the name.
+    """
+
+    name: str
+
+
+Decision = Retry | DeadLetter | Drop | DependencyDown
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,32 +1,33 @@
 """Which failures say that a dependency is down, and so nothing about their record."""
 
-from dataclasses import dataclass
+from collections.abc import Collection
 
+from supervisor.core.breaker import NAME_LENGTH
+from supervisor.core.retry import class_names
 from supervisor.plugin.errors import DependencyDownError
-from supervisor.plugin.types import Failure, Retry
 
-FIRST_WAIT = 0.5
-LONGEST_WAIT = 30.0
+UNNAMED = "a dependency"
 
 
-@dataclass(frozen=True, slots=True)
-class DownRetry(Retry):
-    """Try again in place, as often as it takes: the attempt counts for nothing."""
+def down_name(error: BaseException, errors: Collection[str]) -> str | None:
+    """Return the name of what is down; ``None`` when the failure does not say that anything is.
 
-
-def down_error(error: BaseException) -> DependencyDownError | None:
-    """Return the ``DependencyDownError`` that ``error`` is or was raised ``from``."""
-    seen: set[int] = set()
+    It does when it is, or was raised ``from``, a ``DependencyDownError`` or one of the classes that ``errors`` name.
+    """
     cause: BaseException | None = error
+    seen: set[int] = set()
     while cause is not None and id(cause) not in seen:
         if isinstance(cause, DependencyDownError):
-            return cause
+            return shown(cause.dependency)
         seen.add(id(cause))
         cause = cause.__cause__
-    return None
+    if not errors:
+        return None
+    wanted = {name if ":" in name else f"builtins:{name}" for name in errors}
+    return next((shown(name) for name in class_names(error) if name in wanted), None)
 
 
-def down_retry(failure: Failure, *, chance: float) -> DownRetry:
-    """Return the next try: each wait about as long as all before it, within bounds."""
-    waited = failure.failed_at - failure.first_failed_at
-    return DownRetry(min(LONGEST_WAIT, max(FIRST_WAIT, waited)) * (1 - chance / 4))
+def shown(name: object) -> str:
+    """Return a dependency's name as operators are shown it: user code gave it."""
+    text = name if isinstance(name, str) else ""
+    return "".join(one for one in text[:NAME_LENGTH] if one.isprintable()) or UNNAMED

@@ -321,12 +321,12 @@ class Engine:
             self.progress.notify_all()
         return self.lanes.exchange(lane, now=now)
 
-    def settle_batch(self, lane: Lane[Item], settled: Sequence[bool]) -> None:
+    def settle_batch(self, lane: Lane[Item], settled: Sequence[bool], *, alone: bool = True) -> None:
         """Settle what succeeded of the records a batch handler has in hand; mutex held."""
         for (owned, message), done in [(lane.items[at][0], done) for at, done in enumerate(settled)]:
             if done and not owned.revoked:
                 self._settle(owned, message.offset() or 0)
-        self.lanes.settle_batch(lane, settled)
+        self.lanes.settle_batch(lane, settled, alone=alone)
         self.progress.notify_all()
 
     def drop_revoked(self, lane: Lane[Item]) -> None:

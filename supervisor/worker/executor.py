@@ -233,11 +233,12 @@ class Executor:
                 engine.lanes.give_back(lane)
                 return
             due = (lane.since or 0.0) + self._batch_age
+            alone = lane.solo or lane is engine.lanes.trial
             can_fill = engine.can_fill(lane.head[0]) and time.monotonic() < due
-            if not lane.solo and len(lane.items) < self._batch_size and can_fill:
+            if not alone and len(lane.items) < self._batch_size and can_fill:
                 engine.lanes.wait(lane, due=due)
                 return
-            size = 1 if lane.solo else self._batch_size
+            size = 1 if alone else self._batch_size
             items = [item for item, _ in islice(lane.items, size) if item[0] is lane.head[0]]
             lane.taken = len(items)
         engine.enter(base, items[0][0], attempt=lane.attempt)

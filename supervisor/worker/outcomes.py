@@ -13,7 +13,7 @@ from functools import partial
 from typing import assert_never
 
 from supervisor.core.backoff import Backoff
-from supervisor.core.lanes import Lane
+from supervisor.core.lanes import HELD, Lane
 from supervisor.core.letters import shorter
 from supervisor.kafka.outputs import RefusedOutputError
 from supervisor.kafka.refusals import TOO_LARGE
@@ -21,6 +21,8 @@ from supervisor.plugin.active import Active
 from supervisor.plugin.types import (
     DeadLetter,
     Decision,
+    DependencyDown,
+    Disposition,
     Drop,
     Failure,
     Letter,
@@ -28,7 +30,7 @@ from supervisor.plugin.types import (
     Produce,
     Retry,
 )
-from supervisor.worker.dependencies import DownRetry
+from supervisor.worker.breaker import Breaker
 from supervisor.worker.engine import Engine, Item, Owned
 from supervisor.worker.outlet import Outlet
 from supervisor.worker.sinks import Sinks, Taken, UnwrittenError, code_of, no_answer
@@ -63,6 +65,7 @@ class Outcomes:
         self._engine = engine
         self.outlet = outlet
         self._judge = Judge(engine, active)
+        self.breaker = Breaker(engine)
         self._letters = engine.spec.group.dead_letters
         self.sinks = Sinks(engine, active)
         self._awaited: dict[Lane[Item], PendingLetter] = {}
@@ -72,6 +75,7 @@ class Outcomes:
         with self._engine.mutex:
             owned, message = lane.head
             if owned.revoked:
+                self.breaker.lost(lane)
                 self._let_go(lane)
                 return
         self.follow(lane, *self._judge.judge(message, error, attempt=lane.attempt, since=lane.failed_at))
@@ -86,12 +90,20 @@ class Outcomes:
         lane.failed_at = failure.first_failed_at
         match decision:
             case Retry(after):
-                self._wait(lane, after, attempt=failure.attempt + (not isinstance(decision, DownRetry)))
+                self._wait(lane, after, attempt=failure.attempt + 1)
+            case DependencyDown(name):
+                self.breaker.down(name, lane)
+                self._put_back(lane, attempt=failure.attempt)
             case Drop():
                 with engine.mutex:
                     engine.counters.dropped += 1
                     self._let_go(lane)
+            case DeadLetter() if self._is_held_back(decision):
+                self._put_back(lane, attempt=failure.attempt)
             case DeadLetter():
+                if decision.disposition is Disposition.DESERIALIZATION:  # no handler saw it: it tells nothing
+                    with engine.mutex:
+                        self.breaker.lost(lane)
                 lane.letter = PendingLetter(self._judge.letter(failure, decision))
                 self.send_again(lane)
             case _:
@@ -134,12 +146,15 @@ class Outcomes:
     def batch(self, lane: Lane[Item], outcomes: Sequence[BaseException | None]) -> None:
         """Settle what a batch handler worked off the front of a busy ``lane``.
 
-        What failed stays in front and is tried again alone, in order, before anything new of the lane (P2).
+        What failed stays in front and is tried again alone, in order, before anything new of the lane (P2); together
+        with what follows where nothing failed but what they need.
         """
         engine = self._engine
         first = next((outcome for outcome in outcomes if outcome is not None), None)
+        failures = [outcome for outcome in outcomes if outcome is not None]
+        alone = not all(self._judge.down_name(failure) for failure in failures)
         with engine.mutex:
-            engine.settle_batch(lane, [outcome is None for outcome in outcomes])
+            engine.settle_batch(lane, [outcome is None for outcome in outcomes], alone=alone)
             if first is None:
                 engine.lanes.give_back(lane)
         if first is not None:
@@ -249,6 +264,23 @@ class Outcomes:
                 return
             lane.attempt = attempt
             engine.lanes.wait(lane, due=time.monotonic() + max(0.0, after))
+            engine.progress.notify_all()
+            engine.work.notify()
+
+    def _is_held_back(self, decision: DeadLetter) -> bool:
+        """Tell whether a record in its handler when all was held back is to have this attempt again, after that."""
+        is_failure = decision.disposition in (Disposition.ERROR, Disposition.TIMEOUT)
+        return is_failure and self._engine.lanes.closed & HELD != 0
+
+    def _put_back(self, lane: Lane[Item], *, attempt: int) -> None:
+        """Let the head of a busy lane be the next to be begun, once anything is; this attempt counts for nothing."""
+        engine = self._engine
+        with engine.mutex:
+            if lane.head[0].revoked or engine.stopping:
+                self._give_up(lane)
+                return
+            lane.attempt = attempt
+            engine.lanes.put_back(lane)
             engine.progress.notify_all()
             engine.work.notify()
 

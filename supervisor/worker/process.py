@@ -14,8 +14,8 @@ from supervisor.core.board import Board, BoardWriter, Wait
 from supervisor.core.events import Severity
 from supervisor.core.exits import ExitCode
 from supervisor.core.frames import Frame
-from supervisor.core.jsonable import to_json
-from supervisor.core.spec import End, WorkerSpec
+from supervisor.core.jsonable import from_json, to_json
+from supervisor.core.spec import BreakerOrder, End, WorkerSpec
 from supervisor.kafka.consumer import Source
 from supervisor.kafka.fencing import other_member
 from supervisor.kafka.settings import consumer_settings
@@ -180,6 +180,7 @@ class Incarnation:
             self.executor.watch()
             self.executor.stand_in()
             self.outcomes.overdue()
+            self.outcomes.breaker.tick()
             self.executor.wake()
             note_on_board(engine)
             if time.monotonic() >= stats_at:
@@ -234,6 +235,8 @@ class Incarnation:
         elif frame["type"] == "pause":
             with self.engine.mutex:
                 self.engine.on_hold = bool(frame["on"])
+        elif frame["type"] == "breaker":
+            self.outcomes.breaker.obey(from_json(BreakerOrder, frame["order"]))
 
     def _meanwhile(self) -> None:
         """Go on with this thread's duties while a revoke makes it wait."""

@@ -11,7 +11,7 @@ from functools import partial
 from supervisor.core.board import C_LAST_OFFSET, C_OFFSET, IDLE, cell_base
 from supervisor.core.lanes import Lane
 from supervisor.plugin.active import Active, Process, ProcessBatch
-from supervisor.plugin.types import Message, Retry
+from supervisor.plugin.types import DependencyDown, Message, Retry
 from supervisor.worker.calling import batch_outcomes, work_in_order
 from supervisor.worker.engine import Engine, Item, Owned
 from supervisor.worker.outcomes import Outcomes
@@ -133,6 +133,8 @@ class SerialWork:
             message, error = failed
             verdict = self._outcomes.judge(message, error, attempt=run.attempt, since=run.failed_at)
             failure, decision = verdict
+            if isinstance(decision, DependencyDown) and not run.stolen:  # else its lane says so
+                self._outcomes.breaker.down(decision.name)
             with engine.mutex:
                 if run.stolen or not isinstance(decision, Retry) or decision.after > 0:
                     run.failed_at = failure.first_failed_at

@@ -256,10 +256,11 @@ class TaskExecutor:
                 continue
             with engine.mutex:
                 due = (lane.since or 0.0) + group.age
-                if not lane.solo and len(lane.items) < group.size and time.monotonic() < due:
+                alone = lane.solo or lane is engine.lanes.trial
+                if not alone and len(lane.items) < group.size and time.monotonic() < due:
                     engine.lanes.wait(lane, due=due)
                     continue
-                size = 1 if lane.solo else group.size
+                size = 1 if alone else group.size
                 items = [item for item, _ in islice(lane.items, size) if item[0] is lane.head[0]]
                 lane.taken = len(items)
             engine.enter(base, items[0][0], attempt=lane.attempt)

@@ -10,9 +10,20 @@ from supervisor.core.retry import is_permanent, retry_after
 from supervisor.kafka.outputs import RefusedOutputError
 from supervisor.plugin.active import Active
 from supervisor.plugin.errors import DecodeError
-from supervisor.plugin.types import DeadLetter, Decision, Disposition, Drop, Failure, Letter, Message, Record, Retry
+from supervisor.plugin.types import (
+    DeadLetter,
+    Decision,
+    DependencyDown,
+    Disposition,
+    Drop,
+    Failure,
+    Letter,
+    Message,
+    Record,
+    Retry,
+)
 from supervisor.worker.calling import HandlerTimeoutError, WrongReturnError
-from supervisor.worker.dependencies import down_error, down_retry
+from supervisor.worker.dependencies import down_name, shown
 from supervisor.worker.engine import Engine
 
 logger = logging.getLogger(__name__)
@@ -31,6 +42,7 @@ class Judge:
         self._engine = engine
         self._policies = active.retry_decision
         self._retry = engine.spec.group.retry
+        self._down_errors = engine.spec.group.breaker.errors
         self._logged_since = 0.0
         self._logged = self._unlogged = 0
         """Failed attempts that were logged, and that were not, in the second that began then."""
@@ -46,6 +58,10 @@ class Judge:
         decision = self._decide(failure)
         self._log(failure, decision)
         return failure, decision
+
+    def down_name(self, error: BaseException) -> str | None:
+        """See ``dependencies``."""
+        return down_name(error, self._down_errors)
 
     def letter(self, failure: Failure, decision: DeadLetter) -> Letter:
         """Return the dead letter of a record that was given up."""
@@ -86,8 +102,9 @@ class Judge:
             return DeadLetter("the handler returned a value", Disposition.PLUGIN_ERROR)
         if isinstance(failure.error, RefusedOutputError):
             return DeadLetter(f"its output was refused: {failure.error.code}", Disposition.PLUGIN_ERROR)
-        if down_error(failure.error) is not None:
-            return down_retry(failure, chance=random.random())  # noqa: S311 - jitter
+        name = self.down_name(failure.error)
+        if name is not None:
+            return DependencyDown(name)
         for policy in self._policies:
             try:
                 answer: object = policy(failure)
@@ -125,10 +142,10 @@ class Judge:
 
     def _log(self, failure: Failure, decision: Decision) -> None:
         record = failure.record
-        if isinstance(decision, Retry) and not self._is_worth_a_line():
+        if isinstance(decision, Retry | DependencyDown) and not self._is_worth_a_line():
             return
         logger.log(
-            logging.INFO if isinstance(decision, Retry) else logging.WARNING,
+            logging.INFO if isinstance(decision, Retry | DependencyDown) else logging.WARNING,
             "record.dropped" if isinstance(decision, Drop) else "record.failed",
             extra={
                 "fields": {
@@ -151,6 +168,8 @@ def _checked(answer: object) -> Decision:
             return DeadLetter(reason, Disposition(disposition))
         case Drop(reason=str()):
             return answer
+        case DependencyDown(name=str() as name):
+            return DependencyDown(shown(name))
     return DeadLetter(f"retry_decision returned {type(answer).__name__} as nobody can follow it", PLUGIN_ERROR)
 
 
@@ -177,5 +196,7 @@ def _words(decision: Decision) -> str:
             return f"dead letter: {reason}"
         case Drop(reason):
             return f"drop: {reason}"
+        case DependencyDown(name):
+            return f"wait for {name}"
         case _:
             assert_never(decision)

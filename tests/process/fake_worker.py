@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import ctypes
 import fcntl
+import json
 import mmap
 import os
 import select
@@ -115,6 +116,8 @@ class Fake:
             return 1 if verb == "cannot-leave" else 0
         if verb == "slow":
             time.sleep(float(arguments[0]))
+        if self.spec.breaker.is_open:
+            self.log(f"starts held probes={self.spec.breaker.probes} name={self.spec.breaker.name}")
         self.say("ready")
         self.say("assigned", partitions=[["orders", self.spec.slot]])
         self.misbehave(verb)
@@ -179,6 +182,7 @@ class Fake:
             held = 3 if verb == "holds" else 0
             stats = WorkerStats(settled=settled, lag=3, queued=held, paused=paused)
             self.say("stats", stats=to_json(stats))
+            self.say_as_told()
             readable, _, _ = select.select([self.link], [], [], 0.1)
             if not readable:
                 continue
@@ -190,10 +194,21 @@ class Fake:
             if frame["type"] == "pause":
                 paused = bool(frame["on"])
                 self.log(f"pause {paused}")
+            if frame["type"] == "breaker":
+                order = frame["order"]
+                self.log(f"breaker open={order['is_open']} probes={order['probes']} name={order['name']}")
             if frame["type"] == "stop" and verb not in ("stubborn", "stubborn-grow", "deaf"):
                 self.log(f"stop {frame['end']}")
                 self.say("bye", code=0, reason="")
                 return 0
+
+    def say_as_told(self) -> None:
+        """Send the frame that a test left for this slot."""
+        told = self.folder / f"{self.name}.frame"
+        if told.exists():
+            frame = json.loads(told.read_text())
+            told.unlink()
+            self.say(frame.pop("type"), **frame)
 
     def orphaned(self, verb: str, arguments: list[str]) -> int:
         if verb == "survive":

@@ -96,6 +96,12 @@ class Parent:
         temporary.write_text(words)
         temporary.replace(self.folder / name)
 
+    def have_say(self, slot: str, kind: str, **members: object) -> None:
+        """Have a running fake worker (``GROUP-SLOT``) send a frame."""
+        temporary = self.folder / f".{slot}.frame"
+        temporary.write_text(json.dumps({"type": kind, **members}))
+        temporary.replace(self.folder / f"{slot}.frame")
+
     def exit_code(self, timeout: float = 20) -> int:
         assert self.process is not None
         return self.process.wait(timeout)

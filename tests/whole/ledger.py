@@ -47,6 +47,10 @@ class Ledger:
         """Let go on whoever waits at ``gate:name``."""
         (self.folder / name).touch()
 
+    def close_gate(self, name: str) -> None:
+        """Have whoever needs ``name`` fail from now on."""
+        (self.folder / name).unlink(missing_ok=True)
+
     def lines(self, word: str | None = None) -> list[Line]:
         """Return the notes so far, oldest first."""
         for file in self.folder.glob("*.ledger"):

@@ -14,7 +14,7 @@ import struct
 import time
 from pathlib import Path
 
-from supervisor.plugin import Record, WorkerContext
+from supervisor.plugin import DependencyDownError, Record, WorkerContext
 
 BEAT = struct.Struct("<HHIqd")
 """0 for a start and 1 for an end, partition, key, offset, monotonic time."""
@@ -75,10 +75,8 @@ def do(value: str) -> None:
     """Do what a record asks for; what is not known is simply good."""
     verb, _, argument = value.partition(":")
     match verb:
-        case "raise":
-            raise ValueError("as told")
-        case "invalid":
-            raise InvalidError("as told")
+        case "raise" | "invalid" | "needs":
+            fail(verb, argument)
         case "sleep":
             time.sleep(float(argument))
         case "gate":
@@ -93,6 +91,19 @@ def do(value: str) -> None:
                     time.sleep(1.0)
         case _:
             speak(verb, argument)
+
+
+def fail(verb: str, argument: str) -> None:
+    """Fail; ``needs`` only while the file it needs is not there."""
+    match verb:
+        case "raise":
+            raise ValueError("as told")
+        case "invalid":
+            raise InvalidError("as told")
+        case _:
+            time.sleep(0.004)
+            if not (FOLDER / argument).exists():
+                raise OSError from DependencyDownError(dependency=argument)
 
 
 def speak(verb: str, argument: str) -> None:

@@ -1,0 +1,151 @@
+"""The dependency breaker: while what a group needs is away, its workers begin nothing and one of them tries. Pure.
+
+One worker's own ``Hold``, which works alone where it must, and the ``Breaker`` of its whole group on this host, which
+the parent keeps so that one worker tries for all. Jitter comes in as ``chance``; times are of the caller's clock.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from supervisor.core.backoff import Backoff
+from supervisor.core.durations import format_duration
+from supervisor.core.events import Scalar, Severity
+from supervisor.core.slot import Report
+from supervisor.core.spec import BreakerOrder
+
+STEADY = 60.0
+"""A breaker that opens again within so many seconds goes on with its longer waits: what came back is not there yet."""
+NAME_LENGTH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """One worker's view of an open breaker. ``probes``: it is the one that tries; the next time ``probe_at``."""
+
+    name: str
+    probes: bool
+    failures: int
+    probe_at: float
+
+
+def went_down(hold: Hold | None, name: str, *, backoff: Backoff, now: float, chance: float) -> Hold:
+    """Return the hold after a record, or a probe while there is a hold, said that ``name`` is down."""
+    failures = 0 if hold is None else hold.failures + 1
+    return Hold(name, probes=True, failures=failures, probe_at=now + backoff.delay(failures, chance=chance))
+
+
+def told(hold: Hold | None, order: BreakerOrder, *, backoff: Backoff, now: float, chance: float) -> Hold | None:
+    """Return the hold after an order; a worker that tries already keeps its time, unless it knew of fewer failures."""
+    if not order.is_open:
+        return None
+    if hold is None or not (hold.probes and order.probes):
+        return Hold(order.name, order.probes, order.failures, probe_at=now + order.after)
+    if order.failures <= hold.failures:
+        return replace(hold, name=order.name)
+    probe_at = max(hold.probe_at, now + backoff.delay(order.failures, chance=chance))
+    return replace(hold, name=order.name, failures=order.failures, probe_at=probe_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """The breaker of a group; ``since`` is ``None`` while it is closed, and then the rest is of the last time.
+
+    ``prober``: the slot whose part it is to try, ``None`` while no slot could. ``heard_by``: when something must have
+    been heard of it, or another one tries.
+    """
+
+    since: float | None = None
+    name: str = ""
+    prober: int | None = None
+    failures: int = 0
+    probe_at: float = 0.0
+    heard_by: float = 0.0
+    closed_at: float | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the group is to begin nothing."""
+        return self.since is not None
+
+
+Step = tuple[Breaker, tuple[Report, ...]]
+
+
+def order_for(breaker: Breaker, slot: int, *, now: float) -> BreakerOrder:
+    """Return what a slot's worker is to be told."""
+    if not breaker.is_open:
+        return BreakerOrder()
+    probes = slot == breaker.prober
+    after = max(0.0, breaker.probe_at - now) if probes else 0.0
+    return BreakerOrder(is_open=True, name=breaker.name, probes=probes, failures=breaker.failures, after=after)
+
+
+def heard_down(  # noqa: PLR0913 - what one frame says, and when
+    breaker: Breaker, slot: int, name: str, *, failures: int, after: float, patience: float, now: float
+) -> Step:
+    """Take it that a worker opened its breaker, or its probe failed; only the first and the prober say what is new."""
+    name, probe_at = name[:NAME_LENGTH], now + after
+    if breaker.is_open:
+        if slot != breaker.prober:
+            return breaker, ()
+        failures = max(failures, breaker.failures)
+        return replace(breaker, name=name, failures=failures, probe_at=probe_at, heard_by=probe_at + patience), ()
+    again = breaker.closed_at is not None and now - breaker.closed_at < STEADY
+    failures = max(failures, breaker.failures + 1 if again else 0)
+    opened = Breaker(now, name, slot, failures=failures, probe_at=probe_at, heard_by=probe_at + patience)
+    text = f"{name} is down: no record is begun until it is back; slot {slot} tries"
+    return opened, (Report("breaker.opened", Severity.CRITICAL, text, {"dependency": name, "prober": slot}),)
+
+
+def heard_up(breaker: Breaker, *, by: str, now: float) -> Step:
+    """Have all go on: a probe got through, or an operator said so. ``by`` says who."""
+    if breaker.since is None:
+        return breaker, ()
+    held = now - breaker.since
+    fields: dict[str, Scalar] = {
+        "dependency": breaker.name,
+        "by": by,
+        "seconds": round(held, 3),
+        "failed_probes": breaker.failures,
+    }
+    text = f"{breaker.name} was down for {format_duration(held)}: all workers go on ({by})"
+    report = Report("breaker.closed", Severity.WARNING, text, fields)
+    return replace(breaker, since=None, prober=None, closed_at=now), (report,)
+
+
+def heard_nothing(breaker: Breaker, slot: int, present: Sequence[int], *, patience: float, now: float) -> Breaker:
+    """Have the next of the ``present`` slots try, at once: the prober has no record to try with."""
+    if not breaker.is_open or slot != breaker.prober:
+        return breaker
+    return _hand_on(breaker, present, patience=patience, now=now)
+
+
+def look(breaker: Breaker, present: Sequence[int], *, patience: float, now: float) -> Breaker:
+    """Have another slot try when the prober is gone, or was not heard of for too long."""
+    if not breaker.is_open or (breaker.prober in present and now < breaker.heard_by):
+        return breaker
+    if breaker.prober is None and not present:
+        return breaker
+    return _hand_on(breaker, present, patience=patience, now=now)
+
+
+def words(breaker: Breaker, *, since: str, now: float) -> str:
+    """Return the breaker in words, ``since`` as a person reads a time; empty while it is closed."""
+    if not breaker.is_open:
+        return ""
+    left = breaker.probe_at - now
+    if breaker.prober is None:
+        probe = "nobody can probe yet"
+    elif left > 0:
+        probe = f"next probe in {format_duration(left)}"
+    else:
+        probe = f"slot {breaker.prober} probes"
+    return f"breaker open: {breaker.name} since {since}, {probe}"
+
+
+def _hand_on(breaker: Breaker, present: Sequence[int], *, patience: float, now: float) -> Breaker:
+    line = sorted(present)
+    before = -1 if breaker.prober is None else breaker.prober
+    prober = next((slot for slot in line if slot > before), line[0] if line else None)
+    probe_at = max(now, breaker.probe_at)
+    return replace(breaker, prober=prober, probe_at=probe_at, heard_by=probe_at + patience)
