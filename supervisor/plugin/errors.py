@@ -45,9 +45,9 @@ class DecodeError(Exception):
 class DependencyDownError(Exception):
     """Raised by a handler, decoder or store: what it needs is away, so no record is at fault.
 
-    No record of the group is begun until it is back, none is dead-lettered for it, and no attempt counts. ``dependency``
-    names what is away (``"payments-db"``); it is shown to operators, so it must hold nothing of a record. The error's own
-    text is not shown.
+    No record of the group is begun until it is back, none is dead-lettered for it, and no attempt counts.
+    ``dependency`` names what is away (``"payments-db"``); it is shown to operators, so it must hold nothing of a
+    record. The error's own text is not shown.
     """
 
     def __init__(self, *args: object, dependency: str = "") -> None:
