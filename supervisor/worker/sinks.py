@@ -169,11 +169,11 @@ def no_answer() -> TypeError:
 
 
 def code_of(error: BaseException) -> str:
-    """Return what names a sink's failure: its ``code``, the system's name for its number, else its class."""
+    """Return what names a sink's failure: its ``code``, the system's or SQLite's name for it, else its class."""
     if isinstance(error, OSError) and error.errno is not None and error.errno in errno.errorcode:
         return errno.errorcode[error.errno]
     try:
-        code = getattr(error, "code", None)
+        code = getattr(error, "code", None) or getattr(error, "sqlite_errorname", None)
     except Exception:  # noqa: BLE001 - user plugin: an attribute may be code that fails
         code = None
     return str(code) if type(code) in (str, int) else type(error).__name__

@@ -1,7 +1,6 @@
 """The example plugins and handlers do what they say."""
 
 import asyncio
-import sqlite3
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from supervisor.core.spec import PluginSpec, PluginsSpec
-from supervisor.plugin import DeadLetter, Letter, Record, Retry, WorkerContext
+from supervisor.plugin import DeadLetter, Record, Retry
 from supervisor.plugin.active import Active
 from supervisor.plugin.handler import load_handler
 from supervisor.plugin.loader import load
@@ -24,11 +23,8 @@ EXAMPLES = Path(__file__).parents[2] / "examples" / "plugins"
 @pytest.fixture
 def active(monkeypatch: pytest.MonkeyPatch) -> Iterator[Active]:
     monkeypatch.setattr(sys, "path", list(sys.path))
-    targets = ("patient_policy", "sqlite_dead_letters:Sink")
-    specs = tuple(PluginSpec(target) for target in targets)
-    yield load(PluginsSpec(specs, (str(EXAMPLES),)), "builtins:print", group="orders", sinks=targets[1:])
-    for target in targets:
-        sys.modules.pop(target.split(":")[0], None)
+    yield load(PluginsSpec((PluginSpec("patient_policy"),), (str(EXAMPLES),)), "builtins:print", group="orders")
+    sys.modules.pop("patient_policy", None)
 
 
 def test_the_policy_is_patient_with_services_and_not_with_nonsense(active: Active) -> None:
@@ -38,21 +34,6 @@ def test_the_policy_is_patient_with_services_and_not_with_nonsense(active: Activ
     assert policy(a_failure(TimeoutError(), 30)) == Retry(60.0)
     assert policy(a_failure(UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"))) == DeadLetter("not text")
     assert policy(a_failure(KeyError())) is None
-
-
-def test_the_sink_keeps_a_letter_once_however_often_it_comes(
-    active: Active, context: WorkerContext, letter: Letter
-) -> None:
-    active.worker_started(context)
-
-    active.sink("sqlite_dead_letters:Sink")(letter)
-    active.sink("sqlite_dead_letters:Sink")(letter)
-    active.worker_stopping()
-
-    database = sqlite3.connect(Path(context.state_dir) / "orders-3-letters.sqlite")
-    rows = database.execute("select audit_id, value, disposition from letters").fetchall()
-    database.close()
-    assert rows == [("orders/orders/1/812", b"\x00\xff", "error")]
 
 
 def test_the_async_handler_posts_orders_and_tells_what_can_never_be_taken(monkeypatch: pytest.MonkeyPatch) -> None:
