@@ -100,9 +100,10 @@ class FileSink:
             file = self._opened()
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            except BlockingIOError as error:
                 if time.monotonic() > deadline:
-                    raise
+                    message = f"another process holds it for {LOCK_PATIENCE:g} s"
+                    raise TimeoutError(message) from error
                 time.sleep(LOCK_POLL)
                 continue
             if self._is_still_named(file):

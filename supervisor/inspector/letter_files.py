@@ -229,7 +229,7 @@ def _lines_in(file: _File) -> int:
     with file.path.open("rb") as lines:
         lines.seek(file.at)
         first = len(lines.readline(LONGEST_LINE))
-    return 0 if not first or file.at >= file.end else max(1, (file.end - file.at) // first)
+    return 0 if not first or file.at >= file.end else max(1, round((file.end - file.at) / first))
 
 
 def _age(path: Path) -> tuple[str, float]:

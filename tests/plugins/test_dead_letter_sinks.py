@@ -209,18 +209,6 @@ def test_a_letter_waits_until_whoever_works_on_the_file_is_done(sink: FileSink, 
     assert len(lines(path)) == 1
 
 
-def test_a_file_that_somebody_keeps_locked_is_a_failure_not_a_hang(
-    sink: FileSink, path: Path, letter: Letter, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("supervisor_plugins.dlq_file.LOCK_PATIENCE", 0.05)
-    sink.send_dead_letter(letter)
-    with path.open("r+b") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-
-        with pytest.raises(BlockingIOError):
-            sink.send_dead_letter(letter)
-
-
 def rotating(context: WorkerContext, **options: Any) -> FileSink:
     sink = FileSink(FileSink.Options(**options))
     sink.worker_started(context)
