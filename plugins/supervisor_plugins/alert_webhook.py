@@ -1,87 +1,100 @@
 """Alerts to a URL: a JSON POST per event, as chat systems and incident tools take them."""
 
+import hashlib
+import hmac
 import json
+import re
 import time
-import urllib.request
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from http.client import HTTPException
-from typing import IO
-from urllib.error import HTTPError
-from urllib.parse import urlsplit
+from typing import Any
 
 from supervisor.plugin import Event, Seconds, hookimpl
+from supervisor_plugins.posting import NotTakenError, Post, check_timeout, check_url
+from supervisor_plugins.telling import Audience, key_of, title, where
 
-ATTEMPTS = 3
-_TOO_MANY = 429
-_SERVER_ERROR = 500
-
-
-class WebhookError(Exception):
-    """The event was not taken. Says neither URL nor headers: both may hold a secret."""
+WebhookError = NotTakenError
+_PLACE = re.compile(r"\{([a-z_.-]+)\}")
 
 
 class WebhookAlert:
-    """POST each event as JSON: ``name``, ``severity``, ``at``, ``group``, ``slot``, ``text``, ``fields``."""
+    """POST each event as JSON: ``name``, ``severity``, ``at``, ``group``, ``slot``, ``text``, ``fields``.
+
+    With a ``template`` that is posted, ``{...}`` in its strings filled in. With a ``secret`` each POST is signed.
+    """
 
     @dataclass(frozen=True, slots=True)
     class Options:
-        """``timeout`` is for one of three attempts; ``headers`` are sent with each (``Authorization``, ...)."""
+        """``timeout`` is for one of three attempts; ``headers`` are sent with each (``Authorization``, ...).
+
+        ``template``: what to post instead; its strings may have ``{name}``, ``{severity}``, ``{title}``, ``{text}``,
+        ``{where}``, ``{key}``, ``{group}``, ``{slot}``, ``{at}`` and the event's fields. ``secret``: sign by it.
+        """
 
         url: str
         timeout: Seconds = 5.0
         headers: dict[str, str] = field(default_factory=dict)
+        template: dict[str, Any] = field(default_factory=dict)
+        secret: str = field(default="", repr=False)
+        severity: str = "warning"
+        groups: list[str] = field(default_factory=list)
 
         def __post_init__(self) -> None:
-            """Refuse what could never be posted to; never repeat the URL."""
-            parts = urlsplit(self.url)
-            if parts.scheme not in {"http", "https"} or not parts.hostname:
-                message = "url must begin with https:// or http:// and name a host"
-                raise ValueError(message)
-            if not 0 < self.timeout <= 9:  # noqa: PLR2004 - three of them and the pauses stay within the notifier's 30 s
-                message = "timeout must be more than 0 and at most 9 seconds"
-                raise ValueError(message)
+            """Refuse what could never work; never repeat the URL."""
+            check_url(self.url)
+            check_timeout(self.timeout)
+            Audience(self.severity)
 
     def __init__(self, options: Options, *, sleep: Callable[[float], None] = time.sleep) -> None:
         self._options = options
-        self._sleep = sleep
-        self._opener = urllib.request.build_opener(_NoRedirect)
+        self._audience = Audience(options.severity, options.groups)
+        self._post = Post(options.url, timeout=options.timeout, sleep=sleep)
 
     @hookimpl
     def alert(self, event: Event) -> None:
-        """Try three times, 0.5 and 1 s apart; an answer of 4xx (but 429) is final. Raises ``WebhookError``."""
-        told = {name: value for name, value in asdict(event).items() if name != "attachments"}
-        body = json.dumps({**told, "text": event.text or event.name}).encode()
-        for attempt in range(1, ATTEMPTS + 1):
-            failure, is_final = self._post(body)
-            if not failure:
-                return
-            if is_final or attempt == ATTEMPTS:
-                message = f"event {event.name} not taken after {attempt} attempts: {failure}"
-                raise WebhookError(message)
-            self._sleep(0.5 * attempt)
+        """Post the event; raises ``NotTakenError`` after three attempts."""
+        if not self._audience.wants(event):
+            return
+        body = json.dumps(self._body(event)).encode()
+        self._post.send(f"event {event.name}", body, {**self._options.headers, **self._signature(body)})
 
-    def _post(self, body: bytes) -> tuple[str, bool]:
-        """Return why the POST failed ("" when it did not) and whether another one is of no use."""
-        headers = {"Content-Type": "application/json", "User-Agent": "kafka-supervisor", **self._options.headers}
-        request = urllib.request.Request(self._options.url, data=body, headers=headers, method="POST")  # noqa: S310 - Options lets http and https through only
-        try:
-            with self._opener.open(request, timeout=self._options.timeout):
-                return "", True
-        except HTTPError as error:
-            error.close()
-            return f"HTTP status {error.code}", error.code < _SERVER_ERROR and error.code != _TOO_MANY
-        except (OSError, HTTPException) as error:
-            reason = getattr(error, "reason", error)
-            return f"{type(reason).__name__}", False
-        except ValueError as error:  # a header that cannot be sent; its text would repeat the header
-            return f"{type(error).__name__}: a header or the url cannot be sent", True
+    def _body(self, event: Event) -> object:
+        if self._options.template:
+            return _filled(self._options.template, _values(event))
+        told = {name: value for name, value in asdict(event).items() if name != "attachments" or value}
+        return {**told, "text": event.text or event.name}
+
+    def _signature(self, body: bytes) -> dict[str, str]:
+        """Sign time and body, so that neither can be changed nor an old message be sent again."""
+        if not self._options.secret:
+            return {}
+        at = str(int(time.time()))
+        digest = hmac.new(self._options.secret.encode(), at.encode() + b"." + body, hashlib.sha256).hexdigest()
+        return {"X-Supervisor-Timestamp": at, "X-Supervisor-Signature": f"sha256={digest}"}
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirected POST becomes a GET without the event: make it an error instead."""
+def _values(event: Event) -> dict[str, str]:
+    fields = {name: "" if value is None else str(value) for name, value in event.fields.items()}
+    own = {
+        "name": event.name,
+        "severity": event.severity.value,
+        "title": title(event),
+        "text": event.text or event.name,
+        "where": where(event),
+        "key": key_of(event),
+        "group": event.group,
+        "slot": "" if event.slot is None else str(event.slot),
+        "at": f"{event.at:.3f}",
+    }
+    return {**fields, **own}
 
-    def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: object, newurl: str
-    ) -> None:
-        """Follow none."""
+
+def _filled(template: object, values: dict[str, str]) -> object:
+    """Return the template with places filled in; what is no place of ours stays as it is written."""
+    if isinstance(template, dict):
+        return {name: _filled(item, values) for name, item in template.items()}
+    if isinstance(template, list):
+        return [_filled(item, values) for item in template]
+    if isinstance(template, str):
+        return _PLACE.sub(lambda place: values.get(place[1], place[0]), template)
+    return template

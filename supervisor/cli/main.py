@@ -17,6 +17,8 @@ COMMANDS = {
     "check": "supervisor.cli.check",
     "status": "supervisor.cli.status",
     "events": "supervisor.cli.events",
+    "alerts": "supervisor.cli.alerts",
+    "silence": "supervisor.cli.alerts",
     "stop": "supervisor.cli.actions",
     "start": "supervisor.cli.actions",
     "restart": "supervisor.cli.actions",

@@ -4,6 +4,7 @@ For the command line and the parent process. Workers get ``core.spec`` values an
 package: pydantic alone would cost them 100 ms on their way back to work.
 """
 
+from supervisor.config.alerting import condition_rules, flow_rules
 from supervisor.config.config import Config
 from supervisor.config.loading import control_socket, load, state_dir
 from supervisor.config.paths import Paths, paths
@@ -26,8 +27,10 @@ __all__ = [
     "Paths",
     "Problem",
     "SlotPolicy",
+    "condition_rules",
     "control_socket",
     "defaults_table",
+    "flow_rules",
     "group_spec",
     "inspector_spec",
     "json_schema",

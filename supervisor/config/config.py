@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from supervisor.config.alerting import Alerting
 from supervisor.config.kafka_keys import KafkaValue
 from supervisor.config.models import Group, Supervisor
 from supervisor.config.problems import KeyPath, Problem
@@ -25,6 +26,7 @@ class Config:
     kafka: Mapping[str, KafkaValue] = field(repr=False)
     groups: Mapping[str, Group]
     plugins: Mapping[str, dict[str, Any]] = field(repr=False)
+    alerting: Alerting = field(default_factory=Alerting)
     search_path: tuple[str, ...] = ()
     warnings: tuple[Problem, ...] = ()
     references: Mapping[KeyPath, str] = field(default_factory=dict, repr=False)
@@ -38,6 +40,7 @@ class Config:
         """Return everything as JSON values, defaults filled in, references as written and secrets as ``***``."""
         tree: dict[str, Any] = {
             "supervisor": self.supervisor.model_dump(),
+            "alerting": self.alerting.model_dump(),
             "kafka": dict(self.kafka),
             "groups": {name: group.model_dump() for name, group in self.groups.items()},
             "plugins": dict(self.plugins),

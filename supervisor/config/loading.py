@@ -12,12 +12,14 @@ import tomli
 from pydantic import ValidationError
 
 from supervisor.config import checks
+from supervisor.config.alerting import Alerting
 from supervisor.config.config import Config
-from supervisor.config.models import Defaults, File, Group, Supervisor, Table
+from supervisor.config.models import Defaults, File, Group, Supervisor
 from supervisor.config.paths import LONGEST_SOCKET, SOCKET, default_runtime_dir, default_state_dir
 from supervisor.config.problems import ConfigError, KeyPath, Problem
 from supervisor.config.references import Resolver
 from supervisor.config.source import Source
+from supervisor.config.tables import Table
 from supervisor.config.translate import explain
 from supervisor.config.values import KAFKA_NAME_LENGTH, kafka_name
 from supervisor.core.autoscale import WorkerRange, most_workers
@@ -50,15 +52,17 @@ def load(
     settings = _place(
         source, real, _validate(source, Supervisor, tree["supervisor"], ("supervisor",)), environ, hostname
     )
+    alerting = _validate(source, Alerting, tree["alerting"], ("alerting",))
     groups = _groups(source, tree)
     _check(source, tree, settings, groups)
     _check_start_method(source, settings, platform)
-    if source.problems or settings is None:
+    if source.problems or settings is None or alerting is None:
         raise ConfigError(source.file, tuple(sorted(source.problems, key=lambda problem: problem.line)))
     plugins = real.parent / "plugins"
     return Config(
         path=real,
         supervisor=settings,
+        alerting=alerting,
         kafka=tree["kafka"],
         groups=groups,
         plugins=tree["plugins"],

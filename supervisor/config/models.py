@@ -7,10 +7,9 @@ would run them only once every single key is right, and a person would meet them
 """
 
 import sys
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-
+from supervisor.config.alerting import Alerting
 from supervisor.config.limit_values import (
     Cpus,
     OptionalCores,
@@ -19,6 +18,8 @@ from supervisor.config.limit_values import (
     OptionalSize,
     Rlimits,
 )
+from supervisor.config.tables import Table
+from supervisor.config.tables import key as _key
 from supervisor.config.values import (
     Duration,
     Exceptions,
@@ -37,15 +38,6 @@ from supervisor.config.values import (
     TopicTemplate,
     Workers,
 )
-
-# Untyped on purpose: a default stands as a person would write it ("5m") and is validated like the rest.
-_key: Any = Field
-
-
-class Table(BaseModel):
-    """What all tables have in common."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, validate_default=True)
 
 
 class Journal(Table):
@@ -289,6 +281,7 @@ class File(Table):
     """The whole of ``supervisor.toml``; only the JSON schema is made from it, loading goes table by table."""
 
     supervisor: Supervisor = _key(default_factory=Supervisor, description="The supervisor itself.")
+    alerting: Alerting = _key(default_factory=Alerting, description="How soon and how often people are told.")
     kafka: KafkaTable = _key(
         default_factory=dict,
         repr=False,

@@ -3,15 +3,21 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from supervisor.config.alerting import Alerting
 from supervisor.config.kafka_keys import NOT_WITH_CONSUMER, OWNED, owned
-from supervisor.config.models import Defaults, File, Group, Supervisor, Table
+from supervisor.config.models import Defaults, File, Group, Supervisor
 from supervisor.config.problems import value_text
+from supervisor.config.tables import Table
 from supervisor.config.translate import as_table
 
 Row = tuple[str, str, str]
 
 REQUIRED = "required"
-SECTIONS: tuple[tuple[str, type[Table]], ...] = (("supervisor", Supervisor), ("groups.NAME", Group))
+SECTIONS: tuple[tuple[str, type[Table]], ...] = (
+    ("supervisor", Supervisor),
+    ("alerting", Alerting),
+    ("groups.NAME", Group),
+)
 
 
 def json_schema() -> dict[str, Any]:

@@ -7,8 +7,8 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from supervisor.config.models import Table
 from supervisor.config.problems import KeyPath
+from supervisor.config.tables import Table
 from supervisor.core.suggest import did_you_mean
 
 _KINDS = {

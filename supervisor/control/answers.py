@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from supervisor.core.events import Event
+from supervisor.core.alert_flow import Silence
+from supervisor.core.events import Event, Severity
 from supervisor.core.resets import OffsetsAnswer
 
 
@@ -54,6 +55,27 @@ class EventPage:
     dropped: int = 0
     newest: int = 0
     is_complete: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class FiringAlert:
+    """A condition that people were told of and that is not over; ``since`` is wall time."""
+
+    name: str
+    severity: Severity
+    group: str
+    slot: int | None
+    text: str
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class AlertsAnswer:
+    """What fires, what is silenced, and how many events were not told because of that."""
+
+    firing: tuple[FiringAlert, ...] = ()
+    silences: tuple[Silence, ...] = ()
+    silenced: int = 0
 
 
 @dataclass(frozen=True, slots=True)

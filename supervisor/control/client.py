@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
-from supervisor.control.answers import Accepted, EventPage, OffsetsJob, Operation
+from supervisor.control.answers import Accepted, AlertsAnswer, EventPage, OffsetsJob, Operation
+from supervisor.core.alert_flow import Silence
 from supervisor.core.events import EventQuery
 from supervisor.core.jsonable import from_json, to_json
 from supervisor.core.snapshot import Snapshot
@@ -132,6 +133,21 @@ class ControlClient:
     def note_dlq(self, name: str, group: str, *, text: str, fields: Mapping[str, object]) -> Accepted:
         """Have the event told of what we did with dead letters; it is in the journal, with our uid and pid."""
         return self._act("note_dlq", {"name": name, "group": group, "text": text, "fields": dict(fields)})
+
+    def alerts(self) -> AlertsAnswer:
+        """Return what fires, and what is silenced."""
+        return self._ask(AlertsAnswer, "GET", "/v1/alerts")
+
+    def silence(
+        self, name: str, seconds: float, *, group: str = "", slot: int | None = None, reason: str = ""
+    ) -> Silence:
+        """Have nobody told of an event or condition for so long."""
+        body = {"name": name, "seconds": seconds, "group": group, "slot": slot, "reason": reason}
+        return self._ask(Silence, "POST", "/v1/silence", body=body)
+
+    def unsilence(self, number: int) -> Silence:
+        """End a silence."""
+        return self._ask(Silence, "POST", "/v1/unsilence", body={"number": number})
 
     def _act(self, verb: str, body: Mapping[str, object]) -> Accepted:
         return self._ask(Accepted, "POST", f"/v1/{verb}", body=body)

@@ -121,3 +121,19 @@ class Hold(Request):
     """Stay down when the slot's process next ends."""
 
     target: Target
+
+
+class Silence(Request):
+    """Tell nobody of what bears this name: an event's, a condition's, or a pattern with ``*``."""
+
+    name: str = Field(min_length=1, max_length=100, pattern=r"^[a-z0-9_.*?-]+$")
+    group: str = Field(default="", max_length=300)
+    slot: int | None = Field(default=None, ge=0, lt=10_000)
+    seconds: float = Field(gt=0, le=366 * 86400)
+    reason: str = Field(default="", max_length=300)
+
+
+class Unsilence(Request):
+    """End a silence."""
+
+    number: int = Field(ge=1)

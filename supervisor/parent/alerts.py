@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from supervisor.core.events import Event
 from supervisor.core.spec import NotifierSpec
 from supervisor.parent.eventlog import EventLog
 from supervisor.parent.exits import ExitWatch
@@ -31,6 +32,11 @@ class Alerts:
             await old.stop()
         if self._notifier is not None:
             self._notifier.start()
+
+    def offer(self, event: Event) -> None:
+        """See ``Notifier.offer``; without a notifier nobody is told."""
+        if self._notifier is not None:
+            self._notifier.offer(event)
 
     def pump(self) -> None:
         """See ``Notifier.pump``."""

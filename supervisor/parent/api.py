@@ -20,6 +20,7 @@ from supervisor.control.targets import UnknownTargetError, resolve
 from supervisor.core import slot as slots
 from supervisor.core.events import EventQuery, Severity
 from supervisor.core.jsonable import to_json
+from supervisor.parent.alert_api import AlertApi
 from supervisor.parent.answering import PEER, accepted, answer, audit, body_of, refusal, unprocessable
 from supervisor.parent.journal import Journal
 from supervisor.parent.offsets import BusyError, OffsetJobs
@@ -35,8 +36,11 @@ BACKLOG = 64
 logger = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-READS = ("status", "events", "journal", "operation", "offsets")
-ACTS = ("stop", "start", "restart", "hold", "resume", "pause", "scale", "reload", "drain", "dump", "offsets")
+READS = ("status", "events", "journal", "operation", "offsets", "alerts")
+ACTS = (
+    *("stop", "start", "restart", "hold", "resume", "pause", "scale", "reload", "drain", "dump", "offsets"),
+    *("silence", "unsilence"),
+)
 
 
 def bind(path: Path) -> socket.socket:
@@ -62,7 +66,14 @@ class ControlServer:
     """Answers one supervisor's control socket from ``start`` to ``stop``."""
 
     def __init__(
-        self, supervisor: Supervisor, journal: Journal, path: Path, *, operator: OperatorApi, offsets: OffsetJobs
+        self,
+        supervisor: Supervisor,
+        journal: Journal,
+        path: Path,
+        *,
+        operator: OperatorApi,
+        offsets: OffsetJobs,
+        alerts: AlertApi,
     ) -> None:
         self._supervisor = supervisor
         self._journal = journal
@@ -81,6 +92,7 @@ class ControlServer:
         application.router.add_post("/v1/hold", self._hold)
         application.router.add_post("/v1/resume", self._resume)
         operator.add_to(application)
+        alerts.add_to(application)
         application.router.add_post("/v1/offsets", self._begin_offsets)
         application.router.add_get("/v1/offsets", self._offsets_job)
         self._runner = web.AppRunner(

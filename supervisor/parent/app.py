@@ -13,6 +13,8 @@ from pathlib import Path
 from supervisor.config import Config, load
 from supervisor.core.exits import ExitCode
 from supervisor.parent.accepting import Accepting
+from supervisor.parent.alert_api import AlertApi
+from supervisor.parent.alerting import Alerting
 from supervisor.parent.alerts import Alerts
 from supervisor.parent.api import ControlServer
 from supervisor.parent.dump import dump
@@ -101,6 +103,7 @@ class _Parts:
     """What a reload changes besides slots."""
 
     alerts: Alerts
+    alerting: Alerting
     inspector: Inspector
     journal: Journal
 
@@ -145,11 +148,18 @@ async def _run_slots(plan: Plan, means: _Means, exits: ExitWatch, *, wishes: Wis
     events, operations = EventLog(), Operations()
     journal = Journal(plan.state_dir, plan.retention, events, grace=plan.orphan_grace + JOURNAL_MARGIN)
     alerts = Alerts(plan.notifier_program, exits=exits, events=events)
+    alerting = Alerting(
+        plan.alerting,
+        events=events,
+        offer=alerts.offer,
+        state_dir=plan.state_dir,
+    )
     launcher = means.launcher
     if plan.start_method == "fork":
         launcher = ZygoteLauncher(plan.zygote_program, otherwise=launcher, exits=exits, events=events)
-    pulses: list[Callable[[], None]] = [alerts.pump]
+    pulses: list[Callable[[], None]] = [alerting.pulse, alerts.pump]
     supervisor = Supervisor(plan, launcher=launcher, exits=exits, events=events, pulse=lambda: _call(pulses))
+    alerting.snapshot = supervisor.snapshot
     duty = Duty(means.manager, supervisor, exits)
     pulses.append(duty.pulse)
     events.listen(duty.hear)
@@ -159,14 +169,17 @@ async def _run_slots(plan: Plan, means: _Means, exits: ExitWatch, *, wishes: Wis
     sizing = Sizing(supervisor, is_busy=lambda group: offsets.is_resetting(group) or not operations.is_idle)
     inspector.listener = sizing.heard
     outside = replace(means, launcher=launcher)
-    parts = _Parts(alerts, inspector, journal)
+    parts = _Parts(alerts, alerting, inspector, journal)
     reloader = _reloader(supervisor, operations, outside, exits, parts=parts)
     operator = OperatorApi(supervisor, operations, reloader)
-    control = ControlServer(supervisor, journal, plan.socket, operator=operator, offsets=offsets)
+    control = ControlServer(
+        supervisor, journal, plan.socket, operator=operator, offsets=offsets, alerts=AlertApi(alerting, events)
+    )
     pulses += [LockWatch(means.lock, events).pulse, control.keep, Accepting(events).pulse]
     ends = UntilEnd(supervisor, until, exits) if until is not None else None
     try:
         await journal.open()
+        alerting.open()
         await control.start()
         means.manager.ready()
         alerts.start(plan.notifier)
@@ -181,7 +194,8 @@ async def _run_slots(plan: Plan, means: _Means, exits: ExitWatch, *, wishes: Wis
         await supervisor.finished()
     finally:
         asked_for = (operations, ends, offsets) if ends is not None else (operations, offsets)
-        for part in (*asked_for, inspector, alerts, control):
+        alerting.flush()
+        for part in (*asked_for, inspector, alerts, alerting, control):
             await part.stop()
         supervisor.close()
         await launcher.stop()
@@ -234,6 +248,7 @@ def _reloader(
         if new.inspector != supervisor.plan.inspector:
             parts.inspector.replan(new.inspector)
         parts.journal.retain(new.retention)
+        parts.alerting.replan(new.alerting)
         if (new.log_format, new.log_level) != (supervisor.plan.log_format, supervisor.plan.log_level):
             set_up(new.log_format, new.log_level)
 

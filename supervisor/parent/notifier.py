@@ -19,6 +19,8 @@ from supervisor.parent.launcher import Child, start_child
 from supervisor.parent.told import tell
 
 QUEUE = 1000
+ATTACHED = 16 * 1024
+"""Characters of a stack, or of log lines, that go along: their ends say what happened."""
 UNSENT = 64 * 1024
 FLUSH = 5.0
 STOP = 5.0
@@ -41,7 +43,6 @@ class Notifier:
         self._retired = False
         launch = partial(start_child, program)
         self._keeper = Keeper(launch, self._begin, self._tell_down, exits=exits, backoff=STARTS)
-        events.listen(self.offer)
 
     @property
     def child(self) -> Child | None:
@@ -53,13 +54,14 @@ class Notifier:
         self._keeper.start()
 
     def offer(self, event: Event) -> None:
-        """Queue what people should know; never waits."""
-        if event.severity in {Severity.DEBUG, Severity.INFO} or self._retired:
+        """Queue what people are to be told; never waits."""
+        if self._retired:
             return
         if len(self._queue) >= QUEUE:
             self._queue.popleft()
             self.dropped += 1
-        self._queue.append(replace(event, attachments={}))
+        attachments = {name: text[-ATTACHED:] for name, text in event.attachments.items()}
+        self._queue.append(replace(event, attachments=attachments))
         self.pump()
 
     def pump(self) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 from supervisor.config import (
     Config,
+    condition_rules,
+    flow_rules,
     inspector_spec,
     notifier_spec,
     paths,
@@ -23,6 +25,7 @@ from supervisor.core.limits import Allowance
 from supervisor.core.progress import Limits
 from supervisor.core.slot import Policy
 from supervisor.core.spec import InspectorSpec, Mode, NotifierSpec, WorkerSpec
+from supervisor.parent.alerting import AlertPlan
 from supervisor.parent.journal import Retention
 
 SPARE_CELLS = 2
@@ -75,6 +78,7 @@ class Plan:
     zygote_program: tuple[str, ...] = (sys.executable, "-P", "-m", "supervisor.zygote")
     retention: Retention = field(default_factory=Retention)
     inspector: InspectorSpec | None = None
+    alerting: AlertPlan = field(default_factory=AlertPlan)
 
 
 def plan(config: Config) -> Plan:
@@ -96,6 +100,7 @@ def plan(config: Config) -> Plan:
         start_method=settings.start_method,
         retention=Retention(settings.journal.max_age, settings.journal.max_size),
         inspector=inspector_spec(config, os.getpid()),
+        alerting=AlertPlan(flow_rules(config.alerting), condition_rules(config.alerting)),
     )
 
 

@@ -24,6 +24,7 @@ class FakeSupervisor:
     refusal: tuple[int, dict[str, str]] | None = None
     gone_after: int | None = None
     no_action: tuple[int, dict[str, str]] | None = None
+    answers: dict[str, Any] = field(default_factory=dict)
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     def status(self) -> tuple[int, Any]:
@@ -37,6 +38,9 @@ class FakeSupervisor:
 
     def act(self, path: str, body: dict[str, Any]) -> tuple[int, Any]:
         self.asked.append((path.rsplit("/", 1)[-1], body))
+        verb = path.rsplit("/", 1)[-1]
+        if verb in self.answers:
+            return 202, self.answers[verb]
         return self.no_action or (202, {"text": "", "slots": list(self.accepted)})
 
 
@@ -46,7 +50,8 @@ def fake_supervisor(folder: Path, *snapshots: Snapshot, **behaviour: Any) -> Ite
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self._answer(*fake.status())
+            verb = self.path.rsplit("/", 1)[-1]
+            self._answer(*((200, fake.answers[verb]) if verb in fake.answers else fake.status()))
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

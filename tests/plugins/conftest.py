@@ -12,6 +12,7 @@ import pytest
 
 from supervisor.plugin import Disposition, Failure, Letter, Record, WorkerContext
 from supervisor.plugin.types import Headers
+from tests.plugins.receiver import Receiver
 
 _numbers = itertools.count()
 Write = Callable[[str], str]
@@ -92,6 +93,13 @@ def letter() -> Letter:
         disposition=Disposition.ERROR,
         timestamp=12.5,
     )
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    made = Receiver()
+    yield made
+    made.close()
 
 
 def a_failure(error: BaseException, attempt: int = 1) -> Failure:

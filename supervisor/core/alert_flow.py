@@ -1,0 +1,230 @@
+"""From events to notifications: who is told at once, what is told together, what is not told again. Pure.
+
+People who are paged for each of a hundred deaths stop reading. So events of one name and group make a *line*: the
+first is told at once when it is critical, else after ``group_wait``; what follows is counted and told together, at most
+once per ``repeat``, sooner when another slot is concerned or it became more urgent. ``rate`` bounds all lines together.
+Conditions (``alert.firing``, ``alert.resolved``) are told whatever the rate: their number is bounded already.
+"""
+
+from collections import Counter, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+
+from supervisor.core.durations import format_duration
+from supervisor.core.events import Event, Severity
+
+FIRING = "alert.firing"
+RESOLVED = "alert.resolved"
+MOST_LINES = 1000
+"""Lines that are remembered; a line is an event's name and a group, so that is never reached in earnest."""
+MINUTE = 60.0
+
+LineKey = tuple[str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class FlowRules:
+    """``group_wait`` and ``repeat`` in seconds; ``rate``: notifications per minute."""
+
+    group_wait: float
+    repeat: float
+    rate: int
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """What people do not want to be told until ``until`` (epoch): an event's or a condition's name, or a pattern.
+
+    ``group`` empty: of all; ``slot`` ``None``: of all.
+    """
+
+    number: int
+    name: str
+    until: float
+    group: str = ""
+    slot: int | None = None
+    reason: str = ""
+    by: str = ""
+
+    def covers(self, event: Event, *, at: float) -> bool:
+        """Tell whether ``event`` is not to be told at the wall time ``at``."""
+        condition = event.fields.get("alert")
+        return (
+            at < self.until
+            and any(fnmatchcase(str(name), self.name) for name in (event.name, condition) if name)
+            and self.group in {"", event.group}
+            and self.slot in {None, event.slot}
+        )
+
+
+@dataclass(slots=True)
+class _Line:
+    """Events of one kind: what waits to be told (``newest`` of ``count``), and what was."""
+
+    newest: Event | None = None
+    count: int = 0
+    since: float = 0.0
+    slots: list[int] = field(default_factory=list)
+    due: float = 0.0
+    told_at: float | None = None
+    told_slots: set[int | None] = field(default_factory=set)
+    told_severity: Severity = Severity.DEBUG
+
+
+class Flow:
+    """Takes every event and gives out what people are to be told. ``now`` is monotonic, ``at`` wall time."""
+
+    def __init__(self, rules: FlowRules) -> None:
+        self.rules = rules
+        self.silences: tuple[Silence, ...] = ()
+        self.silenced = 0
+        """Events that nobody was told of because somebody wanted it so."""
+        self._lines: dict[LineKey, _Line] = {}
+        self._sent: deque[float] = deque()
+        self._held_back: Counter[str] = Counter()
+        self._held_severity = Severity.DEBUG
+
+    def take(self, event: Event, *, now: float, at: float) -> list[Event]:
+        """Return what is to be told at once: this event, or nothing yet."""
+        if event.severity in {Severity.DEBUG, Severity.INFO} and event.name != RESOLVED:
+            return []
+        if event.name in {FIRING, RESOLVED}:
+            return self._condition(event, now=now, at=at)
+        if self._is_silenced(event, at=at):
+            self.silenced += 1
+            return []
+        line = self._line(_key(event), now=now)
+        self._add(line, event, now=now)
+        return self._tell(line, now=now) if line.due <= now else []
+
+    def due(self, *, now: float, at: float) -> list[Event]:
+        """Return what waited long enough; to be called about once a second."""
+        told: list[Event] = []
+        for key, line in tuple(self._lines.items()):
+            if line.newest is None:
+                if line.told_at is not None and now - line.told_at >= self.rules.repeat and key[0] != FIRING:
+                    del self._lines[key]
+            elif line.due <= now and self._is_silenced(line.newest, at=at):
+                self._hush(line)
+            elif line.due <= now:
+                told += self._tell(line, now=now)
+        return told + self._made_up(now=now, at=at)
+
+    def rest(self, *, now: float, at: float) -> list[Event]:
+        """Return all that waits; for a supervisor that ends."""
+        waiting = [line for line in self._lines.values() if line.newest is not None]
+        return [
+            told
+            for line in waiting
+            if line.newest is not None and not self._is_silenced(line.newest, at=at)
+            for told in self._tell(line, now=now)
+        ]
+
+    def _condition(self, event: Event, *, now: float, at: float) -> list[Event]:
+        """Tell that a condition began or is over; of one that nobody was told of, its end is no news either."""
+        key = (FIRING, event.group, f"{event.fields.get('alert')}/{event.slot}")
+        if event.name == RESOLVED:
+            line = self._lines.pop(key, None)
+            return [event] if line is not None and line.told_at is not None else []
+        line = self._line(key, now=now)
+        self._add(line, event, now=now)
+        line.due = now
+        return [] if self._is_silenced(event, at=at) else self._tell(line, now=now)
+
+    def _is_silenced(self, event: Event, *, at: float) -> bool:
+        return any(one.covers(event, at=at) for one in self.silences)
+
+    def _hush(self, line: _Line) -> None:
+        """Forget what waits in a line that was silenced meanwhile; a condition stays, it may outlive the silence."""
+        if line.newest is not None and line.newest.name != FIRING:
+            self.silenced += line.count
+            line.newest, line.count, line.slots = None, 0, []
+            line.told_at = -self.rules.repeat if line.told_at is None else line.told_at
+
+    def _line(self, key: LineKey, *, now: float) -> _Line:
+        line = self._lines.get(key)
+        if line is None:
+            while len(self._lines) >= MOST_LINES:
+                del self._lines[next(iter(self._lines))]
+            line = self._lines[key] = _Line(since=now)
+        return line
+
+    def _add(self, line: _Line, event: Event, *, now: float) -> None:
+        """Put an event behind those that wait in its line, and say when they are due."""
+        if line.newest is None:
+            line.since = now
+            line.due = now + self.rules.group_wait
+            if line.told_at is not None:
+                line.due = max(line.due, line.told_at + self.rules.repeat)
+        if event.slot is not None and event.slot not in line.slots:
+            line.slots.append(event.slot)
+        if event.slot not in line.told_slots:
+            line.due = min(line.due, now + self.rules.group_wait)
+        order = tuple(Severity).index
+        if event.severity is Severity.CRITICAL and order(event.severity) > order(line.told_severity):
+            line.due = now
+        line.newest = event
+        line.count += 1
+
+    def _tell(self, line: _Line, *, now: float) -> list[Event]:
+        event = line.newest
+        assert event is not None  # noqa: S101 - only lines in which something waits come here
+        together = _together(event, line, now=now)
+        is_first = line.told_at is None
+        line.told_at, line.newest, line.count = now, None, 0
+        line.told_slots |= {event.slot, *line.slots}
+        line.slots = []
+        line.told_severity = (
+            event.severity if is_first else max((line.told_severity, event.severity), key=tuple(Severity).index)
+        )
+        return self._within_rate(together, now=now)
+
+    def _within_rate(self, event: Event, *, now: float) -> list[Event]:
+        if event.name == FIRING:
+            return [event]
+        while self._sent and self._sent[0] <= now - MINUTE:
+            self._sent.popleft()
+        if len(self._sent) < self.rules.rate:
+            self._sent.append(now)
+            return [event]
+        self._held_back[event.name] += 1
+        self._held_severity = max((self._held_severity, event.severity), key=tuple(Severity).index)
+        return []
+
+    def _made_up(self, *, now: float, at: float) -> list[Event]:
+        """Say in one notification what the rate kept back, once there is room again."""
+        if not self._held_back:
+            return []
+        counts = ", ".join(f"{name} ({count})" for name, count in self._held_back.most_common())
+        held, severity = sum(self._held_back.values()), self._held_severity
+        text = f"{held} notifications were held back by alerting.rate: {counts}; see: supervisor events"
+        told = self._within_rate(Event("alerts.held_back", severity, at, text=text, fields={"count": held}), now=now)
+        if told:
+            self._held_back.clear()
+            self._held_severity = Severity.DEBUG
+        else:
+            self._held_back.subtract(["alerts.held_back"])
+            self._held_back += Counter()
+        return told
+
+
+def _key(event: Event) -> LineKey:
+    return event.name, event.group, str(event.fields.get("class", ""))
+
+
+def _together(event: Event, line: _Line, *, now: float) -> Event:
+    """Return the newest event of a line, with how many there were."""
+    if line.count == 1:
+        return event
+    fields = {**event.fields, "count": line.count}
+    slots = sorted(line.slots)
+    if len(slots) > 1:
+        fields["slots"] = ", ".join(map(str, slots))
+    text = f"{line.count} times within {format_duration(max(1.0, round(now - line.since)))}; the last: {event.text}"
+    return replace(event, fields=fields, slot=event.slot if len(slots) <= 1 else None, text=text)
+
+
+def without_ended(silences: Iterable[Silence], *, at: float) -> tuple[Silence, ...]:
+    """Return the silences that still hold."""
+    return tuple(one for one in silences if at < one.until)

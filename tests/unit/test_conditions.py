@@ -1,0 +1,183 @@
+"""Conditions read off snapshots: when people are told, and when it is over."""
+
+from dataclasses import replace
+
+import pytest
+
+from supervisor.core.conditions import CLEAR, Change, Conditions, Kind, Rule
+from supervisor.core.events import Severity
+from supervisor.core.lag import GroupLag
+from supervisor.core.snapshot import GroupSnapshot, SlotSnapshot, SlotState, Snapshot, WorkerStats
+
+RULES = {
+    Kind.WORKER_DOWN: Rule(Severity.WARNING, 60.0),
+    Kind.GROUP_DOWN: Rule(Severity.CRITICAL, 0.0),
+    Kind.NO_PROGRESS: Rule(Severity.CRITICAL, 300.0),
+    Kind.LAG: Rule(Severity.WARNING, 60.0, above=100.0),
+    Kind.OLDEST_RECORD: Rule(Severity.WARNING, 0.0, above=900.0),
+    Kind.DEAD_LETTERS: Rule(Severity.WARNING, 0.0, above=10.0),
+    Kind.COMMITS_FAILING: Rule(Severity.WARNING, 120.0),
+    Kind.BROKER_UNREACHABLE: Rule(Severity.WARNING, 30.0),
+}
+
+
+def slot(number: int = 0, state: SlotState = SlotState.RUNNING, **stats: object) -> SlotSnapshot:
+    told = WorkerStats(**stats) if state is SlotState.RUNNING else None  # type: ignore[arg-type]
+    return SlotSnapshot("orders", number, state, reason="" if told else "SIGSEGV", stats=told)
+
+
+def snapshot(*slots: SlotSnapshot, lag: int | None = None, paused: bool = False) -> Snapshot:
+    group = GroupSnapshot(
+        "orders", ("orders",), len(slots), slots, paused=paused, lag=None if lag is None else GroupLag(total=lag)
+    )
+    return Snapshot("web-1", "1", 1, at=0.0, uptime=0.0, groups=(group,))
+
+
+def kinds(changes: tuple[Change, ...]) -> list[tuple[Kind, bool]]:
+    return [(one.finding.kind, one.is_firing) for one in changes]
+
+
+def test_a_worker_that_stays_down_is_told_after_its_time_and_once() -> None:
+    conditions = Conditions(RULES)
+    down = snapshot(slot(0), slot(1, SlotState.BACKOFF))
+
+    assert conditions.look(down, now=0.0) == ()
+    assert conditions.look(down, now=59.0) == ()
+    (change,) = conditions.look(down, now=60.0)
+    assert (change.finding.kind, change.finding.slot, change.since) == (Kind.WORKER_DOWN, 1, 0.0)
+    assert change.finding.text == "backoff: SIGSEGV"
+    assert conditions.look(down, now=61.0) == ()
+    assert [one.finding.kind for one in conditions.firing] == [Kind.WORKER_DOWN]
+
+
+def test_what_passes_quickly_is_never_told() -> None:
+    conditions = Conditions(RULES)
+    for now in range(0, 1000, 50):
+        state = SlotState.BACKOFF if now % 100 else SlotState.RUNNING
+        assert conditions.look(snapshot(slot(0), slot(1, state)), now=float(now)) == ()
+
+
+def test_a_condition_is_over_when_it_was_not_true_for_a_while() -> None:
+    conditions = Conditions(RULES)
+    down, up = snapshot(slot(0), slot(1, SlotState.FATAL)), snapshot(slot(0), slot(1))
+    conditions.look(down, now=0.0)
+    conditions.look(down, now=60.0)
+
+    assert conditions.look(up, now=61.0) == ()
+    assert conditions.look(down, now=62.0) == ()
+    assert conditions.look(up, now=62.0 + CLEAR - 1) == ()
+    assert kinds(conditions.look(up, now=62.0 + CLEAR)) == [(Kind.WORKER_DOWN, False)]
+    assert conditions.firing == ()
+
+
+def test_a_group_without_a_worker_is_told_at_once() -> None:
+    (change,) = Conditions(RULES).look(snapshot(slot(0, SlotState.FATAL)), now=0.0)
+
+    assert (change.finding.kind, change.severity) == (Kind.GROUP_DOWN, Severity.CRITICAL)
+    assert change.finding.text == "no worker runs: SIGSEGV"
+
+
+def test_a_group_that_was_stopped_by_somebody_is_no_condition() -> None:
+    assert Conditions(RULES).look(snapshot(slot(0, SlotState.STOPPED)), now=0.0) == ()
+
+
+def test_p7_records_that_wait_while_none_is_settled_are_told() -> None:
+    conditions = Conditions(RULES)
+    conditions.look(snapshot(slot(settled=5, lag=7)), now=0.0)
+    conditions.look(snapshot(slot(settled=6, lag=7)), now=100.0)
+    stuck = snapshot(slot(settled=6, lag=7, waits="sink"))
+
+    assert conditions.look(stuck, now=101.0) == ()
+    (change,) = conditions.look(stuck, now=401.0)
+    assert (change.finding.kind, change.finding.value) == (Kind.NO_PROGRESS, 7)
+    assert change.finding.text == "7 records wait and none is settled; workers say: sink"
+
+
+@pytest.mark.parametrize(
+    "still",
+    [
+        snapshot(slot(settled=6)),
+        snapshot(slot(settled=6, lag=7), paused=True),
+        snapshot(slot(settled=6), lag=1_000_000_000),
+    ],
+    ids=["nothing to do", "paused by an operator", "the backlog is another host's"],
+)
+def test_a_group_that_owes_nothing_is_not_told(still: Snapshot) -> None:
+    conditions = Conditions({Kind.NO_PROGRESS: RULES[Kind.NO_PROGRESS]})
+    for now in range(0, 1000, 100):
+        assert conditions.look(still, now=float(now)) == ()
+
+
+def test_a_worker_that_begins_anew_makes_progress_with_its_first_records() -> None:
+    conditions = Conditions(RULES)
+    conditions.look(snapshot(slot(settled=1000, lag=7)), now=0.0)
+    conditions.look(snapshot(slot(settled=3, lag=7)), now=299.0)
+
+    assert conditions.look(snapshot(slot(settled=3, lag=7)), now=301.0) == ()
+
+
+def test_lag_above_its_limit_is_told_and_without_a_limit_never() -> None:
+    behind = snapshot(slot(settled=1), lag=101)
+    conditions, unlimited = Conditions(RULES), Conditions({Kind.LAG: replace(RULES[Kind.LAG], above=None)})
+    for one in (conditions, unlimited):
+        one.look(behind, now=0.0)
+
+    assert kinds(conditions.look(behind, now=60.0)) == [(Kind.LAG, True)]
+    assert unlimited.look(behind, now=60.0) == ()
+
+
+def test_dead_letters_are_counted_over_a_minute_of_all_workers() -> None:
+    conditions = Conditions(RULES)
+    conditions.look(snapshot(slot(0, dead_lettered=100), slot(1)), now=0.0)
+
+    assert conditions.look(snapshot(slot(0, dead_lettered=105), slot(1, dead_lettered=5)), now=10.0) == ()
+    (change,) = conditions.look(snapshot(slot(0, dead_lettered=106), slot(1, dead_lettered=5)), now=20.0)
+    assert (change.finding.kind, change.finding.value) == (Kind.DEAD_LETTERS, 11)
+
+
+def test_an_old_record_is_told() -> None:
+    (change,) = Conditions(RULES).look(snapshot(slot(settled=1, oldest=901.0)), now=0.0)
+
+    assert change.finding.text == "a record was delivered 15m1s ago and is not settled"
+
+
+def test_commits_that_only_fail_are_told_with_their_codes() -> None:
+    conditions = Conditions(RULES)
+    conditions.look(snapshot(slot(commits=5)), now=0.0)
+    conditions.look(snapshot(slot(commits=5, commit_errors={"NOT_COORDINATOR": 1})), now=10.0)
+    failing = snapshot(slot(commits=5, commit_errors={"NOT_COORDINATOR": 9}))
+
+    (change,) = conditions.look(failing, now=130.0)
+    assert change.finding.text == "no commit succeeds: NOT_COORDINATOR (9)"
+
+
+def test_a_commit_that_failed_long_ago_is_no_condition() -> None:
+    conditions = Conditions(RULES)
+    idle = snapshot(slot(commits=5, commit_errors={"NOT_COORDINATOR": 1}))
+    conditions.look(snapshot(slot(commits=4, commit_errors={"NOT_COORDINATOR": 1})), now=0.0)
+    for now in range(0, 1000, 100):
+        assert conditions.look(idle, now=float(now)) == ()
+
+
+def test_an_unreachable_broker_is_told() -> None:
+    conditions = Conditions(RULES)
+    away = snapshot(slot(waits="broker"))
+    conditions.look(away, now=0.0)
+
+    assert kinds(conditions.look(away, now=30.0)) == [(Kind.BROKER_UNREACHABLE, True)]
+
+
+def test_what_is_no_rule_any_more_is_over_at_once() -> None:
+    conditions = Conditions(RULES)
+    conditions.look(snapshot(slot(0, SlotState.FATAL)), now=0.0)
+    conditions.replan({})
+
+    assert kinds(conditions.look(snapshot(slot(0, SlotState.FATAL)), now=1.0)) == [(Kind.GROUP_DOWN, False)]
+
+
+def test_slots_and_groups_that_are_gone_are_forgotten() -> None:
+    conditions = Conditions(RULES)
+    conditions.look(snapshot(slot(0, SlotState.FATAL)), now=0.0)
+    empty = replace(snapshot(), groups=())
+
+    assert kinds(conditions.look(empty, now=CLEAR)) == [(Kind.GROUP_DOWN, False)]
