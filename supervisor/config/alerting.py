@@ -79,7 +79,7 @@ class Conditions(Table):
     no_progress: NoProgress = _key(default_factory=NoProgress, description="Records wait and none is settled.")
     lag: Lag = _key(default_factory=Lag, description="A group is far behind.")
     oldest_record: OldestRecord = _key(default_factory=OldestRecord, description="A record is not settled for long.")
-    dead_letters: ManyDeadLetters = _key(default_factory=ManyDeadLetters, description="Many dead letters within a minute.")
+    dead_letters: ManyDeadLetters = _key(default_factory=ManyDeadLetters, description="Many dead letters a minute.")
     commits_failing: CommitsFailing = _key(default_factory=CommitsFailing, description="No commit succeeds.")
     broker_unreachable: BrokerUnreachable = _key(default_factory=BrokerUnreachable, description="No broker answers.")
 
