@@ -180,7 +180,7 @@ def test_an_unknown_name_says_what_is_installed(loaded: Loaded) -> None:
     found = problem(loaded, "dlq_flie")
 
     assert found.text == "is not an installed plugin, nor a module"
-    assert found.help.startswith("did you mean 'dlq_file'? installed: alert_log, ")
+    assert found.help.startswith("did you mean 'dlq_file'? installed: alert_apprise, ")
 
 
 def test_an_unknown_name_close_to_a_file_of_the_plugins_folder_says_which_was_perhaps_meant(
