@@ -33,6 +33,12 @@ def check_values(source: Source, values: Defaults, where: Callable[..., KeyPath]
     for name, table in (("retry", values.retry), ("restart", values.restart)):
         if table.initial > table.max:
             source.report(where(name), "initial is longer than max", "raise max, or lower initial")
+    for index, one in enumerate(values.retry.rules):
+        initial = values.retry.initial if one.initial is None else one.initial
+        longest = values.retry.max if one.max is None else one.max
+        if initial > longest and (one.initial, one.max) != (None, None):
+            where_ = where("retry", "rules", index)
+            source.report(where_, "initial is longer than max", "raise max, or lower initial")
     if values.batch.size > values.queue_records:
         size, queue = where("batch", "size"), where("queue_records")
         text = f"batch.size ({values.batch.size}) is above queue_records ({values.queue_records})"

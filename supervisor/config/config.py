@@ -42,7 +42,7 @@ class Config:
             "supervisor": self.supervisor.model_dump(),
             "alerting": self.alerting.model_dump(),
             "kafka": dict(self.kafka),
-            "groups": {name: group.model_dump() for name, group in self.groups.items()},
+            "groups": {name: group.model_dump(exclude_none=True) for name, group in self.groups.items()},
             "plugins": dict(self.plugins),
         }
         hidden: dict[str, Any] = masked(tree, (), self._spread_references())

@@ -18,6 +18,7 @@ from supervisor.config.limit_values import (
     OptionalSize,
     Rlimits,
 )
+from supervisor.config.retry_tables import Retry
 from supervisor.config.tables import Table
 from supervisor.config.tables import key as _key
 from supervisor.config.values import (
@@ -79,17 +80,6 @@ class Supervisor(Table):
     lag_interval: Duration = _key(
         "5s", description="How often the brokers are asked for the groups' whole lag, at most; `0s`: never."
     )
-
-
-class Retry(Table):
-    """What becomes of a failed record when no plugin decides: wait, try again, in the end a dead letter."""
-
-    attempts: int = _key(5, ge=1, le=1000, description="How often a record is tried, the first time included.")
-    initial: Duration = _key("200ms", description="The wait before the second attempt.")
-    factor: Factor = _key(2.0, description="What each further wait is multiplied by.")
-    max: Duration = _key("30s", description="The longest wait between two attempts.")
-    jitter: Share = _key(1.0, description="The share of a wait that chance may take away: 0 none, 1 all.")
-    permanent: Exceptions = _key((), description="Exception classes (`module:Class`) that are never tried again.")
 
 
 class DeadLetters(Table):

@@ -26,6 +26,8 @@ class _Scanner:
         self._text = text
         self._at = 0
         self._lines: dict[str, int] = {}
+        self._counts: dict[tuple[str, ...], int] = {}
+        """Of each array of tables: the index of its last one."""
 
     def scan(self) -> dict[str, int]:
         table: tuple[str, ...] = ()
@@ -34,6 +36,9 @@ class _Scanner:
                 brackets = 2 if self._text.startswith("[[", self._at) else 1
                 self._at += brackets
                 table = self._key()
+                if brackets == 2:  # noqa: PLR2004 - as TOML writes them
+                    index = self._counts[table] = self._counts.get(table, -1) + 1
+                    table = (*table, str(index))
                 self._note(table)
                 self._peek()
                 self._at += brackets

@@ -8,7 +8,7 @@ from supervisor.config.kafka_keys import NOT_WITH_CONSUMER, OWNED, owned
 from supervisor.config.models import Defaults, File, Group, Supervisor
 from supervisor.config.problems import value_text
 from supervisor.config.tables import Table
-from supervisor.config.translate import as_table
+from supervisor.config.translate import as_table, as_tables
 
 Row = tuple[str, str, str]
 
@@ -30,7 +30,7 @@ def defaults_table() -> list[Row]:
     """Return every key of the file with its default as TOML would write it, and its meaning.
 
     A key that must be given has the default ``required``. Keys of ``[groups.NAME]`` stand in ``[defaults]``
-    too, except for those of ``group_only_keys``.
+    too, except for those of ``group_only_keys``. Keys of a list of tables stand behind its name and ``[]``.
     """
     return [row for prefix, model in SECTIONS for row in _rows(prefix, model)]
 
@@ -60,7 +60,8 @@ def keys_markdown() -> str:
         by_table.setdefault(table, []).append((name, f"`{default}`" if is_value else default, meaning))
     parts = []
     for table, rows in by_table.items():
-        lines = [f"### `[{table}]`", "", "| key | default | meaning |", "|---|---|---|"]
+        heading = f"[[{table.removesuffix('[]')}]]" if table.endswith("[]") else f"[{table}]"
+        lines = [f"### `{heading}`", "", "| key | default | meaning |", "|---|---|---|"]
         lines += [f"| `{name}` | {default} | {meaning} |" for name, default, meaning in rows]
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
@@ -74,6 +75,9 @@ def _rows(prefix: str, model: type[Table]) -> Iterator[Row]:
         if table is not None:
             inner.append((name, table))
             continue
+        tables = as_tables(item.annotation)
+        if tables is not None:
+            inner.append((f"{name}[]", tables))
         extra = item.json_schema_extra if isinstance(item.json_schema_extra, dict) else {}
         default = REQUIRED if item.is_required() else value_text(item.get_default(call_default_factory=True))
         yield f"{prefix}.{name}", str(extra.get("default_text", default)), item.description or ""

@@ -5,7 +5,8 @@ from typing import Any
 
 from supervisor.config.config import Config
 from supervisor.config.limit_specs import allowance, limits_spec
-from supervisor.config.models import Breaker, Group, Restart, Retry
+from supervisor.config.models import Breaker, Group, Restart
+from supervisor.config.retry_tables import Retry
 from supervisor.config.values import decoder_plugin
 from supervisor.core.autoscale import COOLDOWN, GROW_EVERY, STUCK_AFTER, Rules, WorkerRange, least_workers
 from supervisor.core.backoff import Backoff
@@ -26,7 +27,9 @@ from supervisor.core.spec import (
     Ordering,
     PluginSpec,
     PluginsSpec,
+    RetryRule,
     RetrySpec,
+    Then,
     WorkerSpec,
 )
 
@@ -119,7 +122,7 @@ def group_spec(config: Config, name: str) -> GroupSpec:
         queue_records=group.queue_records,
         queue_bytes=group.queue_bytes,
         revoke_timeout=group.revoke_timeout,
-        retry=RetrySpec(group.retry.attempts, _backoff(group.retry), permanent=group.retry.permanent),
+        retry=_retry(group.retry),
         dead_letters=_dead_letters(group),
         commit=CommitSpec(
             group.commit.mode,
@@ -147,6 +150,15 @@ def _dead_letters(group: Group) -> DeadLetterSpec:
         headers=Profile(letters.headers),
         create=letters.create,
     )
+
+
+def _retry(table: Retry) -> RetrySpec:
+    rules = []
+    for one in table.rules:
+        own = {name: value for name, value in one if value is not None and name != "error"}
+        whole = table.model_copy(update=own)
+        rules.append(RetryRule(one.error, whole.attempts, backoff=_backoff(whole), then=Then(whole.then)))
+    return RetrySpec(table.attempts, _backoff(table), table.permanent, tuple(rules), Then(table.then))
 
 
 def _commit_interval(group: Group) -> float:
@@ -208,6 +220,7 @@ def plugins_request(config: Config) -> dict[str, Any]:
                 "decoder": spec.decoder,
                 "permanent": list(spec.retry.permanent),
                 "down": list(spec.breaker.errors),
+                "rules": [rule.error for rule in spec.retry.rules],
                 "kafka": dict(spec.kafka),
                 "protocol": spec.protocol,
                 "preload": list(spec.preload),

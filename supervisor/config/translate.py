@@ -50,7 +50,10 @@ def explain(error: ErrorDetails, model: type[Table]) -> tuple[str, str]:
             return _KINDS.get(kind.removesuffix("_type").removesuffix("_attributes"), (error["msg"], ""))
 
 
-_NEEDED = {"topics": 'say what to read: topics = ["orders"]'}
+_NEEDED = {
+    "topics": 'say what to read: topics = ["orders"]',
+    "error": 'say which failures it is for: error = "shop.errors:Busy"',
+}
 
 
 def _one_of(loc: KeyPath, found: object, model: type[Table]) -> tuple[str, str]:
@@ -78,7 +81,7 @@ def key_names(model: type[Table], prefix: str = "") -> Iterator[str]:
     """Yield every key of a model and of the tables in it, with dots."""
     for name, item in model.model_fields.items():
         yield prefix + name
-        inner = as_table(item.annotation)
+        inner = as_table(item.annotation) or as_tables(item.annotation)
         if inner is not None:
             yield from key_names(inner, f"{prefix}{name}.")
 
@@ -88,10 +91,18 @@ def as_table(annotation: Any) -> type[Table] | None:  # noqa: ANN401 - what anno
     return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None  # type: ignore[return-value]
 
 
+def as_tables(annotation: Any) -> type[Table] | None:  # noqa: ANN401 - what annotations are
+    """Return the model of which an annotation takes a list, ``None`` when it takes none."""
+    arguments = get_args(annotation)
+    return as_table(arguments[0]) if get_origin(annotation) is tuple and arguments else None
+
+
 def _model_at(loc: KeyPath, model: type[Table]) -> type[Table]:
     for part in loc:
+        if isinstance(part, int):
+            continue
         item = model.model_fields.get(str(part))
-        inner = as_table(item.annotation) if item else None
+        inner = as_table(item.annotation) or as_tables(item.annotation) if item else None
         if inner is None:
             return model
         model = inner

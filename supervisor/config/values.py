@@ -93,7 +93,8 @@ def read_size(value: object) -> int:
     return int(float(match[1]) * _SIZES[match[2]])
 
 
-def _list(value: object) -> object:
+def as_list(value: object) -> object:
+    """Return what TOML read as a list as our models want it; refuse a single string."""
     if isinstance(value, str):
         refuse("a list is wanted, this is one string", 'write it in brackets: ["..."]')
     return tuple(value) if isinstance(value, list) else value
@@ -104,7 +105,7 @@ def _topics(value: object) -> object:
         if not is_pattern(value):
             refuse("one string is a pattern and begins with ^", 'write names as a list: topics = ["orders"]')
         return (value,)
-    return _list(value)
+    return as_list(value)
 
 
 def _topic(value: str) -> str:
@@ -257,12 +258,11 @@ Factor = Annotated[float, Field(ge=1, le=100)]
 Plugin = Annotated[str, AfterValidator(_plugin)]
 Name = Annotated[str, AfterValidator(lambda value: value and kafka_name(value))]
 OptionalPlugin = Annotated[str, AfterValidator(lambda value: value and _plugin(value))]
-Plugins = Annotated[tuple[Plugin, ...], BeforeValidator(_list), WithJsonSchema(_NAMES_SCHEMA)]
-Exceptions = Annotated[
-    tuple[Annotated[str, AfterValidator(_exception)], ...], BeforeValidator(_list), WithJsonSchema(_NAMES_SCHEMA)
-]
+Plugins = Annotated[tuple[Plugin, ...], BeforeValidator(as_list), WithJsonSchema(_NAMES_SCHEMA)]
+ExceptionClass = Annotated[str, AfterValidator(_exception)]
+Exceptions = Annotated[tuple[ExceptionClass, ...], BeforeValidator(as_list), WithJsonSchema(_NAMES_SCHEMA)]
 Modules = Annotated[
-    tuple[Annotated[str, AfterValidator(_module)], ...], BeforeValidator(_list), WithJsonSchema(_NAMES_SCHEMA)
+    tuple[Annotated[str, AfterValidator(_module)], ...], BeforeValidator(as_list), WithJsonSchema(_NAMES_SCHEMA)
 ]
 Topics = Annotated[
     tuple[Annotated[str, AfterValidator(_topic)], ...],

@@ -17,6 +17,7 @@ class ExitCode(IntEnum):
     NOT_ALLOWED = 4
     ENGINE = 70
     KAFKA_FATAL = 71
+    POLICY = 72
     ALREADY_RUNNING = 73
     RECYCLE = 75
     FENCED = 76
@@ -24,7 +25,15 @@ class ExitCode(IntEnum):
 
 
 _OURS = frozenset(
-    {ExitCode.OK, ExitCode.ENGINE, ExitCode.KAFKA_FATAL, ExitCode.RECYCLE, ExitCode.FENCED, ExitCode.CONFIG}
+    {
+        ExitCode.OK,
+        ExitCode.ENGINE,
+        ExitCode.KAFKA_FATAL,
+        ExitCode.POLICY,
+        ExitCode.RECYCLE,
+        ExitCode.FENCED,
+        ExitCode.CONFIG,
+    }
 )
 """Codes that only our own worker ends with; a handler's ``os._exit(3)`` means whatever its author meant."""
 

@@ -4,6 +4,8 @@
 |---|---|---|
 | ``spec`` | parent → worker, notifier; first frame | ``spec``: see ``core.spec`` |
 | ``stop`` | parent → worker, notifier | ``end``: ``keep`` or ``leave``; ``timeout``: seconds to drain |
+| ``pause`` | parent → worker | ``on``: read nothing, or go on |
+| ``resume`` | parent → worker | ``partitions`` that were stopped, ``to``: where they go on |
 | ``alert`` | parent → notifier | ``event``: a ``core.events.Event`` |
 | ``breaker`` | parent → worker | ``order``: a ``core.spec.BreakerOrder``; hold all records, try with one, go on |
 | ``breaker`` | worker → parent | ``state``: ``down`` (``name``, ``failures``, ``after`` seconds), ``up``, ``nothing`` |
@@ -13,6 +15,7 @@
 | ``stats`` | worker → parent, each second | ``stats``: a ``core.snapshot.WorkerStats`` |
 | ``stats`` | notifier → parent, when changed | ``stats``: counts of each plugin (``notifier.courier``) |
 | ``event`` | worker, notifier → parent | ``name``, ``severity``, ``text``, ``fields`` |
+| ``pause`` | worker → parent | ``record``, ``reason``: why the whole group is to be paused |
 | ``lag_begins``, ``lag``, ``lag_ends`` | inspector → parent | one look at ``group``: ``topic``, ``rows``; the rest |
 | ``trouble`` | inspector → parent | ``group``, ``text``: why there is no look at it |
 | ``bye`` | worker, notifier → parent, last | ``code`` that follows, ``reason``; ``left`` (optional): did it leave |

@@ -1,8 +1,18 @@
-"""The ``[retry]`` table's rule: when a failed record is tried again, and when it is given up."""
+"""The ``[retry]`` table's rules: when a failed record is tried again, and what becomes of it when it is given up."""
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
-from supervisor.core.spec import RetrySpec
+from supervisor.core.spec import RetryRule, RetrySpec, Then
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What the table says of one failure: try again ``after`` seconds, or else (``None``) what ``then`` says."""
+
+    after: float | None
+    then: Then
+    reason: str
 
 
 def class_names(error: BaseException) -> list[str]:
@@ -21,12 +31,31 @@ def is_permanent(error: BaseException, permanent: Collection[str]) -> bool:
     """Tell whether ``permanent`` names the exception, a base of it, or its cause; builtins need no module."""
     if not permanent:
         return False
-    wanted = {name if ":" in name else f"builtins:{name}" for name in permanent}
-    return not wanted.isdisjoint(class_names(error))
+    return not {_whole(name) for name in permanent}.isdisjoint(class_names(error))
 
 
-def retry_after(retry: RetrySpec, *, attempt: int, permanent: bool, chance: float) -> float | None:
-    """Return the seconds until attempt ``attempt + 1``, or ``None`` when the record is given up."""
-    if permanent or attempt >= retry.attempts:
-        return None
-    return retry.backoff.delay(attempt - 1, chance=chance)
+def rule_of(error: BaseException, retry: RetrySpec) -> RetryRule | RetrySpec:
+    """Return the first rule, in the order they are listed, that names the exception, a base or a cause of it.
+
+    As with ``except`` clauses the order is the user's: neither how near a base is nor how deep a cause lies counts.
+    """
+    if retry.rules:
+        names = set(class_names(error))
+        for rule in retry.rules:
+            if _whole(rule.error) in names:
+                return rule
+    return retry
+
+
+def rule(retry: RetrySpec, error: BaseException, *, attempt: int, chance: float) -> Ruling:
+    """Decide over a failed attempt; permanent errors come before all rules (``chance`` in [0, 1))."""
+    if is_permanent(error, retry.permanent):
+        return Ruling(None, Then.DEAD_LETTER, "permanent error")
+    found = rule_of(error, retry)
+    if attempt < found.attempts:
+        return Ruling(found.backoff.delay(attempt - 1, chance=chance), found.then, "")
+    return Ruling(None, found.then, f"failed {attempt} times")
+
+
+def _whole(name: str) -> str:
+    return name if ":" in name else f"builtins:{name}"

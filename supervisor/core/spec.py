@@ -57,13 +57,37 @@ class PluginsSpec:
     search_path: tuple[str, ...] = ()
 
 
+class Then(StrEnum):
+    """What becomes of a record whose attempts are used up."""
+
+    DEAD_LETTER = "dead-letter"
+    DROP = "drop"
+    CRASH = "crash"
+    PAUSE = "pause"
+
+
+@dataclass(frozen=True, slots=True)
+class RetryRule:
+    """How failures with one exception class (``error``: ``module:Class``) are treated, in place of the group's way."""
+
+    error: str
+    attempts: int
+    backoff: Backoff
+    then: Then
+
+
 @dataclass(frozen=True, slots=True)
 class RetrySpec:
-    """When a failed record is tried again. ``permanent`` names exception classes (``module:Class``) never retried."""
+    """When a failed record is tried again. ``permanent`` names exception classes (``module:Class``) never retried.
+
+    ``rules`` are in the order in which they are asked.
+    """
 
     attempts: int
     backoff: Backoff
     permanent: tuple[str, ...] = ()
+    rules: tuple[RetryRule, ...] = ()
+    then: Then = Then.DEAD_LETTER
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ def inspect_plugins(request: dict[str, Any]) -> dict[str, Any]:
         )
         found += _exceptions("retry.permanent", group.get("permanent", ()), spec.search_path)
         found += _exceptions("breaker.errors", group.get("down", ()), spec.search_path)
+        found += _exceptions("retry.rules", group.get("rules", ()), spec.search_path)
         found += _preload(group.get("preload", ()), spec.search_path)
         problems += [_json(name, problem) for problem in found]
         active[name] = loaded.implementations if loaded else {}

@@ -14,7 +14,10 @@ from supervisor.parent.oom import OomWatch
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """``stirred`` is called with the name of the group of which a slot is not what it was, ``changed`` after it."""
+    """``stirred`` is called with the name of the group of which a slot is not what it was, ``changed`` after it.
+
+    ``pause`` is called with group, slot and text when a worker wants its whole group paused.
+    """
 
     launcher: Launcher
     exits: ExitWatch
@@ -24,6 +27,7 @@ class House:
     orphan_grace: Callable[[], float]
     stirred: Callable[[str], None]
     changed: Callable[[], None]
+    pause: Callable[[str, int, str], None]
     cgroups: Cgroups
     oom: OomWatch
     breakers: Breakers

@@ -43,7 +43,7 @@ from supervisor.parent.plan import GroupPlan
 from supervisor.parent.slotfile import SlotFile
 from supervisor.parent.starting import Born, Starting
 from supervisor.parent.telemetry import Telemetry
-from supervisor.parent.told import Told, death_detail, death_fields, scalars, tell
+from supervisor.parent.told import Told, death_detail, death_fields, scalars, tell, why_paused
 
 SIGNALS = {
     Rung.DUMP: signal.SIGUSR1,
@@ -366,6 +366,8 @@ class SlotRunner:
                 tell(self._house.events, frame, group=self.group.name, slot=self.number)
             case "breaker":
                 self._house.breakers.heard(*self._key, frame)
+            case "pause":
+                self._house.pause(self.group.name, self.number, why_paused(frame))
             case "bye":
                 self._told.bye(frame)
             case _:

@@ -51,7 +51,7 @@ class Supervisor:
         self.stopping = False
         self.changes = Changes()
         self.paused: set[str] = set()
-        """Groups whose partitions an operator paused; every worker of theirs starts paused."""
+        """Groups whose partitions an operator or a retry policy paused; every worker of theirs starts paused."""
         self.lag: Callable[[str], GroupLag | None] = lambda _group: None
         self._loop = asyncio.get_running_loop()
         self._started_at = self._loop.time()
@@ -71,6 +71,7 @@ class Supervisor:
             orphan_grace=lambda: self.plan.orphan_grace,
             stirred=self._stirred,
             changed=self._changed,
+            pause=self._pause_for,
             cgroups=Cgroups(lambda text: events.tell("limits.no_cgroups", Severity.WARNING, text)),
             oom=OomWatch(),
             breakers=self.breakers,
@@ -178,6 +179,13 @@ class Supervisor:
     def let_go(self, group: str) -> bool:
         """End by hand what holds a group's records back, its pause aside; return whether anything did."""
         return self.breakers.resume(group)
+
+    def _pause_for(self, group: str, slot: int, text: str) -> None:
+        """Pause a group because a record of it asks for that; told once, whoever else asks."""
+        if group not in self.paused:
+            text = f"paused at {text}; to go on: supervisor resume {group}"
+            self.events.tell("group.paused", Severity.CRITICAL, text, group=group, slot=slot)
+            self.pause(group, on=True)
 
     async def finished(self) -> None:
         """Wait until every slot is at rest after a stop, or everything was given up."""

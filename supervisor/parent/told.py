@@ -59,6 +59,11 @@ def scalars(fields: dict[str, object]) -> dict[str, Scalar]:
     return {str(key)[:100]: _scalar(value) for key, value in list(fields.items())[:MOST_FIELDS]}
 
 
+def why_paused(frame: Frame) -> str:
+    """Return for which record a worker wants its group paused, and why."""
+    return f"{str(frame['record'])[:LONGEST]}: {str(frame['reason'])[:LONGEST]}"
+
+
 def death_detail(told: Told, in_flight: Sequence[InFlight]) -> str:
     """Return what stands behind "SIGSEGV" in a line: the records it held, else the worker's own words."""
     if told.last_words:

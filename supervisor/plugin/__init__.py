@@ -7,6 +7,7 @@ from supervisor.core.events import Event, Severity
 from supervisor.plugin.errors import DecodeError, DependencyDownError
 from supervisor.plugin.hookspecs import hookimpl
 from supervisor.plugin.types import (
+    Crash,
     DeadLetter,
     Decision,
     DependencyDown,
@@ -14,6 +15,7 @@ from supervisor.plugin.types import (
     Drop,
     Failure,
     Letter,
+    Pause,
     Produce,
     Record,
     Retry,
@@ -23,6 +25,7 @@ from supervisor.plugin.types import (
 )
 
 __all__ = [
+    "Crash",
     "DeadLetter",
     "Decision",
     "DecodeError",
@@ -33,6 +36,7 @@ __all__ = [
     "Event",
     "Failure",
     "Letter",
+    "Pause",
     "Produce",
     "Record",
     "Retry",

@@ -205,7 +205,27 @@ class DependencyDown:
     name: str
 
 
-Decision = Retry | DeadLetter | Drop | DependencyDown
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """End the worker at once; its slot starts again, and the record comes again, as does all that is not committed.
+
+    For a process that cannot be trusted any more. ``reason`` stands in the event of the death: no record's values.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Pause the whole group, as ``supervisor pause`` does; the record waits until ``supervisor resume``.
+
+    One event per pause, with ``reason``: no record's values.
+    """
+
+    reason: str
+
+
+Decision = Retry | DeadLetter | Drop | Crash | Pause | DependencyDown
 
 
 @dataclass(frozen=True, slots=True)

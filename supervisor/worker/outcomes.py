@@ -13,12 +13,14 @@ from functools import partial
 from typing import assert_never
 
 from supervisor.core.backoff import Backoff
+from supervisor.core.exits import ExitCode
 from supervisor.core.lanes import HELD, Lane
 from supervisor.core.letters import shorter
 from supervisor.kafka.outputs import RefusedOutputError
 from supervisor.kafka.refusals import TOO_LARGE
 from supervisor.plugin.active import Active
 from supervisor.plugin.types import (
+    Crash,
     DeadLetter,
     Decision,
     DependencyDown,
@@ -27,12 +29,14 @@ from supervisor.plugin.types import (
     Failure,
     Letter,
     Message,
+    Pause,
     Produce,
     Retry,
 )
 from supervisor.worker.breaker import Breaker
 from supervisor.worker.engine import Engine, Item, Owned
 from supervisor.worker.outlet import Outlet
+from supervisor.worker.pauses import LONGEST, Pauses
 from supervisor.worker.sinks import Sinks, Taken, UnwrittenError, code_of, no_answer
 from supervisor.worker.verdicts import Judge, Verdict
 
@@ -66,6 +70,7 @@ class Outcomes:
         self.outlet = outlet
         self._judge = Judge(engine, active)
         self.breaker = Breaker(engine)
+        self.pauses = Pauses(engine)
         self._letters = engine.spec.group.dead_letters
         self.sinks = Sinks(engine, active)
         self._awaited: dict[Lane[Item], PendingLetter] = {}
@@ -106,6 +111,13 @@ class Outcomes:
                         self.breaker.lost(lane)
                 lane.letter = PendingLetter(self._judge.letter(failure, decision))
                 self.send_again(lane)
+            case Pause(reason):
+                self._wait(lane, LONGEST, attempt=failure.attempt + 1, paused=True)
+                self.pauses.ask(failure.record, reason)
+            case Crash(reason):
+                # Its lane stays taken: nobody works it again, and what has settled by then may still be committed.
+                record = failure.record
+                engine.fail(ExitCode.POLICY, f"{record.topic}/{record.partition}@{record.offset}: {reason}")
             case _:
                 assert_never(decision)
 
@@ -192,7 +204,8 @@ class Outcomes:
         future.add_done_callback(partial(self._answered, lane, pending, token))
 
     def overdue(self) -> None:
-        """Give up on sinks that did not answer in time. Main thread, each tick."""
+        """Give up on sinks that did not answer in time, and on a parent that did not pause. Main thread, each tick."""
+        self.pauses.look()
         now = time.monotonic()
         with self._engine.mutex:
             late = [(lane, pending) for lane, pending in self._awaited.items() if pending.deadline <= now]
@@ -256,13 +269,15 @@ class Outcomes:
                 self.sinks.unwritten(pending.letter, pending.failures)
         self._wait(lane, delay, attempt=lane.attempt)
 
-    def _wait(self, lane: Lane[Item], after: float, *, attempt: int) -> None:
+    def _wait(self, lane: Lane[Item], after: float, *, attempt: int, paused: bool = False) -> None:
         engine = self._engine
         with engine.mutex:
             if lane.head[0].revoked or engine.stopping:
                 self._give_up(lane)
                 return
             lane.attempt = attempt
+            if paused:
+                self.pauses.lanes.add(lane)
             engine.lanes.wait(lane, due=time.monotonic() + max(0.0, after))
             engine.progress.notify_all()
             engine.work.notify()

@@ -235,6 +235,8 @@ class Incarnation:
         elif frame["type"] == "pause":
             with self.engine.mutex:
                 self.engine.on_hold = bool(frame["on"])
+            if not frame["on"]:
+                self.outcomes.pauses.resumed()
         elif frame["type"] == "breaker":
             self.outcomes.breaker.obey(from_json(BreakerOrder, frame["order"]))
 

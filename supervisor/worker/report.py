@@ -46,6 +46,8 @@ def stated_wait(engine: Engine) -> Wait:  # noqa: C901, PLR0911 - one return per
         return Wait.UNASSIGNED
     if lanes.blocked or (engine.outlet is not None and engine.outlet.held):
         return Wait.SINK
+    if engine.on_hold:
+        return Wait.PAUSED
     if engine.next_due() is not None:
         return Wait.RETRY
     if engine.paused:

@@ -6,11 +6,13 @@ import time
 from typing import assert_never
 
 from supervisor.core.letters import Origin, audit_id, dead_letter_headers, where
-from supervisor.core.retry import is_permanent, retry_after
+from supervisor.core.retry import Ruling, rule
+from supervisor.core.spec import Then
 from supervisor.kafka.outputs import RefusedOutputError
 from supervisor.plugin.active import Active
 from supervisor.plugin.errors import DecodeError
 from supervisor.plugin.types import (
+    Crash,
     DeadLetter,
     Decision,
     DependencyDown,
@@ -19,6 +21,7 @@ from supervisor.plugin.types import (
     Failure,
     Letter,
     Message,
+    Pause,
     Record,
     Retry,
 )
@@ -116,16 +119,9 @@ class Judge:
                 return _named(_checked(answer), failure.error)
         if isinstance(failure.error, DecodeError):
             return DeadLetter("cannot be decoded", Disposition.DESERIALIZATION)
-        permanent = is_permanent(failure.error, self._retry.permanent)
         chance = random.random()  # noqa: S311 - jitter
-        after = retry_after(self._retry, attempt=failure.attempt, permanent=permanent, chance=chance)
-        if after is not None:
-            return Retry(after)
-        timed_out = isinstance(failure.error, HandlerTimeoutError)
-        return DeadLetter(
-            "permanent error" if permanent else f"failed {failure.attempt} times",
-            Disposition.TIMEOUT if timed_out else Disposition.ERROR,
-        )
+        ruling = rule(self._retry, failure.error, attempt=failure.attempt, chance=chance)
+        return Retry(ruling.after) if ruling.after is not None else _given_up(failure, ruling)
 
     def _is_worth_a_line(self) -> bool:
         """Tell whether one more failed attempt may be logged: a broken dependency would write thousands a second."""
@@ -166,7 +162,7 @@ def _checked(answer: object) -> Decision:
             return answer
         case DeadLetter(reason=str() as reason, disposition=str() as disposition) if disposition in list(Disposition):
             return DeadLetter(reason, Disposition(disposition))
-        case Drop(reason=str()):
+        case Drop(reason=str()) | Crash(reason=str()) | Pause(reason=str()):
             return answer
         case DependencyDown(name=str() as name):
             return DependencyDown(shown(name))
@@ -179,6 +175,22 @@ def _named(decision: Decision, error: BaseException) -> Decision:
         case DeadLetter(reason, Disposition.ERROR), DecodeError():
             return DeadLetter(reason, Disposition.DESERIALIZATION)
     return decision
+
+
+def _given_up(failure: Failure, ruling: Ruling) -> Decision:
+    """Return what the ``[retry]`` table makes of a record whose attempts are used up."""
+    match ruling.then:
+        case Then.DEAD_LETTER:
+            timed_out = isinstance(failure.error, HandlerTimeoutError)
+            return DeadLetter(ruling.reason, Disposition.TIMEOUT if timed_out else Disposition.ERROR)
+        case Then.DROP:
+            return Drop(ruling.reason)
+        case Then.CRASH:
+            return Crash(ruling.reason)
+        case Then.PAUSE:
+            return Pause(ruling.reason)
+        case _:
+            assert_never(ruling.then)
 
 
 def _headers(record: Record) -> tuple[tuple[str, bytes | None], ...]:
@@ -198,5 +210,9 @@ def _words(decision: Decision) -> str:
             return f"drop: {reason}"
         case DependencyDown(name):
             return f"wait for {name}"
+        case Crash(reason):
+            return f"crash: {reason}"
+        case Pause(reason):
+            return f"pause: {reason}"
         case _:
             assert_never(decision)

@@ -1,7 +1,7 @@
 import pytest
 
 from supervisor.core.backoff import Backoff
-from supervisor.core.retry import is_permanent, retry_after
+from supervisor.core.retry import is_permanent, rule
 from supervisor.core.spec import RetrySpec
 from supervisor.plugin import DeadLetter, Retry
 from supervisor_plugins.retry_exponential import RetryExponential
@@ -16,7 +16,7 @@ def test_it_decides_as_the_retry_table_does(attempt: int, chance: float) -> None
 
     decision = RetryExponential(options, chance=lambda: chance).retry_decision(a_failure(ValueError(), attempt))
 
-    expected = retry_after(table, attempt=attempt, permanent=False, chance=chance)
+    expected = rule(table, ValueError(), attempt=attempt, chance=chance).after
     assert decision == (DeadLetter(f"failed {attempt} times") if expected is None else Retry(expected))
 
 

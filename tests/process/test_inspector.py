@@ -51,7 +51,7 @@ def test_every_problem_of_every_group_is_named(tmp_path: Path) -> None:
         "plugins",
         {
             "groups": {
-                "orders": group(tmp_path, "nowhere:process", permanent=["json:loads"]),
+                "orders": group(tmp_path, "nowhere:process", permanent=["json:loads"], rules=["json:Busy"]),
                 "mails": group(tmp_path, "", "dlq_flie"),
             },
             "notifier": {"plugins": [{"target": "dlq_file"}]},
@@ -61,6 +61,7 @@ def test_every_problem_of_every_group_is_named(tmp_path: Path) -> None:
     assert [(problem["group"], problem["plugin"]) for problem in answer["problems"]] == [
         ("orders", "handler 'nowhere:process'"),
         ("orders", "retry.permanent 'json:loads'"),
+        ("orders", "retry.rules 'json:Busy'"),
         ("mails", "dlq_flie"),
         ("", "dlq_file"),
     ]

@@ -75,7 +75,7 @@ def do(value: str) -> None:
     """Do what a record asks for; what is not known is simply good."""
     verb, _, argument = value.partition(":")
     match verb:
-        case "raise" | "invalid" | "needs":
+        case "raise" | "invalid" | "needs" | "until":
             fail(verb, argument)
         case "sleep":
             time.sleep(float(argument))
@@ -94,12 +94,16 @@ def do(value: str) -> None:
 
 
 def fail(verb: str, argument: str) -> None:
-    """Fail; ``needs`` only while the file it needs is not there."""
+    """Fail; ``needs`` and ``until`` only while a file is not there."""
     match verb:
         case "raise":
             raise ValueError("as told")
         case "invalid":
             raise InvalidError("as told")
+        case "until" if (FOLDER / argument).exists():
+            pass
+        case "until":
+            raise InvalidError("not yet")
         case _:
             time.sleep(0.004)
             if not (FOLDER / argument).exists():

@@ -44,6 +44,8 @@ class FakeLink:
 class FakeOrders:
     """Hands out the one order that the test gives."""
 
+    other: Callable[[dict[str, Any]], None]
+
     def __init__(self) -> None:
         self._told = threading.Event()
         self._order: Stop | None = None
@@ -169,6 +171,10 @@ class InProcess:
         wait_until(lambda: condition() or self.crashes or self.source.problems, timeout, every=0.002)
         assert not self.crashes, self.crashes
         assert not self.source.problems, self.source.problems
+
+    def tell(self, kind: str, **members: object) -> None:
+        """Have it obey a frame that is no order to stop."""
+        self._orders.other({"type": kind, **members})
 
     def stop(self, timeout: float = 5.0) -> bool:
         """Tell it to stop as the parent would; return whether all its threads ended."""

@@ -54,9 +54,12 @@ def test_every_key_is_found_on_its_line() -> None:
         "table.with space.list.1.more.deep.1.1": 13,
         "table.with space.date": 15,
         "array": 17,
-        "array.x": 18,
-        "array.y": 21,
-        "array.z": 22,
+        "array.0": 17,
+        "array.0.x": 18,
+        "array.1": 19,
+        "array.1.x": 20,
+        "array.1.y": 21,
+        "array.1.z": 22,
     }
 
 

@@ -39,6 +39,15 @@ def test_what_is_shown_has_every_default(load_text: Loader) -> None:
     assert shown["supervisor"]["name"] == "web-1"
 
 
+def test_what_is_shown_of_retry_rules_loads_again(load_text: Loader) -> None:
+    text = MINIMAL + '[[groups.orders.retry.rules]]\nerror = "shop:Busy"\nmax = "1m"\n'
+
+    shown = load_text(text).describe()
+
+    assert tomli.loads(shown)["groups"]["orders"]["retry"]["rules"] == [{"error": "shop:Busy", "max": "1m"}]
+    assert load_text(shown).groups == load_text(text).groups
+
+
 @given(st.integers(0, 10**10))
 def test_durations_are_written_exactly(milliseconds: int) -> None:
     assert round(parse_duration(duration_text(milliseconds / 1000)) * 1000) == milliseconds

@@ -15,7 +15,7 @@ from supervisor.config import (
 from supervisor.core.autoscale import WorkerRange
 from supervisor.core.backoff import Backoff
 from supervisor.core.jsonable import from_json, to_json
-from supervisor.core.spec import Mode, Ordering, PluginSpec, WorkerSpec
+from supervisor.core.spec import Mode, Ordering, PluginSpec, RetryRule, Then, WorkerSpec
 from tests.unit.config.texts import GROUP, KAFKA, MINIMAL, Loader
 
 
@@ -152,3 +152,27 @@ def test_the_inspector_looks_at_the_groups_that_are_run_or_not_at_all(load_text:
     assert spec is not None
     assert ([group.name for group in spec.groups], spec.interval) == (["orders"], 5.0)
     assert inspector_spec(load_text('[supervisor]\nlag_interval = "0s"\n' + MINIMAL), 1) is None
+
+
+def test_what_a_retry_rule_does_not_say_is_as_in_the_table_around_it(load_text: Loader) -> None:
+    text = """
+    [groups.orders.retry]
+    attempts = 9
+    jitter = 0.0
+    then = "drop"
+    [[groups.orders.retry.rules]]
+    error = "shop:Busy"
+    max = "2m"
+    [[groups.orders.retry.rules]]
+    error = "shop:Broken"
+    attempts = 1
+    then = "crash"
+    """
+
+    retry = group_spec(load_text(MINIMAL + text), "orders").retry
+
+    assert retry.then is Then.DROP
+    assert retry.rules == (
+        RetryRule("shop:Busy", 9, Backoff(0.2, 2.0, 120.0, 0.0), Then.DROP),
+        RetryRule("shop:Broken", 1, Backoff(0.2, 2.0, 30.0, 0.0), Then.CRASH),
+    )
