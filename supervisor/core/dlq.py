@@ -45,7 +45,8 @@ class Where:
 class Replay:
     """How letters are sent back. ``rate`` is letters per second, 0: as fast as it goes.
 
-    ``name`` tells replays apart: each goes on where it stopped. ``restart``: begin it anew.
+    ``name`` tells replays apart: each goes on where it stopped. ``restart``: begin it anew. ``seconds``: stop after so
+    long, 0: not before the end.
     """
 
     name: str = ""
@@ -55,6 +56,7 @@ class Replay:
     max_replays: int = 3
     most: int = 0
     restart: bool = False
+    seconds: float = 0.0
     dry_run: bool = False
 
 
@@ -122,7 +124,8 @@ class Counts:
     """How far something is. ``read`` of about ``total`` letters; the others say what became of those.
 
     ``passed``: not meant by the filter. ``homeless``: nothing says where they came from. ``unreadable``: no letters.
-    ``again``: sent, and perhaps sent before, by the same replay before it was interrupted.
+    ``again``: sent, and perhaps sent before, by the same replay before it was interrupted. Of a drain: ``rejected``
+    were put aside, because no sink can ever take them; ``files`` were emptied.
     """
 
     total: int = 0
@@ -133,6 +136,8 @@ class Counts:
     homeless: int = 0
     unreadable: int = 0
     again: int = 0
+    rejected: int = 0
+    files: int = 0
     dropped: int = 0
 
 
@@ -152,7 +157,7 @@ class DlqAnswer:
     """The end of every question or order; ``error`` says why it was not done, or not to its end.
 
     ``stopped``: it was told to stop before its end. ``resumed``: it went on where an earlier one had stopped.
-    ``kept``: why letters that were meant were not dropped.
+    ``kept``: why letters that were meant were not dropped; of a drain, the files that are not empty yet.
     """
 
     counts: Counts = field(default_factory=Counts)

@@ -51,12 +51,12 @@ def letter_of(line: bytes, *, place: str, position: int, after: int) -> Stored |
             headers=headers_of(found["headers"]),
             written_at=None if found.get("written_at") is None else float(found["written_at"]),
         )
-        return letter if letter.view.topic or not source.get("topic") else _with_source(letter, found)
+        return letter if letter.view.topic or not source.get("topic") else with_source(letter, found)
     except (AttributeError, KeyError, TypeError, ValueError, binascii.Error):
         return None
 
 
-def _with_source(letter: Stored, found: dict[str, Any]) -> Stored:
+def with_source(letter: Stored, found: dict[str, Any]) -> Stored:
     """Return a letter whose headers tell no story, with what its line says beside them."""
     source = found["source"]
     told = replace(

@@ -22,10 +22,12 @@ from confluent_kafka import KafkaException
 from supervisor.core.dlq import Counts, DlqAnswer, DlqRequest, Place, Verb
 from supervisor.core.exits import ExitCode
 from supervisor.core.jsonable import from_json, to_json
+from supervisor.core.spools import TABLE, letter_folder
 from supervisor.inspector.letter_files import FileLetters, letter_files
 from supervisor.inspector.letter_reading import Reading
 from supervisor.inspector.letter_sender import KafkaSender
 from supervisor.inspector.letter_source import Source, SourceError
+from supervisor.inspector.letter_tables import TableLetters
 from supervisor.inspector.replay_progress import alone, progress_file
 from supervisor.inspector.replaying import Replaying
 from supervisor.kafka.letters import KafkaLetters, letter_topics, topics_there
@@ -58,6 +60,9 @@ def main() -> ExitCode:
 
 def _answer(request: DlqRequest, teller: "Teller", stop: threading.Event) -> DlqAnswer:
     try:
+        if request.verb is Verb.DRAIN:
+            with teller.beating():
+                return _drain(request, teller, stop)
         with teller.beating(), _source(request) as source:
             if request.verb is not Verb.REPLAY:
                 return Reading(request, source, tell=teller.progress, line=teller.line).answer()
@@ -68,6 +73,8 @@ def _answer(request: DlqRequest, teller: "Teller", stop: threading.Event) -> Dlq
         return DlqAnswer(error=f"the brokers did not answer: {error}" if str(error).isupper() else str(error))
     except SourceError as error:
         return DlqAnswer(error=str(error))
+    except OSError as error:
+        return DlqAnswer(error=f"{error.filename or request.state_dir}: {error.strerror}")
 
 
 def _replay(request: DlqRequest, source: Source, teller: "Teller", stop: threading.Event) -> DlqAnswer:
@@ -78,10 +85,18 @@ def _replay(request: DlqRequest, source: Source, teller: "Teller", stop: threadi
             if not is_alone:
                 return DlqAnswer(error=f"replay {request.replay.name!r} runs already on this host")
             return Replaying(request, source, sender, tell=teller.progress, stop=stop).run()
-    except OSError as error:
-        return DlqAnswer(error=f"{file.parent}: {error.strerror}")
     finally:
         sender.close()
+
+
+def _drain(request: DlqRequest, teller: "Teller", stop: threading.Event) -> DlqAnswer:
+    from supervisor.inspector.draining import NAME, Draining  # noqa: PLC0415 - user code is for drains only
+
+    file = progress_file(request.state_dir, request.group.name, NAME)
+    with alone(file.with_suffix(".lock")) as is_alone:
+        if not is_alone:
+            return DlqAnswer(error=f"the spools of group {request.group.name} are being drained")
+        return Draining(request, tell=teller.progress, stop=stop).run()
 
 
 @contextmanager
@@ -102,25 +117,21 @@ def _made(request: DlqRequest) -> Source:
             message = f"group {group.name} has no dead-letter topic yet"
             raise SourceError(message)
         return KafkaLetters(group, topics, replay=request.replay.name)
-    paths = _files(request)
+    progress = progress_file(request.state_dir, group.name, request.replay.name)
     if where.place is Place.FILE:
-        return FileLetters(paths, progress_file(request.state_dir, group.name, request.replay.name))
-    message = f"letters of {where.place.value} cannot be read"
-    raise SourceError(message)
+        return FileLetters(_named(request) or letter_files(Path(letter_folder(request.state_dir, group))), progress)
+    folder = letter_folder(request.state_dir, group, "dlq_sqlite")
+    return TableLetters(_named(request) or [Path(folder / TABLE)], progress)
 
 
-def _files(request: DlqRequest) -> list[Path]:
-    """Return the files that are named, or those of the group that the sink writes."""
-    if request.where.files:
-        paths = [Path(file) for file in request.where.files]
-        missing = [str(path) for path in paths if not path.is_file()]
-        if missing:
-            message = f"{', '.join(missing)}: no such file"
-            raise SourceError(message)
-        return paths
-    plugins = {plugin.target: plugin.options for plugin in request.group.plugins.plugins}
-    directory = str(plugins.get("dlq_file", {}).get("directory", ""))
-    return letter_files(request.state_dir, directory, request.group.name)
+def _named(request: DlqRequest) -> list[Path]:
+    """Return the files that were named; nothing when the group's own are meant."""
+    paths = [Path(file) for file in request.where.files]
+    missing = [str(path) for path in paths if not path.is_file()]
+    if missing:
+        message = f"{', '.join(missing)}: no such file"
+        raise SourceError(message)
+    return paths
 
 
 class Teller:

@@ -9,15 +9,16 @@ import fcntl
 import hashlib
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from supervisor.core.dlq import Stored
 from supervisor.core.letter_lines import letter_of
+from supervisor.core.spools import is_letter_file
 from supervisor.inspector.letter_source import SourceError
-from supervisor.inspector.replay_progress import Progress, safe_name
+from supervisor.inspector.replay_progress import Progress
 
 LONGEST_LINE = 256 << 20
 MOST_BYTES = 16 << 20
@@ -32,6 +33,7 @@ class _File:
     """One file, and how far it is read."""
 
     path: Path
+    place: str
     identity: str
     at: int
     end: int
@@ -46,6 +48,7 @@ class FileLetters:
         self._files: dict[str, _File] = {}
         self._left: list[_File] = []
         self._lines: IO[bytes] | None = None
+        self.on_unreadable: Callable[[bytes], None] = lambda _line: None
         self.total = self.unreadable = 0
         self.resumed = False
         self.other_meaning = ""
@@ -58,12 +61,13 @@ class FileLetters:
         self._progress.meaning = meaning
         name, _, position = one.rpartition("@")
         for path in self._paths:
-            file = self._opened(path)
-            if file is None or (one and path.name != name):
+            place = path.name if sum(other.name == path.name for other in self._paths) == 1 else str(path)
+            file = self._opened(path, place)
+            if file is None or (one and place != name):
                 continue
             if one and position.isdecimal():
                 file.at = int(position)
-            self._files[path.name] = file
+            self._files[place] = file
             self._left.append(file)
             self.total += _lines_in(file)
         if one and self._left:
@@ -107,7 +111,7 @@ class FileLetters:
         self._progress.at.clear()
 
     def drop(self, upto: Mapping[str, int]) -> None:
-        """See ``Source``; single lines of files can go, too: ``blank``."""
+        """See ``Source``; single lines of files can go, too: ``delete``."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -115,11 +119,31 @@ class FileLetters:
         if self._lines is not None:
             self._lines.close()
 
-    def path_of(self, place: str) -> Path:
-        """Return the file that is called so."""
-        return self._files[place].path
+    def delete(self, place: str, positions: set[int]) -> int:
+        """Overwrite letters where they stand; return how many there were."""
+        file = self._files[place]
+        try:
+            return blank(file.path, positions, identity=file.identity)
+        except OSError as error:
+            message = f"{file.path}: {error.strerror}"
+            raise SourceError(message) from error
 
-    def _opened(self, path: Path) -> _File | None:
+    def passed(self, place: str) -> None:
+        """Note durably that all that was read of a file is done, also what was no letter."""
+        if place in self._files:
+            self._progress.at[self._files[place].identity] = self._files[place].at
+            self._save()
+
+    def position(self, place: str) -> int:
+        """Return up to where a file was read; 0 when it was not there."""
+        return self._files[place].at if place in self._files else 0
+
+    def is_same(self, place: str, file: IO[bytes]) -> bool:
+        """Tell whether ``file`` is still the one that was read, not another one of its name."""
+        file.seek(0)
+        return place in self._files and identity_of(file.readline(LONGEST_LINE)) == self._files[place].identity
+
+    def _opened(self, path: Path, place: str) -> _File | None:
         try:
             with path.open("rb") as lines:
                 identity = identity_of(lines.readline(LONGEST_LINE))
@@ -129,7 +153,7 @@ class FileLetters:
         except OSError as error:
             message = f"{path}: {error.strerror}"
             raise SourceError(message) from error
-        return _File(path, identity, min(end, self._progress.at.get(identity, 0)), end)
+        return _File(path, place, identity, min(end, self._progress.at.get(identity, 0)), end)
 
     def _next(self, file: _File) -> Stored | None:
         """Return the next letter of a file, ``None`` where there is none; a file that is over is put away."""
@@ -145,9 +169,10 @@ class FileLetters:
         position, file.at = file.at, file.at + len(line)
         if not line.strip() or line.startswith(_DROPPED):
             return None
-        letter = letter_of(line, place=file.path.name, position=position, after=file.at)
+        letter = letter_of(line, place=file.place, position=position, after=file.at)
         if letter is None:
             self.unreadable += 1
+            self.on_unreadable(line)
         return letter
 
     def _save(self) -> None:
@@ -158,22 +183,16 @@ class FileLetters:
             raise SourceError(message) from error
 
 
-def letter_files(state_dir: str, directory: str, group: str) -> list[Path]:
-    """Return the files of a group's letters, older ones before those they were rotated away from."""
-    root = Path(directory) if directory else Path(state_dir) / "dead-letters"
+def letter_files(folder: Path) -> list[Path]:
+    """Return the files of letters in a group's folder, older ones before those they were put aside from."""
     try:
-        found = [path for path in (root / safe_name(group)).iterdir() if is_letter_file(path)]
+        found = [path for path in folder.iterdir() if is_letter_file(path.name)]
     except FileNotFoundError:
         return []
     except OSError as error:
-        message = f"{root}: {error.strerror}"
+        message = f"{folder}: {error.strerror}"
         raise SourceError(message) from error
     return sorted(found, key=_age)
-
-
-def is_letter_file(path: Path) -> bool:
-    """Tell a slot's file, or one that was rotated away from it: ``0.jsonl``, ``0.jsonl.1``, ``0.1.jsonl``."""
-    return ".jsonl" in path.name and not path.name.startswith(".") and not path.name.endswith(".rejected")
 
 
 def identity_of(first_line: bytes) -> str:
@@ -203,13 +222,17 @@ def locked(path: Path) -> Iterator[IO[bytes]]:
         yield file
 
 
-def blank(path: Path, positions: set[int]) -> int:
+def blank(path: Path, positions: set[int], *, identity: str) -> int:
     """Overwrite the lines at ``positions``, while no worker writes to the file; return how many there were.
 
+    None when the file of that name is another one by now: it was put aside, and a new one begun.
     In their place, so that positions of replays stay true; a file of which nothing is left is deleted.
     """
     with locked(path) as file:
         at, gone, left = 0, 0, 0
+        if identity_of(file.readline(LONGEST_LINE)) != identity:
+            return 0
+        file.seek(0)
         for line in iter(lambda: file.readline(LONGEST_LINE), b""):
             if at in positions and line.endswith(b"\n"):
                 mark = _DROPPED + identity_of(line).encode() + b'"}'

@@ -8,7 +8,6 @@ from dataclasses import replace
 from supervisor.core.dlq import Counts, DlqAnswer, DlqRequest, Letter, Parts, Place, Stored, Verb
 from supervisor.core.letter_lines import line_of
 from supervisor.core.replay import Reason, fingerprint, histogram, reason
-from supervisor.inspector.letter_files import FileLetters, blank
 from supervisor.inspector.letter_source import Source
 
 CHUNK = 1000
@@ -104,8 +103,8 @@ class Reading:
         for letter in self._meant():
             positions.setdefault(letter.place, set()).add(letter.position)
         count = sum(map(len, positions.values()))
-        if not self._request.replay.dry_run and isinstance(self._source, FileLetters):
-            count = sum(blank(self._source.path_of(place), some) for place, some in positions.items())
+        if not self._request.replay.dry_run:
+            count = sum(self._source.delete(place, some) for place, some in positions.items())
         self._counts = replace(self._counts, dropped=count)
         return DlqAnswer()
 

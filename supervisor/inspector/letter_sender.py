@@ -8,9 +8,11 @@ from supervisor.core.letter_view import Headers
 from supervisor.core.spec import GroupSpec
 from supervisor.kafka.letters import PATIENCE, replay_settings
 from supervisor.kafka.producer import LazyProducer, ProduceError
+from supervisor.kafka.refusals import REFUSALS, SHARED
 
 MARGIN = 10.0
 CLOSE = 5.0
+NO_ANSWER = "_TIMED_OUT"
 
 
 class SendError(Exception):
@@ -30,34 +32,58 @@ class Out:
 
 
 class KafkaSender:
-    """Sends with one producer; what is under way at once is bounded by who calls."""
+    """Sends with one producer; what is under way at once is bounded by who calls. ``timeout``: of one record."""
 
-    def __init__(self, group: GroupSpec) -> None:
-        self._producer = LazyProducer(replay_settings(group))
+    def __init__(self, group: GroupSpec, *, timeout: float = PATIENCE) -> None:
+        self._timeout = timeout
+        self.producer = LazyProducer(replay_settings(group, timeout=timeout))
 
     def send(self, outs: Sequence[Out]) -> None:
-        """Send all in their order and wait for the brokers' word on each; raises ``SendError``.
+        """Send all in their order and wait for the brokers' word on each; the first that failed is a ``SendError``.
 
-        Blocks for at most ``PATIENCE`` and a little: the client gives a record up by then.
+        Blocks for at most twice the timeout and a little: the client gives a record up by then.
         """
-        pending: list[tuple[Out, Future[None]]] = []
-        for out in outs:
-            try:
-                future = self._producer(out.topic, out.value, key=out.key, headers=out.headers, partition=out.partition)
-            except (ProduceError, BufferError) as error:
+        for out, error in zip(outs, self.send_each(outs), strict=True):
+            if error is not None:
                 message = f"{out.about} to {out.topic}: {error}"
                 raise SendError(message) from error
-            pending.append((out, future))
-        for out, future in pending:
-            try:
-                future.result(PATIENCE + MARGIN)
-            except ProduceError as error:
-                message = f"{out.about} to {out.topic}: {error}"
-                raise SendError(message) from error
-            except TimeoutError as error:
-                message = f"{out.about} to {out.topic}: no answer within {PATIENCE + MARGIN:g} s"
-                raise SendError(message) from error
+
+    def send_each(self, outs: Sequence[Out]) -> list[ProduceError | None]:
+        """As ``send``, and return each one's error. One that failed for another's sake is sent again alone."""
+        errors = self._sent(outs)
+        if len(outs) == 1:
+            return errors
+        return [
+            self._sent([out])[0] if error is not None and error.code in SHARED else error
+            for out, error in zip(outs, errors, strict=True)
+        ]
 
     def close(self) -> None:
         """Let go of the client."""
-        self._producer.close(CLOSE)
+        self.producer.close(CLOSE)
+
+    def _sent(self, outs: Sequence[Out]) -> list[ProduceError | None]:
+        begun: list[Future[None] | ProduceError] = []
+        for out in outs:
+            last = begun[-1] if begun else None
+            # What keeps one out keeps out those behind it, unless it is of the one record.
+            is_shut = isinstance(last, ProduceError) and last.code not in REFUSALS
+            begun.append(last if is_shut and last is not None else self._begun(out))
+        return [one if isinstance(one, ProduceError) else self._outcome(one) for one in begun]
+
+    def _begun(self, out: Out) -> "Future[None] | ProduceError":
+        try:
+            return self.producer(out.topic, out.value, key=out.key, headers=out.headers, partition=out.partition)
+        except ProduceError as error:
+            return error
+        except BufferError as error:
+            return ProduceError("_QUEUE_FULL", str(error))
+
+    def _outcome(self, future: "Future[None]") -> ProduceError | None:
+        try:
+            future.result(self._timeout + MARGIN)
+        except ProduceError as error:
+            return error
+        except TimeoutError:
+            return ProduceError(NO_ANSWER, f"no answer within {self._timeout + MARGIN:g} s")
+        return None

@@ -47,7 +47,11 @@ class Source(Protocol):
         ...
 
     def drop(self, upto: Mapping[str, int]) -> None:
-        """Delete what lies below a position in each place."""
+        """Delete what lies below a position in each place: of a topic."""
+        ...
+
+    def delete(self, place: str, positions: set[int]) -> int:
+        """Delete single letters; return how many there were: of a file or a table."""
         ...
 
     def close(self) -> None:

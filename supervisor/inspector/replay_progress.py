@@ -7,7 +7,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+
+from supervisor.core.spools import safe_name
 
 FORMAT = 1
 
@@ -62,12 +63,6 @@ def alone(path: Path) -> Iterator[bool]:
             yield True
     finally:
         os.close(file)
-
-
-def safe_name(name: str) -> str:
-    """Return ``name`` as one part of a path; a group may be called anything, ``../x`` too. As ``dlq_file`` has it."""
-    quoted = quote(name, safe="")
-    return f"%2E{quoted[1:]}" if quoted.startswith(".") else quoted
 
 
 def write_durably(path: Path, data: bytes) -> None:

@@ -24,8 +24,8 @@ from supervisor.core.replay import (
 )
 from supervisor.inspector.letter_sender import Out, SendError
 from supervisor.inspector.letter_source import Source, SourceError
-from supervisor.kafka.letters import make_topic
 from supervisor.kafka.offsets import AskError
+from supervisor.kafka.topics import DeadLetterTopics
 
 CHUNK = 500
 """Letters that are sent before the next look at their confirmations: the most that a kill may repeat."""
@@ -55,7 +55,9 @@ class Replaying:
         self._stop = stop
         self._counts = Counts()
         self._reasons: Counter[Reason] = Counter()
-        self._parking: set[str] = set()
+        self._parking: dict[str, str] = {}
+        group = request.group
+        self._topics = DeadLetterTopics(group.kafka, client_id=f"{group.name}-replay")
         self._is_full = False
         self._began = time.monotonic()
 
@@ -123,9 +125,9 @@ class Replaying:
 
     def _send(self, letters: Sequence[Stored], outs: Sequence[Out]) -> None:
         if outs:
-            for topic in {out.topic for out in outs if out.topic in self._parking}:
-                make_topic(self._request.group.kafka, topic, like=letters[0].topic)
-                self._parking.discard(topic)
+            # Made where it is missing; who may not make it hears of it from the letter that is not taken.
+            for topic, like in self._parking.items():
+                self._topics.make(topic, like=like)
             self._source.intend(letters)
             self._sender.send(outs)
         self._source.done(letters)
@@ -137,7 +139,7 @@ class Replaying:
     def _out(self, letter: Stored, target: Destination, *, again: bool) -> Out:
         name = self._request.replay.name
         if target.is_parking:
-            self._parking.add(target.topic)
+            self._parking[target.topic] = letter.view.topic or letter.topic
             headers = parked_headers(letter.headers, name=name, again=again)
         else:
             headers = replay_headers(letter.headers, letter.view, name=name, again=again)

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, TypeVar, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
 
 from supervisor.core.dlq import Stored, stored
 from supervisor.core.letter_view import Headers
@@ -151,6 +151,10 @@ class KafkaLetters:
                     raise AskError(message) from error
 
         patiently(ask)
+
+    def delete(self, place: str, positions: set[int]) -> int:
+        """See ``Source``; Kafka cannot."""
+        raise NotImplementedError
 
     def close(self) -> None:
         """See ``Source``."""
@@ -297,30 +301,12 @@ def topics_there(kafka: Settings) -> Iterable[str]:
     return patiently(ask)
 
 
-def make_topic(kafka: Settings, name: str, *, like: str) -> None:
-    """Make a topic with as many partitions as ``like`` has, unless it is there; raises ``AskError``."""
-    admin = AdminClient(client_settings(kafka, client_id="supervisor-dlq") | {"log_level": 0})
-
-    def ask() -> None:
-        try:
-            there = admin.list_topics(timeout=TIMEOUT).topics
-            if name in there:
-                return
-            partitions = len(there[like].partitions) if like in there else 1
-            admin.create_topics([NewTopic(name, num_partitions=partitions)])[name].result(2 * TIMEOUT)
-        except KafkaException as error:
-            if error.args[0].name() != "TOPIC_ALREADY_EXISTS":
-                raise AskError(error.args[0].name()) from error
-
-    patiently(ask)
-
-
-def replay_settings(group: GroupSpec) -> Settings:
-    """Return the settings of the producer of replays: idempotent, and done with a letter within ``PATIENCE``."""
+def replay_settings(group: GroupSpec, *, timeout: float) -> Settings:
+    """Return the settings of the producer of replays: idempotent, and done with a letter within ``timeout``."""
     return (
         {"message.max.bytes": MAX_BYTES, "linger.ms": 5}
         | client_settings(group.kafka, client_id=f"{group.name}-replay")
-        | {"enable.idempotence": True, "message.timeout.ms": round(PATIENCE * 1000)}
+        | {"enable.idempotence": True, "message.timeout.ms": max(1000, round(timeout * 1000))}
     )
 
 

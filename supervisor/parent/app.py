@@ -36,6 +36,7 @@ from supervisor.parent.plan import Plan, plan
 from supervisor.parent.reload import Outside, Reloader, Replan
 from supervisor.parent.signals import Wishes
 from supervisor.parent.sizing import Sizing
+from supervisor.parent.spools import Spools
 from supervisor.parent.supervisor import Supervisor
 from supervisor.parent.until_end import Until, UntilEnd
 from supervisor.parent.validation import Validate, check_plugins
@@ -176,6 +177,7 @@ async def _run_slots(plan: Plan, means: _Means, exits: ExitWatch, *, wishes: Wis
         supervisor, journal, plan.socket, operator=operator, offsets=offsets, alerts=AlertApi(alerting, events)
     )
     pulses += [LockWatch(means.lock, events).pulse, control.keep, Accepting(events).pulse]
+    spools = Spools(supervisor, exits)
     ends = UntilEnd(supervisor, until, exits) if until is not None else None
     try:
         await journal.open()
@@ -184,6 +186,7 @@ async def _run_slots(plan: Plan, means: _Means, exits: ExitWatch, *, wishes: Wis
         means.manager.ready()
         alerts.start(plan.notifier)
         inspector.start()
+        spools.start()
         _fulfil(wishes, supervisor, reloader)
         if ends is None:
             supervisor.start()
@@ -195,7 +198,7 @@ async def _run_slots(plan: Plan, means: _Means, exits: ExitWatch, *, wishes: Wis
     finally:
         asked_for = (operations, ends, offsets) if ends is not None else (operations, offsets)
         alerting.flush()
-        for part in (*asked_for, inspector, alerts, alerting, control):
+        for part in (*asked_for, spools, inspector, alerts, alerting, control):
             await part.stop()
         supervisor.close()
         await launcher.stop()

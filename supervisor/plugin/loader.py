@@ -100,6 +100,18 @@ def load(spec: PluginsSpec, handler: str, *, group: str, sinks: Sequence[str] = 
     return active
 
 
+def load_sink(spec: PluginsSpec, sink: str) -> Active:
+    """Load the plugin called ``sink`` alone, for who writes letters outside a worker; raises ``PluginError``."""
+    extend_path(spec.search_path)
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    plugin = next((one for one in spec.plugins if one.target == sink), PluginSpec(sink))
+    _register(manager, sink, make(plugin))
+    active = Active({hook: _resolved(manager, hook) for hook in HOOKS})
+    active.sink(sink)
+    return active
+
+
 def make(spec: PluginSpec) -> object:
     """Return the plugin object that ``spec`` stands for: a module, an instance, or an instance of a class."""
     found = _find(spec.target)

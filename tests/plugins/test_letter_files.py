@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from supervisor.inspector.letter_files import FileLetters, blank, letter_files, locked
+from supervisor.inspector.letter_files import FileLetters, letter_files, locked
 from supervisor.inspector.replay_progress import Progress, alone, progress_file
 from supervisor.plugin import Letter, WorkerContext
 from supervisor_plugins import dlq_file
@@ -68,7 +68,7 @@ def test_a_replay_goes_on_where_it_was_whatever_the_file_is_called_now(
     first.intend(done)
     first.done(done)
     first.close()
-    moved = path.rename(path.with_name("3.jsonl.1"))
+    moved = path.rename(path.with_name("3.20260131T140000-000.jsonl"))
 
     second, anew, other = opened(moved), opened(moved, pending=False), opened(moved, "other")
 
@@ -123,23 +123,36 @@ def test_dropped_lines_are_gone_positions_stay_true_and_an_empty_file_is_deleted
     sink: FileSink, path: Path, letter: Letter
 ) -> None:
     write(sink, letter, 1, 2, 3)
-    found = opened(path).read(100)
+    whole = opened(path, pending=False)
+    found = whole.read(100)
     half = opened(path)
     half.done(half.read(2))
     half.close()
 
-    assert blank(path, {found[0].position, found[1].position}) == 2
+    assert whole.delete(path.name, {found[0].position, found[1].position}) == 2
 
     assert b"orders/orders/1/1" not in path.read_bytes()
     assert offsets(opened(path, pending=False)) == [3]
     assert offsets(opened(path)) == [3], "the replay stands where it stood"
     write(sink, letter, 4)
     assert offsets(opened(path)) == [3, 4]
-    left = opened(path, pending=False).read(100)
-    blank(path, {one.position for one in left})
+    rest = opened(path, pending=False)
+    rest.delete(path.name, {one.position for one in rest.read(100)})
     assert not path.exists()
     write(sink, letter, 5)
     assert offsets(opened(path)) == [5], "a new file is none that the replay knows"
+
+
+def test_a_file_that_was_put_aside_since_it_was_read_loses_nothing(sink: FileSink, path: Path, letter: Letter) -> None:
+    write(sink, letter, 1)
+    source = opened(path)
+    (found,) = source.read(100)
+    path.rename(path.with_name("3.20260131T140000-000.jsonl"))
+    sink.worker_stopping()
+    write(sink, letter, 2)
+
+    assert source.delete(path.name, {found.position}) == 0
+    assert offsets(opened(path)) == [2]
 
 
 def test_a_writer_waits_for_who_holds_its_file_and_makes_another_when_that_was_deleted(
@@ -173,16 +186,16 @@ def test_p8_a_writer_whose_file_is_held_for_too_long_fails_and_tries_again(
 
 def test_a_groups_files_are_found_rotated_ones_first(sink: FileSink, path: Path, letter: Letter) -> None:
     write(sink, letter, 1)
-    path.rename(path.with_name("3.jsonl.1"))
+    path.rename(path.with_name("3.20260131T140000-000.jsonl"))
     sink.worker_stopping()
     write(sink, letter, 2)
     path.with_name(".3.jsonl.new").touch()
     path.with_name("3.jsonl.rejected").touch()
 
-    found = letter_files(str(path.parents[2]), "", "orders")
+    found = letter_files(path.parent)
 
-    assert sorted(one.name for one in found) == ["3.jsonl", "3.jsonl.1"]
-    assert letter_files(str(path.parents[2]), "", "nobody") == []
+    assert [one.name for one in found] == ["3.20260131T140000-000.jsonl", "3.jsonl"]
+    assert letter_files(path.parents[1] / "nobody") == []
 
 
 def test_only_one_process_runs_a_replay(tmp_path: Path) -> None:

@@ -22,6 +22,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 SINKS = {"dlq_kafka": Place.KAFKA, "dlq_file": Place.FILE, "dlq_sqlite": Place.SQLITE}
 DISPOSITIONS = ("error", "timeout", "worker-killed", "deserialization", "plugin-error", "breaker")
 
+group_argument = click.argument("group")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
+pending_option = click.option("--pending", is_flag=True, help="Only those that the replay --name has not passed.")
+name_option = click.option("--name", metavar="NAME", default="", help="The replay; default: by its filter and --to.")
+
 
 def moment(_ctx: click.Context, _param: click.Parameter, text: str | None) -> float | None:
     """Return the wall time that an option means: so long ago, or a date and time (without a zone: of this host)."""

@@ -1,0 +1,60 @@
+"""From what a ``dlq`` command was given to a request, and from there to an answer without an error."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any, cast
+
+import click
+
+from supervisor.cli.dlq.asking import ask
+from supervisor.cli.dlq.options import filter_of, loaded, where_of
+from supervisor.cli.errors import CommandError
+from supervisor.core.dlq import DlqAnswer, DlqRequest, Replay, Verb
+from supervisor.core.replay import Filter, fingerprint
+
+DEFAULT = "default"
+
+
+def request_of(
+    config_path: Path, group: str, verb: Verb, given: dict[str, Any], *, how: Replay | None = None
+) -> DlqRequest:
+    """Return the request for what a command was given; takes the options of ``options`` out of ``given``."""
+    config, spec = loaded(config_path, group)
+    where = where_of(given, config, group)
+    meant = filter_of(given) if "dispositions" in given else Filter()
+    how = how or Replay()
+    name = cast("str", given.pop("name", ""))
+    if not name:
+        is_plain = verb is not Verb.REPLAY or (meant.is_empty and not how.to and not how.by_key)
+        name = DEFAULT if is_plain else fingerprint(meant, to=how.to, by_key=how.by_key)
+    return DlqRequest(
+        verb,
+        spec,
+        config.supervisor.state_dir,
+        parent_pid=os.getpid(),
+        where=where,
+        meant=meant,
+        replay=replace(how, name=name),
+        pending=bool(given.pop("pending", False)),
+        supervisor=config.supervisor.name,
+    )
+
+
+def asked(request: DlqRequest, title: str, *, is_quiet: bool, file: IO[str] | None = None) -> DlqAnswer:
+    """Return the answer to a request; an error is the command's. Exported lines go to ``file``, else to stdout."""
+
+    def write(line: str) -> None:
+        click.echo(line, file=file)
+
+    answer = ask(request, title=title, is_quiet=is_quiet, line=write)
+    if answer.error:
+        raise CommandError(answer.error)
+    return answer
+
+
+def rest_of(answer: DlqAnswer) -> str:
+    """Return what else there was, for people."""
+    counts = answer.counts
+    told = ((counts.passed, "not meant"), (counts.unreadable, "unreadable"))
+    return ", ".join(f"{count} {what}" for count, what in told if count)
