@@ -162,11 +162,10 @@ async def _run_slots(plan: Plan, means: _Means, exits: ExitWatch, *, wishes: Wis
     supervisor = Supervisor(plan, launcher=launcher, exits=exits, events=events, pulse=lambda: _call(pulses))
     alerting.snapshot = supervisor.snapshot
     duty = Duty(means.manager, supervisor, exits)
-    pulses.append(duty.pulse)
     events.listen(duty.hear)
     inspector = Inspector(plan.inspector if until is None else None, exits=exits, events=events)
     supervisor.lag = inspector.lag
-    offsets = OffsetJobs(supervisor, exits)
+    offsets, spools = OffsetJobs(supervisor, exits), Spools(supervisor, exits)
     sizing = Sizing(supervisor, is_busy=lambda group: offsets.is_resetting(group) or not operations.is_idle)
     inspector.listener = sizing.heard
     outside = replace(means, launcher=launcher)
@@ -176,8 +175,7 @@ async def _run_slots(plan: Plan, means: _Means, exits: ExitWatch, *, wishes: Wis
     control = ControlServer(
         supervisor, journal, plan.socket, operator=operator, offsets=offsets, alerts=AlertApi(alerting, events)
     )
-    pulses += [LockWatch(means.lock, events).pulse, control.keep, Accepting(events).pulse]
-    spools = Spools(supervisor, exits)
+    pulses += [duty.pulse, LockWatch(means.lock, events).pulse, control.keep, Accepting(events).pulse]
     ends = UntilEnd(supervisor, until, exits) if until is not None else None
     try:
         await journal.open()

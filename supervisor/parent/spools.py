@@ -50,11 +50,12 @@ class Supervised(Protocol):
 
 @dataclass(slots=True)
 class _Group:
-    """How it goes with one group's spool."""
+    """How it goes with one group's spool; ``is_called``: its sink was said to work again since the last try began."""
 
     failures: int = 0
     next_at: float = 0.0
     is_told: bool = False
+    is_called: bool = False
 
 
 class Spools:
@@ -87,7 +88,7 @@ class Spools:
     def _hear(self, event: Event) -> None:
         """Try at once when a sink was said to take letters again."""
         if event.name == "dead_letter.recovered" and event.group in self._groups:
-            self._groups[event.group].next_at = 0.0
+            self._groups[event.group].next_at, self._groups[event.group].is_called = 0.0, True
 
     async def _run(self) -> None:
         while True:
@@ -106,6 +107,7 @@ class Spools:
         state_dir = self._supervisor.plan.state_dir
         filled, strangers = await self._aside(lambda: (_filled(due), _strangers(state_dir, specs)))
         for name in filled:
+            self._groups[name].is_called = False
             await self._drain(name, spooled[name])
         for folder in strangers:
             if folder not in self._told_left:
@@ -157,7 +159,7 @@ class Spools:
             return
         wait = WAITS.delay(group.failures, chance=self._random.random())
         group.failures += 1
-        group.next_at = self._loop.time() + wait
+        group.next_at = 0.0 if group.is_called else self._loop.time() + wait
         logger.info("spool.not_drained", extra={"fields": {"group": name, "why": answer.error, "again_in": wait}})
         if group.failures >= STUCK and not group.is_told:
             group.is_told = True
