@@ -238,6 +238,12 @@ class Defaults(Table):
     )
     queue_records: int = _key(10_000, ge=1, le=1_000_000, description="The most records a worker holds unsettled.")
     queue_bytes: Size = _key("16MiB", description="The most bytes of records a worker holds unsettled.")
+    max_deaths: int = _key(
+        3,
+        ge=1,
+        le=1000,
+        description="Deaths of a worker that one record may cause, until it is a dead letter without another run.",
+    )
     retry: Retry = _key(default_factory=Retry, description="What becomes of a failed record.")
     dead_letters: DeadLetters = _key(default_factory=DeadLetters, description="Where records go that failed for good.")
     breaker: Breaker = _key(default_factory=Breaker, description="What happens while a dependency is down.")

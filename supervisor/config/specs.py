@@ -137,6 +137,7 @@ def group_spec(config: Config, name: str) -> GroupSpec:
         preload=group.preload,
         code_version=group.code_version,
         decoder=decoder,
+        max_deaths=group.max_deaths,
     )
 
 

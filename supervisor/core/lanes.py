@@ -11,7 +11,7 @@ import heapq
 from collections import deque
 from collections.abc import Collection, Hashable, Iterable, Sequence
 from enum import Enum, auto
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 T = TypeVar("T")
 Place = tuple[str, int]
@@ -74,6 +74,16 @@ class Lane(Generic[T]):
         self.letter = None
 
 
+class Gate(Protocol[T]):
+    """Knows which records must be worked alone. Asked only while ``Lanes.closed`` says that there are some."""
+
+    def needs_alone(self, lane: Lane[T]) -> bool:
+        """Tell whether nothing may be worked beside the head of a lane."""
+
+    def is_over(self) -> bool:
+        """Tell whether no such record is left."""
+
+
 class Lanes(Generic[T]):
     """All lanes of one worker. Not thread-safe: the engine's mutex guards it."""
 
@@ -93,11 +103,15 @@ class Lanes(Generic[T]):
         self.blocked = 0
         """Lanes whose head waits for a confirmation."""
         self.closed = 0
-        """Why no record may be begun, as bits; 0 is the fast path. Dead letters on their way are sent all the same."""
+        """Why not every record may be begun, as bits; 0 is the fast path. Dead letters on their way are sent all the same,
+        unless a record is worked alone."""
         self.trials = 0
         """How many records may be begun although they are held back."""
         self.trial: Lane[T] | None = None
         """The lane that was handed out last of those that may be begun all the same."""
+        self.gate: Gate[T] | None = None
+        self._is_alone = False
+        """Whether what was handed out last is to be worked with nothing beside it."""
 
     def held(self, place: Place) -> int:
         """Return how many records of a partition are in lanes, whoever owns the partition now."""
@@ -168,6 +182,8 @@ class Lanes(Generic[T]):
     @property
     def ready(self) -> int:
         """How many lanes could be taken at once, timers aside."""
+        if self._is_alone and self.busy:
+            return 0
         if self.closed & HELD:
             return min(self.trials, len(self._ready))
         return len(self._ready)
@@ -178,7 +194,12 @@ class Lanes(Generic[T]):
         return bool(self._ready or (self._timers and self._timers[0][0] <= now))
 
     def next_due(self) -> float | None:
-        """Return when the next waiting lane is due; while all is held back, the next dead letter."""
+        """Return when the next waiting lane is due; while all is held back, the next dead letter.
+
+        Nobody needs to wait for any while a record is worked alone: whoever is done with it looks for the next.
+        """
+        if self._is_alone and self.busy:
+            return None
         if self.closed & HELD and not self.trials:
             return min((due for due, _, lane in filter(_timer_holds, self._timers) if lane.letter), default=None)
         self._drop_stale_timers()
@@ -214,6 +235,8 @@ class Lanes(Generic[T]):
 
     def _take_closed(self, now: float) -> Lane[T] | None:
         """Hand out a dead letter that is to be sent again, or a record that may be begun all the same."""
+        if self._is_alone and self.busy:
+            return None
         self._drop_stale_timers()
         while self._timers and self._timers[0][0] <= now:
             lane = heapq.heappop(self._timers)[2]
@@ -223,11 +246,11 @@ class Lanes(Generic[T]):
                 return self._begin()
             self._ready.append(lane)
             self._drop_stale_timers()
-        if not self._ready:
+        if not self._ready or (self.closed & HELD and not self.trials):
+            return None
+        if self.closed & ALONE and not self._may_begin():
             return None
         if self.closed & HELD:
-            if not self.trials:
-                return None
             self.trials -= 1
             self.trial = self._ready[0]
         return self._begin()
@@ -237,6 +260,23 @@ class Lanes(Generic[T]):
         lane.state = BUSY
         self.busy += 1
         return lane
+
+    def _may_begin(self) -> bool:
+        """Tell whether the next lane may be handed out beside those that are out.
+
+        Whoever must be worked alone waits, at the head of the line, until nothing is in anybody's hands: records of
+        ownerships that ended are still in their threads' hands, and counted.
+        """
+        gate = self.gate
+        if gate is None or (gate.is_over() and not (self._is_alone and self.busy)):
+            self.closed &= ~ALONE
+            self._is_alone = False
+            return True
+        needs_alone = gate.needs_alone(self._ready[0])
+        if self.busy and (self._is_alone or needs_alone):
+            return False
+        self._is_alone = needs_alone
+        return True
 
     def settle_head(self, lane: Lane[T]) -> None:
         """Remove the head of a busy lane; the lane stays the caller's."""

@@ -7,9 +7,12 @@ the watcher itself stood still (a suspended machine, a stopped process) that gap
 
 from dataclasses import dataclass, replace
 
+from supervisor.core.accusations import Span, span
 from supervisor.core.board import Board, InFlight, Wait
 from supervisor.core.durations import format_duration
 
+FRESH = 2.5
+"""Seconds since the last look at which the poll loop had moved, within which the process as a whole counts as alive."""
 STALL = 5.0
 """Looks that are further apart than this (seconds) mean that the watcher stood still."""
 
@@ -53,11 +56,17 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """``hung`` says what stands still, else it is empty. ``healthy``: progresses, or waits for a stated reason."""
+    """``hung`` says what stands still, else it is empty. ``healthy``: progresses, or waits for a stated reason.
+
+    ``overdue``: what is in its handler beyond its time. ``responsive``: the process is otherwise alive, so that who is
+    overdue is not just held up by another who keeps the interpreter lock or the event loop for himself.
+    """
 
     hung: str
     healthy: bool
     oldest: float = 0.0
+    overdue: tuple[Span, ...] = ()
+    responsive: bool = True
 
 
 def look(seen: Progress | None, board: Board, limits: Limits, *, now: float) -> tuple[Progress, Verdict]:
@@ -111,12 +120,16 @@ def _judge(progress: Progress, board: Board, limits: Limits, *, now: float) -> V
     ages = {cell: now - since for cell, _, since in progress.work}
     oldest = max(ages.values(), default=0.0)
     allowed = limits.handler_timeout + (limits.cancel_margin if board.cancels else 0.0)
-    for record in board.in_flight:
-        if ages[record.cell] > allowed:
-            text = f"{coordinates(record)} is in its handler for {format_duration(ages[record.cell])}"
-            return Verdict(
-                f"{text}, allowed are {format_duration(limits.handler_timeout)}", healthy=False, oldest=oldest
-            )
+    late = [record for record in board.in_flight if ages[record.cell] > allowed]
+    if late:
+        text = f"{coordinates(late[0])} is in its handler for {format_duration(ages[late[0].cell])}"
+        return Verdict(
+            f"{text}, allowed are {format_duration(limits.handler_timeout)}",
+            healthy=False,
+            oldest=oldest,
+            overdue=tuple(map(span, late)),
+            responsive=now - progress.tick_since <= FRESH and not board.cancels,
+        )
     patience = limits.tick_timeout + (limits.revoke_timeout if board.wait is Wait.REVOKING else 0.0)
     if now - progress.tick_since > patience:
         text = f"the poll loop stands still for {format_duration(now - progress.tick_since)}"

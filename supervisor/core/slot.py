@@ -26,6 +26,9 @@ class Policy:
     ``is_static``: a dead member keeps its partitions (classic groups with static ids), so a slot that stays
     down must leave in a process of its own.
 
+    A death that accuses records is followed by a start at once and raises no delay, ``accusing_deaths`` times within
+    ``accusing_window``: a handler that every record kills must not become a storm.
+
     ``flapping_failures`` within ``flapping_window`` make a slot *flapping*. The group's rules (``core.group_rules``)
     read ``never_ready_limit``, ``group_failures`` (0: any number is fine) within ``group_window``, and
     ``canary_healthy``.
@@ -39,6 +42,8 @@ class Policy:
     group_failures: int = 5
     group_window: float = 60.0
     canary_healthy: float = 10.0
+    accusing_deaths: int = 60
+    accusing_window: float = 60.0
     fenced_delay: float = 45.0
     fenced_memory: float = 600.0
     failover_after: float = 5.0
@@ -83,8 +88,9 @@ class Slot:
     what it may and is replaced; ``heavy``: it is ended for its memory. ``member``: a static
     member of this name may still own partitions at the broker. ``after``: the state that follows LEAVING.
     ``deadline``: when the slot must be looked at again. ``failures`` is the backoff's exponent, ``failed_at`` the
-    times of the newest ones. ``parked``: after a failure it waits for its group's canary. ``doomed``: its group was
-    given up while its process lives. ``hopeless``: its last process called the configuration wrong.
+    times of the newest ones, ``accusing_at`` those of deaths that accused records. ``parked``: after a failure it waits
+    for its group's canary. ``doomed``: its group was given up while its process lives. ``hopeless``: its last process
+    called the configuration wrong.
     """
 
     state: SlotState = SlotState.STOPPED
@@ -118,6 +124,7 @@ class Slot:
     reason: str = ""
     last_exit: ExitClass | None = None
     failed_at: tuple[float, ...] = ()
+    accusing_at: tuple[float, ...] = ()
     flapping: bool = False
     parked: bool = False
     doomed: bool = False
@@ -203,12 +210,14 @@ class Exited:
     """The process is gone. ``status`` as ``subprocess`` has it; ``detail`` names its records or last words.
 
     ``left``: whether it left the group, ``None`` when it did not say. ``oom``: the kernel killed it for memory.
+    ``accuses``: records are accused of it, which says nothing against the program.
     """
 
     status: int
     detail: str = ""
     left: bool | None = None
     oom: bool = False
+    accuses: bool = False
     fields: dict[str, Scalar] = field(default_factory=dict)
 
 

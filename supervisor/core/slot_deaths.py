@@ -43,7 +43,7 @@ def died(policy: Policy, slot: Slot, event: Exited, *, now: float, chance: float
         after, effects = spawn(replace(empty, restarts=slot.restarts + 1), Mode.WORK)
     else:
         failure = ExitClass.STARTUP if kind is ExitClass.OOM and not slot.ready else kind
-        after, effects = _failed(policy, empty, failure, now=now, chance=chance)
+        after, effects = _failed(policy, empty, failure, accuses=event.accuses, now=now, chance=chance)
     return after, (_obituary(slot, event, after, kind=kind, now=now), *effects)
 
 
@@ -129,7 +129,10 @@ def _obituary(slot: Slot, event: Exited, after: Slot, *, kind: ExitClass, now: f
     )
 
 
-def _failed(policy: Policy, slot: Slot, kind: ExitClass, *, now: float, chance: float) -> Step:
+def _failed(policy: Policy, slot: Slot, kind: ExitClass, *, accuses: bool, now: float, chance: float) -> Step:
+    recent = tuple(at for at in slot.accusing_at if at > now - policy.accusing_window)
+    if accuses and not slot.parked and len(recent) < policy.accusing_deaths:
+        return spawn(replace(slot, restarts=slot.restarts + 1, accusing_at=(*recent, now)), Mode.WORK)
     failed = replace(slot, never_ready=slot.never_ready + (kind is ExitClass.STARTUP))
     return back_off(policy, failed, slot.reason, now=now, chance=chance)
 

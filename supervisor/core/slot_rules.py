@@ -26,6 +26,7 @@ from supervisor.core.slot import (
     Report,
     Restart,
     Rung,
+    SendStop,
     Slot,
     SlotEvent,
     Spawned,
@@ -204,7 +205,8 @@ def _joined(slot: Slot) -> Step:
 def _hung(policy: Policy, slot: Slot, text: str, *, now: float) -> Step:
     hung = replace(slot, hung=True, reason=text)
     report = Report("worker.hung", Severity.WARNING, text, {"incarnation": slot.incarnation})
-    return climb(policy, hung, Rung.DUMP, now=now, effects=(report,))
+    # Told at once to begin nothing more, so that the records beside what hangs finish while it is looked into.
+    return climb(policy, hung, Rung.DUMP, now=now, effects=(report, SendStop(End.KEEP, policy.hung_timeout)))
 
 
 # What time does.

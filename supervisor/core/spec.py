@@ -154,6 +154,7 @@ class GroupSpec:
 
     ``out_of_range`` is where to go on when the position is not in the partition: ``stop``, ``earliest``, ``latest``.
     ``decoder``: the plugin that makes ``record.data``, empty: nothing does.
+    ``max_deaths``: of its workers that a record may cause; 0: nobody keeps a ledger, and it is not asked for.
     ``preload``: the user's modules that the process was forked with; an exec'd one imports them when it comes to them.
     ``code_version`` is what the user calls the code that runs, for dead letters.
     """
@@ -181,6 +182,7 @@ class GroupSpec:
     code_version: str = ""
     decoder: str = ""
     breaker: BreakerSpec = field(default_factory=BreakerSpec)
+    max_deaths: int = 0
 
 
 @dataclass(frozen=True, slots=True)

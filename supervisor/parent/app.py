@@ -180,6 +180,7 @@ async def _run_slots(plan: Plan, means: _Means, exits: ExitWatch, *, wishes: Wis
     try:
         await journal.open()
         alerting.open()
+        await supervisor.ledger.open()
         await control.start()
         means.manager.ready()
         alerts.start(plan.notifier)
@@ -200,6 +201,7 @@ async def _run_slots(plan: Plan, means: _Means, exits: ExitWatch, *, wishes: Wis
             await part.stop()
         supervisor.close()
         await launcher.stop()
+        await supervisor.ledger.close()
         await journal.close()
     if ends is not None and ends.failure():
         return _refuse(ExitCode.FAILURE, "\n  ".join([ends.failure(), *supervisor.fatal_reasons()]))

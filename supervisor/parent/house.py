@@ -9,6 +9,7 @@ from supervisor.parent.eventlog import EventLog
 from supervisor.parent.exits import ExitWatch
 from supervisor.parent.gate import StartGate
 from supervisor.parent.launcher import Launcher
+from supervisor.parent.ledger import Ledger
 from supervisor.parent.oom import OomWatch
 
 
@@ -31,3 +32,4 @@ class House:
     cgroups: Cgroups
     oom: OomWatch
     breakers: Breakers
+    ledger: Ledger

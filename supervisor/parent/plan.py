@@ -50,6 +50,7 @@ class GroupPlan:
     cells: int
     spec: Callable[[int, int, Mode], WorkerSpec]
     allowance: Allowance = field(default_factory=Allowance)
+    max_deaths: int = 3
     scaling: Rules | None = None
 
 
@@ -126,6 +127,7 @@ def _group(config: Config, name: str) -> GroupPlan:
         spec=partial(_spec, config, name),
         allowance=numbers.allowance,
         scaling=scaling_rules(config, name),
+        max_deaths=group.max_deaths,
     )
 
 

@@ -35,7 +35,8 @@ from supervisor.core.slot_rules import is_down, step
 from supervisor.core.snapshot import SlotSnapshot, SlotState, WorkerStats
 from supervisor.core.spec import Mode, WorkerSpec
 from supervisor.parent.channel import Channel
-from supervisor.parent.crash import remove_crash_file, take_evidence
+from supervisor.parent.crash import remove_crash_file
+from supervisor.parent.deaths import Inquest
 from supervisor.parent.house import House
 from supervisor.parent.launcher import Child, send_signal
 from supervisor.parent.limits import SlotLimits
@@ -76,7 +77,7 @@ class SlotRunner:
         self._channel: Channel | None = None
         self._telemetry: Telemetry | None = None
         self._told = Told()
-        self._evidence: dict[str, str] = {}
+        self._inquest = Inquest(file.path, house.ledger, self._key, self._tell)
         self._cgroup = ""
         self.is_paused = False
         self._cut_off_at: float | None = None
@@ -143,6 +144,7 @@ class SlotRunner:
         if self._telemetry is not None and self.slot.ready:
             verdict = self._telemetry.look(self._file.board(), now=now)
             if hung := verdict.hung or self._cut_off(now):
+                self._inquest.give_up(verdict)
                 self.feed(Hung(hung))
         self.feed(Tick(healthy=verdict is None or verdict.healthy))
 
@@ -154,6 +156,7 @@ class SlotRunner:
     def close(self) -> None:
         """Let go of the slot's file and timers; its process, if any, loses its parent."""
         self._starting.close()
+        self._inquest.close()
         if self._timer is not None:
             self._timer.cancel()
         if self._channel is not None:
@@ -269,15 +272,19 @@ class SlotRunner:
             case CancelSpawn():
                 self._starting.cancel()
             case SendStop():
-                told = self._channel is not None and self._channel.send("stop", end=effect.end, timeout=effect.timeout)
-                if not told and self.child is not None:
-                    send_signal(self.child, signal.SIGTERM)
+                self._send_stop(effect)
             case Signal():
                 self._signal(effect.rung)
             case Report():
                 self._report(effect)
             case _:
                 assert_never(effect)
+
+    def _send_stop(self, stop: SendStop) -> None:
+        members = {"end": stop.end, "timeout": stop.timeout, "overdue": self._inquest.overdue}
+        told = self._channel is not None and self._channel.send("stop", **members)
+        if not told and self.child is not None and not self.slot.hung:  # who hangs is told by the ladder
+            send_signal(self.child, signal.SIGTERM)
 
     def _transition(self, before: SlotState) -> None:
         """Keep the change for who reconstructs what happened; what people should know has an event of its own."""
@@ -292,15 +299,21 @@ class SlotRunner:
         fields = report.fields
         if report.name == "worker.fenced":
             fields = {**fields, **self._told.fenced_by}
+        if report.name == "worker.hung" and self.slot.hung:
+            self._inquest.hold(replace(report, fields=fields))
+            return
         is_death = report.name == "worker.exited" and report.severity is not Severity.INFO
+        self._tell(replace(report, fields=fields), self._inquest.evidence if is_death else {})
+
+    def _tell(self, report: Report, attachments: dict[str, str]) -> None:
         self._house.events.tell(
             report.name,
             report.severity,
             report.text,
             group=self.group.name,
             slot=self.number,
-            fields=fields,
-            attachments=self._evidence if is_death else None,
+            fields=report.fields,
+            attachments=attachments,
         )
 
     def _signal(self, rung: Rung) -> None:
@@ -358,7 +371,9 @@ class SlotRunner:
     def _hear(self, kind: str, frame: Frame) -> None:
         match kind:
             case "stats" if self._telemetry is not None:
-                self._telemetry.told(self._told.stats(frame), now=self._loop.time())
+                stats = self._told.stats(frame)
+                self._telemetry.told(stats, now=self._loop.time())
+                self._house.ledger.committed(self.group.name, stats.partitions)
             case "event" if frame.get("name") == "worker.fenced":
                 # The exit that follows is the one event of it; only who the other member is comes from here.
                 self._told.fenced_by = scalars(dict(frame.get("fields") or {}))
@@ -370,8 +385,10 @@ class SlotRunner:
                 self._house.pause(self.group.name, self.number, why_paused(frame))
             case "bye":
                 self._told.bye(frame)
+            case "accused" if self._channel is not None:
+                self._channel.send("accused", **self._house.ledger.answer(self.group.name, frame))
             case _:
-                pass
+                self._house.ledger.hear(self.group.name, self.number, frame)
 
     def _on_exit(self, status: int) -> None:
         child, seen, now = self.child, self._telemetry, self._loop.time()
@@ -391,8 +408,9 @@ class SlotRunner:
         rss = fields["rss_bytes"] = seen.reading.rss_bytes if seen else None
         by_us = self.slot.rung is Rung.KILL
         found = self._house.oom.judge(status, self._cgroup, by_us=by_us, rss=rss, now=now)
-        detail = " ".join(
-            part for part in (death_detail(self._told, in_flight), found.hint and f"({found.hint})") if part
+        accused, is_news = self._inquest.hold_over(
+            self.slot, status, in_flight, self._told, max_deaths=self.group.max_deaths
         )
-        self._evidence = take_evidence(self._file.path)
-        self.feed(Exited(status, detail, left=self._told.left, oom=found.oom, fields=fields))
+        words = (death_detail(self._told, in_flight), accused and f"({accused})", found.hint and f"({found.hint})")
+        detail = " ".join(filter(None, words))
+        self.feed(Exited(status, detail, left=self._told.left, oom=found.oom, accuses=is_news, fields=fields))

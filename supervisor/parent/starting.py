@@ -61,9 +61,9 @@ class Starting:
         return self._lock_wait.note
 
     def ask(self, spawn: Spawn) -> None:
-        """Start a process as soon as there is a place for it and the slot's lock is free."""
+        """Start a process as soon as there is a place for it, the slot's lock is free and its last death is kept."""
         self._asked = spawn
-        self._queue_up()
+        self._house.ledger.when_durable(*self._key, self._queue_up)
 
     def cancel(self) -> None:
         """Forget what was asked for."""
@@ -79,7 +79,7 @@ class Starting:
     def close(self) -> None:
         """Wait for nothing any more; the place at the gate goes with the gate."""
         self._lock_wait.cancel()
-        self._launching = None
+        self._asked = self._launching = None
 
     def _queue_up(self) -> None:
         if self._asked is not None:

@@ -54,6 +54,7 @@ class Store:
     which the file has. A file that cannot be written (disk full, read-only) is tried again each ``retry`` seconds,
     what is queued waits; when the queue is full the newest writes are refused and counted: what began a disaster is
     worth more than its echo. A corrupt file is moved aside and begun anew. ``on_trouble`` is called in the loop.
+    ``pragmas`` say how safe a commit is: against a crash of ours, or (``synchronous = FULL``) of the machine, too.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Store:
         on_trouble: Callable[[Trouble], None],
         upkeep: Write | None = None,
         retry: float = RETRY,
+        pragmas: Sequence[str] = ("PRAGMA synchronous = NORMAL",),
     ) -> None:
         self.path = path
         self.dropped = 0
@@ -71,6 +73,7 @@ class Store:
         self._on_trouble = on_trouble
         self._upkeep = upkeep
         self._retry = retry
+        self._pragmas = pragmas
         self._loop = asyncio.get_running_loop()
         self._wake = threading.Condition()
         self._writes: deque[tuple[Write, int]] = deque()
@@ -239,7 +242,8 @@ class Store:
             refuse_newer(connection, self._migrations)
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
+            for pragma in self._pragmas:
+                connection.execute(pragma)
             connection.execute("PRAGMA journal_size_limit = 1048576")
             migrate(connection, self._migrations)
         except BaseException:

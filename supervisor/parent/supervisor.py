@@ -24,6 +24,7 @@ from supervisor.parent.gate import StartGate
 from supervisor.parent.groups import Groups
 from supervisor.parent.house import House
 from supervisor.parent.launcher import Launcher
+from supervisor.parent.ledger import Ledger
 from supervisor.parent.leftovers import leftovers
 from supervisor.parent.limits import hold_to_limits
 from supervisor.parent.oom import OomWatch
@@ -75,8 +76,10 @@ class Supervisor:
             cgroups=Cgroups(lambda text: events.tell("limits.no_cgroups", Severity.WARNING, text)),
             oom=OomWatch(),
             breakers=self.breakers,
+            ledger=Ledger(plan.state_dir, events),
         )
         self._oom = self._house.oom
+        self.ledger = self._house.ledger
         self.runners: dict[tuple[str, int], SlotRunner] = {}
         self._sizes = {group.name: group.workers for group in plan.groups}
         self._retiring: set[tuple[str, int]] = set()

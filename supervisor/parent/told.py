@@ -21,13 +21,16 @@ class Told:
     def __init__(self) -> None:
         self.last_words = ""
         self.left: bool | None = None
+        self.code: int | None = None
+        """The exit code that it said would follow."""
         self.fenced_by: dict[str, Scalar] = {}
         self._stats: tuple[object, WorkerStats] | None = None
 
     def bye(self, frame: Frame) -> None:
         """Take a worker's last words."""
         self.last_words = str(frame.get("reason", ""))[:LONGEST]
-        left = frame.get("left")
+        code, left = frame.get("code"), frame.get("left")
+        self.code = code if isinstance(code, int) else None
         self.left = left if isinstance(left, bool) else None
 
     def stats(self, frame: Frame) -> WorkerStats:

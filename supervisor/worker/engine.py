@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from supervisor.core.board import C_ATTEMPT, C_LAST_OFFSET, C_PARTITION, C_SEQUENCE, C_TOPIC, IDLE, BoardWriter
+from supervisor.core.docket import Case
 from supervisor.core.events import Scalar, Severity
 from supervisor.core.exits import ExitCode
 from supervisor.core.lanes import HELD, Lane, Lanes
@@ -17,6 +18,7 @@ from supervisor.core.offsets import PartitionOffsets
 from supervisor.core.spec import Ordering, WorkerSpec
 from supervisor.link import Link
 from supervisor.plugin.types import Message
+from supervisor.worker.quarantine import Quarantine
 
 if TYPE_CHECKING:
     from supervisor.worker.outlet import Outlet
@@ -50,6 +52,7 @@ class Owned:
     """
 
     __slots__ = (
+        "accused",
         "committed",
         "filling",
         "filling_since",
@@ -77,6 +80,8 @@ class Owned:
         self.filling_size = 0
         self.outputs: dict[int, Sized] = {}
         """What records' handlers returned and is not confirmed, by offset; the outlet's own."""
+        self.accused: dict[int, Case] = {}
+        """Records that are accused of killing a worker and not done yet, by offset."""
         self.revoked = False
         self.sent: int | None = None
         """The newest offset given to a commit, or to librdkafka's store."""
@@ -150,6 +155,7 @@ class Engine:
         self._end: tuple[ExitCode, str] | None = None
         self.outlet: Outlet | None = None
         """Where outputs go; set before any thread starts."""
+        self.lanes.gate = self.quarantine = Quarantine(self)
         self._lane_name = _lane_names(Ordering.PARTITION if in_batches else spec.group.ordering)
 
     def number_of(self, place: Place) -> int:
@@ -302,6 +308,8 @@ class Engine:
         return not owned.revoked
 
     def _settle(self, owned: Owned, offset: int) -> None:
+        if self.lanes.closed:
+            self.quarantine.settled(owned, offset)
         if owned.outputs and self.outlet is not None and self.outlet.held_of(owned, (offset,)):
             return
         owned.offsets.settle(offset)
@@ -355,6 +363,9 @@ class Engine:
         if self.outlet is not None:
             self.outlet.drop(owned)
         again = self.owned[owned.place] = Owned(owned.place, owned.topic_index, owned.number)
+        again.accused = owned.accused
+        self.quarantine.watch(again)
+        self.quarantine.forget(owned)
         return again
 
     def release_baton(self) -> None:

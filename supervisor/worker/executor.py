@@ -122,7 +122,7 @@ class Executor:
     def _run(self, cell: int) -> None:
         try:
             words, base = self._engine.board.words, cell_base(cell)
-            words[base + C_THREAD] = threading.get_native_id()
+            words[base + C_THREAD] = threading.get_ident()
             while True:
                 lane, stop = self._next(cell)
                 if stop:
@@ -235,10 +235,12 @@ class Executor:
             due = (lane.since or 0.0) + self._batch_age
             alone = lane.solo or lane is engine.lanes.trial
             can_fill = engine.can_fill(lane.head[0]) and time.monotonic() < due
-            if not alone and len(lane.items) < self._batch_size and can_fill:
+            size = 1 if alone else self._batch_size
+            if engine.lanes.closed:
+                size = engine.quarantine.cut(lane, size)
+            if not alone and len(lane.items) < size and can_fill:
                 engine.lanes.wait(lane, due=due)
                 return
-            size = 1 if alone else self._batch_size
             items = [item for item, _ in islice(lane.items, size) if item[0] is lane.head[0]]
             lane.taken = len(items)
         engine.enter(base, items[0][0], attempt=lane.attempt)

@@ -7,9 +7,11 @@ import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from supervisor.core.accusations import Record
 from supervisor.core.frames import Frame
 from supervisor.core.spec import End
 from supervisor.link import Link
@@ -18,16 +20,21 @@ from supervisor.tether import unbound
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """End: how, and within how many seconds; ``deadline`` is of the monotonic clock."""
+    """End: how, and within how many seconds; ``deadline`` is of the monotonic clock.
+
+    ``overdue``: records beyond their time in their handlers. Nobody waits for them, and they are why it is to end.
+    """
 
     end: End
     timeout: float
     deadline: float
+    overdue: frozenset[Record] = frozenset()
 
 
-def stop(end: End, timeout: float) -> Stop:
+def stop(end: End, timeout: float, overdue: Iterable[Sequence[Any]] = ()) -> Stop:
     """Return the order to end from now on."""
-    return Stop(end, timeout, time.monotonic() + timeout)
+    records = frozenset((str(topic), int(partition), int(offset)) for topic, partition, offset in overdue)
+    return Stop(end, timeout, time.monotonic() + timeout, records)
 
 
 class Orders:
@@ -69,7 +76,7 @@ class Orders:
         while self._frames:
             frame = self._frames.popleft()
             if frame["type"] == "stop":
-                return stop(End(frame["end"]), float(frame["timeout"]))
+                return stop(End(frame["end"]), float(frame["timeout"]), frame.get("overdue", ()))
             self.other(frame)
         if self._terminated:
             self._terminated = False

@@ -13,6 +13,7 @@ from functools import partial
 from typing import assert_never
 
 from supervisor.core.backoff import Backoff
+from supervisor.core.docket import Case
 from supervisor.core.exits import ExitCode
 from supervisor.core.lanes import HELD, Lane
 from supervisor.core.letters import shorter
@@ -47,12 +48,14 @@ class PendingLetter:
     """A dead letter on its way. ``token`` grows with each try, so that a late answer to an older one is ignored.
 
     ``offered`` is what the sink whose turn it is gets: the letter, or less of its headers once that was too large.
+    ``is_sentence``: its record was convicted, and the parent is told when it is confirmed.
     """
 
-    __slots__ = ("deadline", "failures", "is_told", "letter", "offered", "sink", "token", "tries")
+    __slots__ = ("deadline", "failures", "is_sentence", "is_told", "letter", "offered", "sink", "token", "tries")
 
-    def __init__(self, letter: Letter) -> None:
+    def __init__(self, letter: Letter, *, is_sentence: bool = False) -> None:
         self.letter = self.offered = letter
+        self.is_sentence = is_sentence
         self.failures: dict[int, str] = {}
         """Why sinks did not take it, by their place."""
         self.is_told = False
@@ -174,13 +177,15 @@ class Outcomes:
 
     def send_again(self, lane: Lane[Item]) -> None:
         """Offer the dead letter of a busy lane to the sink whose turn it is."""
-        pending = lane.letter
-        assert isinstance(pending, PendingLetter)  # noqa: S101 - only lanes with a letter come here
-        engine = self._engine
+        engine, pending = self._engine, lane.letter
         with engine.mutex:
-            if lane.head[0].revoked:
+            if lane.head[0].revoked or (isinstance(pending, Case) and pending.buried):
                 self._let_go(lane)
                 return
+            if isinstance(pending, Case):
+                letter = self._judge.sentence(lane.head[1], pending)
+                lane.letter = pending = PendingLetter(letter, is_sentence=True)
+            assert isinstance(pending, PendingLetter)  # noqa: S101 - only lanes with a letter come here
             pending.token += 1
             token = pending.token
             owned, message = lane.head
@@ -241,6 +246,8 @@ class Outcomes:
         """Settle a record whose letter is written, or (not ``is_sure``) will be in the transaction of its offset."""
         pending = lane.letter
         assert isinstance(pending, PendingLetter)  # noqa: S101 - as in send_again
+        if pending.is_sentence and is_sure:
+            self._engine.quarantine.buried(pending.letter)
         with self._engine.mutex:
             self._let_go(lane)
         if is_sure:

@@ -45,7 +45,9 @@ class Ownership:
                 engine.owned[place] = Owned(place, engine.board.topic_index(place[0]), engine.number_of(place))
             if engine.joined_at is None:
                 engine.joined_at = time.monotonic()
+        asked = engine.quarantine.ask(places)
         self._committer.notes.read(places)
+        engine.quarantine.await_answer(asked, self.meanwhile)
         logger.info("partitions.assigned", extra={"fields": {"partitions": _words(places)}})
         if places:
             self._active.partitions_assigned(list(places))
@@ -113,6 +115,7 @@ class Ownership:
                 if owned is not None:
                     owned.revoked = True
                     engine.dirty.discard(owned)
+                    engine.quarantine.forget(owned)
                     self._outlet.drop(owned)
                 engine.at_end.discard(place)
                 engine.stopped.pop(place, None)

@@ -115,8 +115,10 @@ class Poller:
         with engine.mutex:
             if engine.stopping:
                 return None
+            by_partition = _by_partition(messages, self._only_topic) if messages else []
+            engine.quarantine.delivered(by_partition, self._notes.claimed)
             spread = cell is None or engine.slow or engine.lanes.closed != 0
-            for place, batch in _by_partition(messages, self._only_topic) if messages else ():
+            for place, batch in by_partition:
                 owned = engine.owned.get(place)
                 if owned is None:
                     continue  # revoked within this very poll: another member will get it

@@ -208,12 +208,14 @@ class Incarnation:
             engine.purge(set(engine.owned))
             engine.work.notify_all()
         while time.monotonic() < engine.drain_by and engine.end is None:
-            if _is_drained(engine):
+            if _is_drained(engine, stop):
                 break
             note_on_board(engine)
             again = self._wait(TICK)
             if again is not None:
+                overdue = stop.overdue | again.overdue
                 stop = again if again.deadline < stop.deadline else replace(stop, end=again.end)
+                stop = replace(stop, overdue=overdue)
                 engine.drain_by = _drain_by(stop)
             self.executor.watch()
             self.outcomes.overdue()
@@ -232,6 +234,8 @@ class Incarnation:
         if frame["type"] == "resume":
             places = [(str(topic), int(partition)) for topic, partition in frame["partitions"]]
             self.poller.beginnings.order(places, str(frame["to"]))
+        elif frame["type"] == "accused":
+            self.engine.quarantine.heard(frame)
         elif frame["type"] == "pause":
             with self.engine.mutex:
                 self.engine.on_hold = bool(frame["on"])
@@ -280,11 +284,19 @@ def _drain_by(stop: Stop) -> float:
     return stop.deadline - min(COMMIT_RESERVE, stop.timeout / 3)
 
 
-def _is_drained(engine: Engine) -> bool:
+def _is_drained(engine: Engine, stop: Stop) -> bool:
     with engine.mutex:
-        if engine.lanes.busy or engine.lanes.blocked:
+        if engine.lanes.blocked or engine.lanes.busy > _overdue(engine, stop):
             return False
         return engine.outlet is None or not engine.outlet.is_waited_for(engine.owned)
+
+
+def _overdue(engine: Engine, stop: Stop) -> int:
+    """Return how many handlers nobody waits for any more; mutex held."""
+    if not stop.overdue:
+        return 0
+    heads = [lane.head for lane in engine.lanes.working_lanes() if lane.items]
+    return sum((*owned.place, message.offset() or 0) in stop.overdue for owned, message in heads)
 
 
 def _take_baton(engine: Engine, deadline: float) -> None:

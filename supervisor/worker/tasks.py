@@ -153,7 +153,7 @@ class TaskExecutor:
     # --- the loop's thread --------------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        words, thread = self._engine.board.words, threading.get_native_id()
+        words, thread = self._engine.board.words, threading.get_ident()
         for number, cell in enumerate(self._cells):
             words[cell.base + C_THREAD], words[cell.base + C_LAST_OFFSET] = thread, IDLE
             work = self._work_records(cell) if self._batch is None else self._work_batches(cell)
@@ -257,10 +257,12 @@ class TaskExecutor:
             with engine.mutex:
                 due = (lane.since or 0.0) + group.age
                 alone = lane.solo or lane is engine.lanes.trial
-                if not alone and len(lane.items) < group.size and time.monotonic() < due:
+                size = 1 if alone else group.size
+                if engine.lanes.closed:
+                    size = engine.quarantine.cut(lane, size)
+                if not alone and len(lane.items) < size and time.monotonic() < due:
                     engine.lanes.wait(lane, due=due)
                     continue
-                size = 1 if alone else group.size
                 items = [item for item, _ in islice(lane.items, size) if item[0] is lane.head[0]]
                 lane.taken = len(items)
             engine.enter(base, items[0][0], attempt=lane.attempt)

@@ -5,6 +5,9 @@ import random
 import time
 from typing import assert_never
 
+from supervisor.core.accusations import Cause
+from supervisor.core.docket import Case
+from supervisor.core.exits import describe
 from supervisor.core.letters import Origin, audit_id, dead_letter_headers, where
 from supervisor.core.retry import Ruling, rule
 from supervisor.core.spec import Then
@@ -87,16 +90,49 @@ class Judge:
             code_version=spec.group.code_version,
             timestamp_type=record.timestamp_type,
         )
+        return self._letter(record, origin, decision.disposition)
+
+    def sentence(self, message: Message, case: Case) -> Letter:
+        """Return the dead letter of a record that was convicted of killing its workers; nobody else is asked."""
+        record, spec, evidence = Record(message, case.deaths), self._engine.spec, case.evidence
+        is_late = case.cause is Cause.TIMEOUT
+        how = "took too long" if is_late else describe(evidence.status)
+        origin = Origin(
+            group=spec.group.name,
+            worker=spec.instance_id,
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            timestamp=record.timestamp,
+            disposition=case.cause.value,
+            reason=f"ended its worker {case.deaths} times; the last time: {how}",
+            attempts=case.deaths,
+            first_failed_at=case.first_at,
+            failed_at=case.last_at,
+            error=None,
+            signal=describe(evidence.status) if evidence.status < 0 else "",
+            exit_code=evidence.status if evidence.status >= 0 else None,
+            stack=evidence.stack,
+            log_lines=tuple(evidence.log.splitlines()),
+            slot=spec.slot,
+            handler=spec.group.handler,
+            code_version=spec.group.code_version,
+            timestamp_type=record.timestamp_type,
+        )
+        return self._letter(record, origin, Disposition(case.cause.value))
+
+    def _letter(self, record: Record, origin: Origin, disposition: Disposition) -> Letter:
+        letters = self._engine.spec.group.dead_letters
         return Letter(
             audit_id=audit_id(origin.group, origin.topic, origin.partition, origin.offset),
-            topic=spec.group.dead_letters.topic.replace("{topic}", record.topic),
+            topic=letters.topic.replace("{topic}", record.topic),
             key=record.key,
             value=record.value,
-            headers=dead_letter_headers(_headers(record), origin, spec.group.dead_letters.headers),
+            headers=dead_letter_headers(_headers(record), origin, letters.headers),
             source_topic=record.topic,
             source_partition=record.partition,
             source_offset=record.offset,
-            disposition=decision.disposition,
+            disposition=disposition,
             timestamp=record.timestamp,
         )
 

@@ -33,7 +33,7 @@ from supervisor.core.board import (
 )
 from supervisor.core.frames import Frame, FrameReader, encode
 from supervisor.core.jsonable import from_json, to_json
-from supervisor.core.snapshot import WorkerStats
+from supervisor.core.snapshot import PartitionStats, WorkerStats
 from supervisor.core.spec import Mode, WorkerSpec
 
 
@@ -127,6 +127,7 @@ class Fake:
     def misbehave(self, verb: str) -> None:
         match verb:
             case "crash":
+                self.ask()
                 self.put_in_flight(812)
                 os.kill(os.getpid(), signal.SIGSEGV)
             case "stuck":
@@ -150,8 +151,24 @@ class Fake:
                     time.sleep(600)
                 self.log(f"child {pid}")
 
+    def ask(self) -> None:
+        """Ask who is accused, as a worker does at each assignment, and note the answer."""
+        self.say("accused", ask=1, partitions=[["orders", 1]])
+        while (frame := self.frame())["type"] != "accused":
+            pass
+        runs = [run for _, _, of, _ in frame["suspects"] for run in of]
+        self.log(f"accused {runs} convicted {[one[2] for one in frame['convicted']]}")
+
     def misbehave_rarely(self, verb: str) -> None:
         match verb:
+            case "acquit" | "bury" | "commit":
+                self.ask()
+                if verb == "commit":
+                    stats = WorkerStats(partitions=(PartitionStats("orders", 1, 813, 0, 0),))
+                    self.say("stats", stats=to_json(stats))
+                else:
+                    self.say("acquitted" if verb == "acquit" else "buried", records=[["orders", 1, 812]])
+                self.ask()
             case "quit":
                 os._exit(int(self.words[1]))
             case "stall":

@@ -44,10 +44,10 @@ def test_a_crash_loop_backs_off_and_names_the_record(tmp_path: Path) -> None:
     parent = Parent(tmp_path, failover_after=60.0)
     parent.behave("crash")
     with parent:
-        snapshot = parent.slot_when(SlotState.BACKOFF, incarnation=4)
+        snapshot = parent.slot_when(SlotState.BACKOFF, incarnation=7)
 
         assert snapshot.next_start_in is not None
-        assert snapshot.reason == "SIGSEGV at orders/1@812"
+        assert snapshot.reason == "SIGSEGV at orders/1@812 (convicted)", "four deaths that accuse are no failures"
         deaths = parent.events("worker.exited")
         assert {death.fields["in_flight"] for death in deaths} == {"orders/1@812"}
         delays = [event.fields["delay"] for event in parent.events("slot.backoff")]
