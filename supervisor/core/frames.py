@@ -3,9 +3,12 @@
 | type | from → to | members |
 |---|---|---|
 | ``spec`` | parent → worker, notifier; first frame | ``spec``: see ``core.spec`` |
-| ``stop`` | parent → worker, notifier | ``end``: ``keep`` or ``leave``; ``timeout``: seconds to drain |
 | ``pause`` | parent → worker | ``on``: read nothing, or go on |
 | ``resume`` | parent → worker | ``partitions`` that were stopped, ``to``: where they go on |
+| ``stop`` | parent → worker, notifier | ``end``: ``keep`` or ``leave``; ``timeout``; ``overdue``: records that hang |
+| ``accused`` | worker → parent, on assignment | ``ask``: a number; ``partitions`` whose accused records it asks for |
+| ``accused`` | parent → worker, the answer | ``ask``; ``suspects``: runs of offsets; ``convicted``: with their cases |
+| ``acquitted``, ``buried`` | worker → parent | ``records``: they finished; their dead letters are confirmed |
 | ``alert`` | parent → notifier | ``event``: a ``core.events.Event`` |
 | ``breaker`` | parent → worker | ``order``: a ``core.spec.BreakerOrder``; hold all records, try with one, go on |
 | ``breaker`` | worker → parent | ``state``: ``down`` (``name``, ``failures``, ``after`` seconds), ``up``, ``nothing`` |

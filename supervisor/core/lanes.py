@@ -103,8 +103,8 @@ class Lanes(Generic[T]):
         self.blocked = 0
         """Lanes whose head waits for a confirmation."""
         self.closed = 0
-        """Why not every record may be begun, as bits; 0 is the fast path. Dead letters on their way are sent all the same,
-        unless a record is worked alone."""
+        """Why not every record may be begun, as bits; 0 is the fast path. Dead letters on their way are sent all
+        the same, unless a record is worked alone."""
         self.trials = 0
         """How many records may be begun although they are held back."""
         self.trial: Lane[T] | None = None

@@ -12,6 +12,7 @@ import os
 import signal
 import struct
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from supervisor.plugin import DependencyDownError, Record, WorkerContext
@@ -25,7 +26,7 @@ class InvalidError(Exception):
     """Never to be tried again."""
 
 
-class Work:
+class Noting:
     """Notes ``start`` and ``done`` of every record and does between them what the record's value says."""
 
     def open(self, context: WorkerContext) -> None:
@@ -33,7 +34,7 @@ class Work:
         name = f"{context.supervisor}.{context.slot}.{os.getpid()}.ledger"
         self._file = os.open(FOLDER / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
-    def process(self, record: Record) -> None:
+    def _work(self, record: Record) -> None:
         self._note("start", record)
         do((record.value or b"").decode(errors="replace"))
         self._note("done", record)
@@ -42,6 +43,21 @@ class Work:
         key = (record.key or b"").decode()
         where = [record.topic, record.partition, record.offset, key, record.attempt]
         os.write(self._file, (json.dumps([word, *where, time.monotonic(), *self._who]) + "\n").encode())
+
+
+class Work(Noting):
+    """One record at a time."""
+
+    def process(self, record: Record) -> None:
+        self._work(record)
+
+
+class Batch(Noting):
+    """The same, a batch at a time."""
+
+    def process_batch(self, records: Sequence[Record]) -> None:
+        for record in records:
+            self._work(record)
 
 
 class Tally:
@@ -69,6 +85,14 @@ class Deaf(Work):
 def fall() -> None:
     """Die of SIGSEGV, here."""
     ctypes.string_at(0)
+
+
+def malloc(size: int) -> int | None:
+    """Return the address of new memory, ``None`` where there is none."""
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    address: int | None = libc.malloc(size)
+    return address
 
 
 def do(value: str) -> None:
@@ -117,6 +141,16 @@ def speak(verb: str, argument: str) -> None:
             print(argument)
         case "native":
             os.write(2, f"{argument}\n".encode())
+        case "exit":
+            os._exit(int(argument))
+        case "sigkill":
+            os.kill(os.getpid(), signal.SIGKILL)  # as the kernel does for want of memory
+        case "hog":
+            lock = ctypes.create_string_buffer(64)
+            for _ in range(2):  # the second waits for ever, with the interpreter lock, and no signal interrupts it
+                ctypes.PyDLL(None).pthread_mutex_lock(lock)
+        case "memory":
+            ctypes.memset(malloc(1 << 40), 1, 4096)  # as libraries do that never look at what malloc says
         case "segfault":
             logging.getLogger("shop").warning("shop.last_words")
             fall()

@@ -1,0 +1,96 @@
+"""Records that kill their worker: each becomes one dead letter; nobody beside them is lost, reordered or convicted."""
+
+from collections import Counter
+
+from supervisor.core.events import EventQuery, Severity
+from tests.broker.real import RealBroker
+from tests.broker.records import committed, create_topic, end_offsets, produce, read_topic
+from tests.conftest import Scale
+from tests.whole.conftest import Supervise
+from tests.whole.ledger import Ledger, out_of_order
+from tests.whole.program import Program
+
+QUICK = 'orphan_grace = "1s"\nstop_timeout = "3s"'
+DEATHS = 3
+
+
+def deaths(program: Program) -> int:
+    entries = program.control.journal(EventQuery(severity=Severity.WARNING, limit=500)).entries
+    return sum(one.event.name == "worker.exited" for one in entries)
+
+
+def all_committed(broker: RealBroker, name: str) -> bool:
+    return committed(broker.bootstrap, name, name) == end_offsets(broker.bootstrap, name)
+
+
+def test_p1_p2_records_that_kill_become_dead_letters_and_all_others_are_processed_in_order(
+    broker: RealBroker, name: str, supervise: Supervise, ledger: Ledger, scale: Scale
+) -> None:
+    good, partitions = scale.pick(3_000, 50_000), 4
+    bad = ["segfault", "exit:3", "sigkill", "memory", "hog", "exit:0"] * scale.pick(1, 4)
+    step = good // len(bad)
+    values = ["good"] * good
+    for at, value in enumerate(bad):
+        values.insert(at * step + step // 2, value)
+    create_topic(broker.bootstrap, name, partitions=partitions)
+    create_topic(broker.bootstrap, f"{name}.dlq", partitions=partitions)
+    produce(broker.bootstrap, name, values, key=lambda at: b"key-%d" % (at % 64))
+    program = supervise(
+        broker,
+        'ordering = "key"\nconcurrency = 8\nhandler_timeout = "2s"\nlimits.rlimits = { as = "16GiB" }',
+        supervisor=QUICK,
+    )
+    patience = scale.pick(180.0, 900.0)
+    program.wait(lambda: all_committed(broker, name), timeout=patience, what="all is committed")
+
+    found = read_topic(broker.bootstrap, f"{name}.dlq")
+    letters = {letter.header["supervisor.dlq.audit-id"]: letter for letter in found}
+    stories = {letter.value.decode(): letter.header for letter in letters.values() if letter.value is not None}
+    assert Counter((letter.value or b"").decode() for letter in letters.values()) == Counter(bad)
+    for value, header in stories.items():
+        assert header["supervisor.dlq.disposition"] == ("timeout" if value == "hog" else "worker-killed"), value
+        assert header["supervisor.dlq.attempts"] == str(DEATHS)
+    assert stories["segfault"]["supervisor.dlq.signal"] == "SIGSEGV"
+    assert "in fall" in stories["segfault"]["supervisor.dlq.stack"]
+    assert "shop.last_words" in stories["segfault"]["supervisor.dlq.log-lines"]
+    assert stories["exit:3"]["supervisor.dlq.exit-code"] == "3"
+    assert stories["sigkill"]["supervisor.dlq.signal"] == "SIGKILL"
+    places = {(one.partition, one.offset) for one in read_topic(broker.bootstrap, name) if one.value == b"good"}
+    assert places <= ledger.places("done")
+    assert not out_of_order([line for line in ledger.lines() if line.place in places], by_key=True)
+    ended = deaths(program)
+    print(f"{len(bad)} bad records, {ended} deaths, {ledger.repeats()} repeated")
+    assert ended <= (DEATHS + 1) * len(bad)
+
+
+def test_p1_a_slow_good_record_beside_foreign_crashes_is_processed_and_not_convicted(
+    broker: RealBroker, name: str, supervise: Supervise, ledger: Ledger, scale: Scale
+) -> None:
+    crashes = scale.pick(2, 6)
+    create_topic(broker.bootstrap, name, partitions=2)
+    create_topic(broker.bootstrap, f"{name}.dlq", partitions=2)
+    produce(broker.bootstrap, name, ["sleep:1.0"] * 3, partition=lambda _: 0)
+    produce(broker.bootstrap, name, ["exit:3", "segfault"] * (crashes // 2), partition=lambda _: 1)
+    program = supervise(broker, 'ordering = "none"\nconcurrency = 8', supervisor=QUICK)
+    program.wait(lambda: all_committed(broker, name), timeout=scale.pick(60.0, 180.0), what="all is committed")
+
+    letters = read_topic(broker.bootstrap, f"{name}.dlq")
+    assert {letter.header["supervisor.dlq.partition"] for letter in letters} == {"1"}
+    assert set(ledger.offsets(0)) == {0, 1, 2}
+    assert deaths(program) >= DEATHS * crashes
+
+
+def test_p1_a_death_in_a_batch_makes_all_of_it_suspect_and_convicts_only_the_culprit(
+    broker: RealBroker, name: str, supervise: Supervise, ledger: Ledger
+) -> None:
+    create_topic(broker.bootstrap, name)
+    create_topic(broker.bootstrap, f"{name}.dlq")
+    produce(broker.bootstrap, name, ["good"] * 7 + ["exit:3"] + ["good"] * 12)
+    program = supervise(broker, 'batch.size = 10\nbatch.age = "100ms"', handler="Batch", supervisor=QUICK)
+    program.wait(lambda: all_committed(broker, name), timeout=60.0, what="all is committed")
+
+    (letter,) = read_topic(broker.bootstrap, f"{name}.dlq")
+    assert letter.header["supervisor.dlq.offset"] == "7"
+    assert ledger.places("done") == {(0, offset) for offset in range(20) if offset != 7}
+    assert not out_of_order([line for line in ledger.lines() if line.offset != 7], by_key=False)  # that never ends
+    assert deaths(program) == DEATHS + 1
