@@ -141,6 +141,13 @@ class Ledger:
                 for topic, topic_id in list(dict(frame["topics"]).items())[:MOST_ASKED]:
                     self._keep(self.docket.identify(group, str(topic), str(topic_id)[:100]))
 
+    def words(self, group: str) -> str:
+        """Return who of a group is accused, for its line in the status; empty when nobody is."""
+        suspects, convicted = self.docket.count(group)
+        parts = [f"{suspects} suspected of killing workers"] if suspects else []
+        parts += [f"{convicted} convicted of it"] if convicted else []
+        return f"records: {', '.join(parts)}" if parts else ""
+
     def committed(self, group: str, partitions: Iterable[PartitionStats]) -> None:
         """Forget what is below the committed offsets; each second of each worker."""
         if self.docket.is_empty:

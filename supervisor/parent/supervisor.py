@@ -233,7 +233,7 @@ class Supervisor:
         return tuple(f"{runner.name}: {runner.slot.reason}" for runner in fatal)
 
     def _condition(self, group: str) -> str:
-        said = (self._groups.condition(group), self.breakers.words(group))
+        said = (self._groups.condition(group), self.breakers.words(group), self.ledger.words(group))
         return "; ".join(text for text in said if text)
 
     def _all_slots(self, group: str) -> list[SlotRunner]:
