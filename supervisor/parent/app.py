@@ -178,9 +178,8 @@ async def _run_slots(plan: Plan, means: _Means, exits: ExitWatch, *, wishes: Wis
     pulses += [duty.pulse, LockWatch(means.lock, events).pulse, control.keep, Accepting(events).pulse]
     ends = UntilEnd(supervisor, until, exits) if until is not None else None
     try:
-        await journal.open()
+        await asyncio.gather(journal.open(), supervisor.ledger.open())
         alerting.open()
-        await supervisor.ledger.open()
         await control.start()
         means.manager.ready()
         alerts.start(plan.notifier)
@@ -201,8 +200,7 @@ async def _run_slots(plan: Plan, means: _Means, exits: ExitWatch, *, wishes: Wis
             await part.stop()
         supervisor.close()
         await launcher.stop()
-        await supervisor.ledger.close()
-        await journal.close()
+        await asyncio.gather(supervisor.ledger.close(), journal.close())
     if ends is not None and ends.failure():
         return _refuse(ExitCode.FAILURE, "\n  ".join([ends.failure(), *supervisor.fatal_reasons()]))
     if supervisor.exit_code is ExitCode.FAILURE:
