@@ -150,7 +150,7 @@ def speak(verb: str, argument: str) -> None:
             for _ in range(2):  # the second waits for ever, with the interpreter lock, and no signal interrupts it
                 ctypes.PyDLL(None).pthread_mutex_lock(lock)
         case "memory":
-            ctypes.memset(malloc(1 << 40), 1, 4096)  # as libraries do that never look at what malloc says
+            ctypes.memset(malloc(1 << 40) or 0, 1, 4096)  # as libraries do that never look at what malloc says
         case "segfault":
             logging.getLogger("shop").warning("shop.last_words")
             fall()
