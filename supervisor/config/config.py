@@ -7,7 +7,7 @@ from typing import Any
 
 from supervisor.config.alerting import Alerting
 from supervisor.config.kafka_keys import KafkaValue
-from supervisor.config.models import Group, Supervisor
+from supervisor.config.models import Group, Http, Supervisor
 from supervisor.config.problems import KeyPath, Problem
 from supervisor.config.references import masked
 from supervisor.config.showing import toml_text
@@ -30,6 +30,7 @@ class Config:
     search_path: tuple[str, ...] = ()
     warnings: tuple[Problem, ...] = ()
     references: Mapping[KeyPath, str] = field(default_factory=dict, repr=False)
+    http: Http = field(default_factory=Http)
 
     @property
     def enabled(self) -> tuple[str, ...]:
@@ -41,6 +42,7 @@ class Config:
         tree: dict[str, Any] = {
             "supervisor": self.supervisor.model_dump(),
             "alerting": self.alerting.model_dump(),
+            "http": self.http.model_dump(),
             "kafka": dict(self.kafka),
             "groups": {name: group.model_dump(exclude_none=True) for name, group in self.groups.items()},
             "plugins": dict(self.plugins),

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from supervisor.config import checks
 from supervisor.config.alerting import Alerting
 from supervisor.config.config import Config
-from supervisor.config.models import Defaults, File, Group, Supervisor
+from supervisor.config.models import Defaults, File, Group, Http, Supervisor
 from supervisor.config.paths import LONGEST_SOCKET, SOCKET, default_runtime_dir, default_state_dir
 from supervisor.config.problems import ConfigError, KeyPath, Problem
 from supervisor.config.references import Resolver
@@ -52,11 +52,12 @@ def load(
     settings = _place(
         source, real, _validate(source, Supervisor, tree["supervisor"], ("supervisor",)), environ, hostname
     )
+    http = _validate(source, Http, tree["http"], ("http",))
     alerting = _validate(source, Alerting, tree["alerting"], ("alerting",))
     groups = _groups(source, tree)
     _check(source, tree, settings, groups)
     _check_start_method(source, settings, platform)
-    if source.problems or settings is None or alerting is None:
+    if source.problems or settings is None or http is None or alerting is None:
         raise ConfigError(source.file, tuple(sorted(source.problems, key=lambda problem: problem.line)))
     plugins = real.parent / "plugins"
     return Config(
@@ -69,6 +70,7 @@ def load(
         search_path=(str(real.parent), *([str(plugins)] if plugins.is_dir() else [])),
         warnings=tuple(source.warnings),
         references=source.references,
+        http=http,
     )
 
 

@@ -27,6 +27,7 @@ from supervisor.config.values import (
     Factor,
     Handler,
     KafkaTable,
+    Listen,
     Modules,
     Name,
     OptionalPlugin,
@@ -79,6 +80,15 @@ class Supervisor(Table):
     journal: Journal = _key(default_factory=Journal, description="How long and how much the event journal keeps.")
     lag_interval: Duration = _key(
         "5s", description="How often the brokers are asked for the groups' whole lag, at most; `0s`: never."
+    )
+
+
+class Http(Table):
+    """Where `/metrics`, `/healthz` and `/readyz` are answered, to anybody who can connect."""
+
+    listen: Listen = _key(
+        "",
+        description='Address and port of the HTTP listener: `"127.0.0.1:9464"`, `"[::1]:9464"`; empty: there is none.',
     )
 
 
@@ -278,6 +288,7 @@ class File(Table):
 
     supervisor: Supervisor = _key(default_factory=Supervisor, description="The supervisor itself.")
     alerting: Alerting = _key(default_factory=Alerting, description="How soon and how often people are told.")
+    http: Http = _key(default_factory=Http, description="The HTTP listener for metrics and probes.")
     kafka: KafkaTable = _key(
         default_factory=dict,
         repr=False,

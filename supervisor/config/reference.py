@@ -5,16 +5,18 @@ from typing import Any
 
 from supervisor.config.alerting import Alerting
 from supervisor.config.kafka_keys import NOT_WITH_CONSUMER, OWNED, owned
-from supervisor.config.models import Defaults, File, Group, Supervisor
+from supervisor.config.models import Defaults, File, Group, Http, Supervisor
 from supervisor.config.problems import value_text
 from supervisor.config.tables import Table
 from supervisor.config.translate import as_table, as_tables
+from supervisor.core.metrics_catalog import CATALOG, PREFIX, Kind
 
 Row = tuple[str, str, str]
 
 REQUIRED = "required"
 SECTIONS: tuple[tuple[str, type[Table]], ...] = (
     ("supervisor", Supervisor),
+    ("http", Http),
     ("alerting", Alerting),
     ("groups.NAME", Group),
 )
@@ -42,7 +44,12 @@ def group_only_keys() -> tuple[str, ...]:
 
 def filled_in(text: str) -> str:
     """Return a page of the docs with its generated parts, between ``begin`` and ``end`` comments, made anew."""
-    parts = {"keys": keys_markdown, "owned keys": owned_markdown, "consumer keys": consumer_markdown}
+    parts = {
+        "keys": keys_markdown,
+        "owned keys": owned_markdown,
+        "consumer keys": consumer_markdown,
+        "metrics": metrics_markdown,
+    }
     for name, make in parts.items():
         begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
         before, found, rest = text.partition(begin)
@@ -93,6 +100,16 @@ def owned_markdown() -> str:
 def consumer_markdown() -> str:
     """Return the table of librdkafka's keys that are refused with ``protocol = "consumer"``."""
     return _instead_table(NOT_WITH_CONSUMER)
+
+
+def metrics_markdown() -> str:
+    """Return the table of the metrics' catalogue."""
+    lines = ["| metric | type | labels | meaning |", "|---|---|---|---|"]
+    for metric in CATALOG.values():
+        name = (metric.series[0] if metric.kind is not Kind.HISTOGRAM else metric.family).removeprefix(PREFIX)
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        lines.append(f"| `{name}` | {metric.kind.value} | {labels} | {metric.help} |")
+    return "\n".join(lines) + "\n"
 
 
 def _instead_table(keys: Mapping[str, str]) -> str:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, NoReturn
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from supervisor.core.addresses import parse_address
 from supervisor.core.autoscale import WorkerRange
 from supervisor.core.durations import parse_duration
 
@@ -153,6 +154,14 @@ def _module(value: str) -> str:
     return value
 
 
+def _listen(value: str) -> str:
+    try:
+        parse_address(value)
+    except ValueError:
+        refuse("not an address and a port", 'write "127.0.0.1:9464", "[::1]:9464", or "" for none')
+    return value
+
+
 def _plugin(value: str) -> str:
     if not _PLUGIN.fullmatch(value):
         refuse(
@@ -258,6 +267,7 @@ Factor = Annotated[float, Field(ge=1, le=100)]
 Plugin = Annotated[str, AfterValidator(_plugin)]
 Name = Annotated[str, AfterValidator(lambda value: value and kafka_name(value))]
 OptionalPlugin = Annotated[str, AfterValidator(lambda value: value and _plugin(value))]
+Listen = Annotated[str, AfterValidator(lambda value: value and _listen(value))]
 Plugins = Annotated[tuple[Plugin, ...], BeforeValidator(as_list), WithJsonSchema(_NAMES_SCHEMA)]
 ExceptionClass = Annotated[str, AfterValidator(_exception)]
 Exceptions = Annotated[tuple[ExceptionClass, ...], BeforeValidator(as_list), WithJsonSchema(_NAMES_SCHEMA)]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from supervisor.core.histogram import Histogram
 from supervisor.core.lag import GroupLag
 
 
@@ -40,7 +41,9 @@ class WorkerStats:
     ``settled`` counts records that need no more work: processed, dead-lettered or dropped. ``lag`` is of
     the owned partitions, ``None`` while unknown. ``oldest`` is the age in seconds of the oldest record
     delivered but not settled. ``waits`` says why nothing moves, in the words of ``core.board.Wait``.
-    ``paused``: told to read nothing, and all that is owned is paused.
+    ``paused``: told to read nothing, and all that is owned is paused. ``queue_fill``: the share of what may be held
+    unsettled that is, by count or bytes. ``letters`` counts dead letters by disposition, ``rebalances`` callbacks by
+    kind; the histograms are those of ``worker.meters``.
     """
 
     settled: int = 0
@@ -57,11 +60,25 @@ class WorkerStats:
     waits: str = ""
     paused: bool = False
     partitions: tuple[PartitionStats, ...] = ()
+    received: int = 0
+    retried: int = 0
+    pauses: int = 0
+    paused_partitions: int = 0
+    queue_fill: float = 0.0
+    letters: dict[str, int] = field(default_factory=dict)
+    rebalances: dict[str, int] = field(default_factory=dict)
+    handled: Histogram = field(default_factory=Histogram)
+    polled: Histogram = field(default_factory=Histogram)
+    batches: Histogram = field(default_factory=Histogram)
+    committing: Histogram = field(default_factory=Histogram)
 
 
 @dataclass(frozen=True, slots=True)
 class SlotSnapshot:
-    """One slot. Readings that cannot be taken are ``None``, never zero. ``reason`` says why it is in its state."""
+    """One slot. Readings that cannot be taken are ``None``, never zero. ``reason`` says why it is in its state.
+
+    ``healthy``: its worker progresses, or waits for a stated reason; ``None`` before it is ready.
+    """
 
     group: str
     slot: int
@@ -78,6 +95,9 @@ class SlotSnapshot:
     cpu_percent: float | None = None
     stats: WorkerStats | None = None
     paused: bool = False
+    healthy: bool | None = None
+    open_fds: int | None = None
+    threads: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

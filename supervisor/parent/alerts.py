@@ -38,6 +38,11 @@ class Alerts:
         if self._notifier is not None:
             self._notifier.offer(event)
 
+    @property
+    def is_running(self) -> bool:
+        """Whether there is a process to tell anything to."""
+        return self._notifier is not None and self._notifier.child is not None
+
     def pump(self) -> None:
         """See ``Notifier.pump``."""
         if self._notifier is not None:

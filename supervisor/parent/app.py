@@ -40,6 +40,7 @@ from supervisor.parent.spools import Spools
 from supervisor.parent.supervisor import Supervisor
 from supervisor.parent.until_end import Until, UntilEnd
 from supervisor.parent.validation import Validate, check_plugins
+from supervisor.parent.web import Web
 
 JOURNAL_MARGIN = 6.0
 """Seconds beyond a survivor's grace after which its end is taken for granted: it was killed by then."""
@@ -107,6 +108,7 @@ class _Parts:
     alerting: Alerting
     inspector: Inspector
     journal: Journal
+    web: Web
 
 
 def _read_again(path: Path) -> Plan:
@@ -169,13 +171,14 @@ async def _run_slots(plan: Plan, means: _Means, exits: ExitWatch, *, wishes: Wis
     sizing = Sizing(supervisor, is_busy=lambda group: offsets.is_resetting(group) or not operations.is_idle)
     inspector.listener = sizing.heard
     outside = replace(means, launcher=launcher)
-    parts = _Parts(alerts, alerting, inspector, journal)
+    web = Web(supervisor, duty, lambda: {"inspector": inspector.child is not None, "notifier": alerts.is_running})
+    parts = _Parts(alerts, alerting, inspector, journal, web)
     reloader = _reloader(supervisor, operations, outside, exits, parts=parts)
     operator = OperatorApi(supervisor, operations, reloader)
     control = ControlServer(
         supervisor, journal, plan.socket, operator=operator, offsets=offsets, alerts=AlertApi(alerting, events)
     )
-    pulses += [duty.pulse, LockWatch(means.lock, events).pulse, control.keep, Accepting(events).pulse]
+    pulses += [duty.pulse, LockWatch(means.lock, events).pulse, control.keep, Accepting(events).pulse, web.pulse]
     ends = UntilEnd(supervisor, until, exits) if until is not None else None
     try:
         await asyncio.gather(journal.open(), supervisor.ledger.open())
@@ -190,17 +193,22 @@ async def _run_slots(plan: Plan, means: _Means, exits: ExitWatch, *, wishes: Wis
             supervisor.start()
         else:
             ends.start()
+        web.listen(plan.http)
         if wishes.asked.is_set():
             supervisor.stop(wishes.by, fast=wishes.fast)
         await supervisor.finished()
     finally:
         asked_for = (operations, ends, offsets) if ends is not None else (operations, offsets)
         alerting.flush()
-        for part in (*asked_for, spools, inspector, alerts, alerting, control):
+        for part in (*asked_for, spools, web, inspector, alerts, alerting, control):
             await part.stop()
         supervisor.close()
         await launcher.stop()
         await asyncio.gather(supervisor.ledger.close(), journal.close())
+    return _outcome(supervisor, ends)
+
+
+def _outcome(supervisor: Supervisor, ends: UntilEnd | None) -> int:
     if ends is not None and ends.failure():
         return _refuse(ExitCode.FAILURE, "\n  ".join([ends.failure(), *supervisor.fatal_reasons()]))
     if supervisor.exit_code is ExitCode.FAILURE:
@@ -250,6 +258,7 @@ def _reloader(
             parts.inspector.replan(new.inspector)
         parts.journal.retain(new.retention)
         parts.alerting.replan(new.alerting)
+        parts.web.listen(new.http)
         if (new.log_format, new.log_level) != (supervisor.plan.log_format, supervisor.plan.log_level):
             set_up(new.log_format, new.log_level)
 

@@ -36,11 +36,24 @@ class Duty:
             return
         now = self._loop.time()
         self._manager.flush()
-        if not self._overdue(now=now):
+        if not self.late(now=now):
             self._manager.watchdog(now=now)
         if self._supervisor.stopping:
             self._manager.extend(STOP_AHEAD)
         self._status(now=now)
+
+    def late(self, *, now: float) -> str:
+        """Say what we owe and are late with, or nothing; once in the log, too."""
+        owed = [Owed("children", "a look for dead ones", self._exits.next_sweep)]
+        for runner in self._supervisor.runners.values():
+            owed += owed_to_slot(runner.name, runner.slot, next_look=runner.looked_at + LOOK)
+        late = overdue(owed, now=now)
+        if late and not self._is_late:
+            first = late[0]
+            fields = {"whom": first.whom, "what": first.what, "late": round(now - first.due, 1), "count": len(late)}
+            logger.critical("parent.overdue", extra={"fields": fields})
+        self._is_late = bool(late)
+        return f"{late[0].whom}: {late[0].what} is {now - late[0].due:.0f} s late" if late else ""
 
     def hear(self, event: Event) -> None:
         """Say at once that we stop or reload, whoever asked; listens to the event log."""
@@ -54,18 +67,6 @@ class Duty:
                 self._manager.reloading()
             case "reload.done" | "reload.failed" if not event.group:  # with a group it goes on with the others
                 self._manager.ready()
-
-    def _overdue(self, *, now: float) -> bool:
-        owed = [Owed("children", "a look for dead ones", self._exits.next_sweep)]
-        for runner in self._supervisor.runners.values():
-            owed += owed_to_slot(runner.name, runner.slot, next_look=runner.looked_at + LOOK)
-        late = overdue(owed, now=now)
-        if late and not self._is_late:
-            first = late[0]
-            fields = {"whom": first.whom, "what": first.what, "late": round(now - first.due, 1), "count": len(late)}
-            logger.critical("parent.overdue", extra={"fields": fields})
-        self._is_late = bool(late)
-        return self._is_late
 
     def _status(self, *, now: float) -> None:
         if now - self._line_at < STATUS_EVERY:

@@ -11,6 +11,7 @@ from supervisor.parent.gate import StartGate
 from supervisor.parent.launcher import Launcher
 from supervisor.parent.ledger import Ledger
 from supervisor.parent.oom import OomWatch
+from supervisor.parent.tallies import Tallies
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +34,4 @@ class House:
     oom: OomWatch
     breakers: Breakers
     ledger: Ledger
+    tallies: Tallies

@@ -20,6 +20,7 @@ from supervisor.config import (
     slot_policy,
     worker_spec,
 )
+from supervisor.core.addresses import parse_address
 from supervisor.core.autoscale import Rules
 from supervisor.core.limits import Allowance
 from supervisor.core.progress import Limits
@@ -59,7 +60,7 @@ class Plan:
     """The whole supervisor.
 
     ``notifier`` is ``None`` when nobody is to be told, ``inspector`` when nobody is to look at lag; ``plugins`` is
-    for the check at the start.
+    for the check at the start. ``http``: host and port of the HTTP listener, ``None``: there is none.
     """
 
     supervisor: str
@@ -80,6 +81,7 @@ class Plan:
     retention: Retention = field(default_factory=Retention)
     inspector: InspectorSpec | None = None
     alerting: AlertPlan = field(default_factory=AlertPlan)
+    http: tuple[str, int] | None = None
 
 
 def plan(config: Config) -> Plan:
@@ -102,6 +104,7 @@ def plan(config: Config) -> Plan:
         retention=Retention(settings.journal.max_age, settings.journal.max_size),
         inspector=inspector_spec(config, os.getpid()),
         alerting=AlertPlan(flow_rules(config.alerting), condition_rules(config.alerting)),
+        http=parse_address(config.http.listen) if config.http.listen else None,
     )
 
 

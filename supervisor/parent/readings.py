@@ -7,10 +7,13 @@ import psutil
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Memory in bytes, processor time as percent of one core since the reading before."""
+    """Memory in bytes; processor time since the reading before, as percent of one core and in seconds."""
 
     rss_bytes: int | None = None
     cpu_percent: float | None = None
+    cpu_used: float = 0.0
+    open_fds: int | None = None
+    threads: int | None = None
 
 
 class Sampler:
@@ -33,12 +36,13 @@ class Sampler:
             with self._process.oneshot():
                 rss = self._process.memory_info().rss
                 cpu = self._cpu_seconds(self._process)
+                threads, fds = self._process.num_threads(), self._process.num_fds()
         except (psutil.Error, OSError):
             return Reading()
         elapsed, used = now - self._at, None if self._cpu is None else cpu - self._cpu
         self._at, self._cpu = now, cpu
         percent = None if used is None or elapsed <= 0 else max(0.0, round(100 * used / elapsed, 1))
-        return Reading(rss or None, percent)
+        return Reading(rss or None, percent, cpu_used=max(0.0, used or 0.0), open_fds=fds, threads=threads)
 
     @staticmethod
     def _cpu_seconds(process: psutil.Process) -> float:

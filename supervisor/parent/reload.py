@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, fields, replace
 
 from supervisor.config import ConfigError
+from supervisor.core.addresses import format_address
 from supervisor.core.events import Severity
 from supervisor.core.exits import ExitCode
 from supervisor.core.plan_diff import Change, GroupChange, Shape, plan_diff
@@ -238,12 +239,13 @@ def _lines(old: Plan, new: Plan, changes: Iterable[GroupChange]) -> list[str]:
 
 
 def _own(plan: Plan) -> dict[str, object]:
-    """Return what the parent itself goes by, besides ``FIXED``, by its key in ``[supervisor]``."""
+    """Return what the parent itself goes by, besides ``FIXED``, by its key in ``[supervisor]`` or from the top."""
     return {
         "orphan_grace": plan.orphan_grace,
         "log_format": plan.log_format,
         "log_level": plan.log_level,
         "lag_interval": plan.inspector.interval if plan.inspector is not None else 0.0,
+        "http.listen": format_address(*plan.http) if plan.http is not None else "",
         "journal.max_age": plan.retention.max_age,
         "journal.max_size": plan.retention.max_size,
     }

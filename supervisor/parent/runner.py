@@ -152,6 +152,7 @@ class SlotRunner:
         """Read the worker's memory and processor time when it is ``due``, every few seconds, or was never done."""
         if self._telemetry is not None and (due or self._telemetry.reading.rss_bytes is None):
             self._telemetry.sample(now=self._loop.time())
+            self._house.tallies.used(self._key, self._telemetry.reading.cpu_used)
 
     def close(self) -> None:
         """Let go of the slot's file and timers; its process, if any, loses its parent."""
@@ -243,6 +244,9 @@ class SlotRunner:
             cpu_percent=seen.reading.cpu_percent if seen else None,
             stats=seen.stats if seen else None,
             paused=self.is_paused,
+            healthy=seen.verdict.healthy if seen and slot.ready else None,
+            open_fds=seen.reading.open_fds if seen else None,
+            threads=seen.reading.threads if seen else None,
         )
 
     def _cut_off(self, now: float) -> str:
@@ -372,6 +376,7 @@ class SlotRunner:
         match kind:
             case "stats" if self._telemetry is not None:
                 stats = self._told.stats(frame)
+                self._house.tallies.told(self._key, self._telemetry.stats, stats)
                 self._telemetry.told(stats, now=self._loop.time())
                 self._house.ledger.committed(self.group.name, stats.partitions)
             case "event" if frame.get("name") == "worker.fenced":
@@ -399,6 +404,8 @@ class SlotRunner:
         pid = child.pid if child else 0
         died_working = board is not None and board.pid == pid and self.slot.mode is Mode.WORK
         in_flight = board.in_flight if board is not None and died_working else ()
+        if board is not None and died_working and seen is not None:
+            self._house.tallies.ended(self._key, seen.stats, board.settled)
         self.child = self._channel = self._telemetry = None
         self._starting.leave_gates()
         if self.slot.process is not Process.LIVE:

@@ -33,6 +33,7 @@ from supervisor.parent.rolling import MARGIN, longest_stop
 from supervisor.parent.runner import SlotRunner
 from supervisor.parent.slotfile import SlotFile
 from supervisor.parent.strangers import Strangers
+from supervisor.parent.tallies import Tallies
 
 LOOK = 1.0
 SAMPLE_EVERY = 5
@@ -49,6 +50,8 @@ class Supervisor:
         self.plan = plan
         self.events = events
         self.exit_code = ExitCode.OK
+        self.tallies = Tallies()
+        events.listen(self.tallies.hear)
         self.stopping = False
         self.changes = Changes()
         self.paused: set[str] = set()
@@ -77,6 +80,7 @@ class Supervisor:
             oom=OomWatch(),
             breakers=self.breakers,
             ledger=Ledger(plan.state_dir, events),
+            tallies=self.tallies,
         )
         self._oom = self._house.oom
         self.ledger = self._house.ledger

@@ -143,7 +143,10 @@ class Committer:
             self._client.store(offsets)
             return
         for _ in range(REVOKE_TRIES):
+            began = time.monotonic()
             results = self._client.commit_now(offsets, self.notes.texts)
+            with self._engine.mutex:
+                self._engine.meters.committing.note(time.monotonic() - began)
             self.committed(results)
             offsets = [(place, offset) for place, offset, code in results if code and answer(code) is Answer.RETRY]
             if not offsets:
@@ -152,9 +155,11 @@ class Committer:
     def committed(self, results: Results) -> None:
         """Take a commit's outcome, partition by partition."""
         engine = self._engine
-        self._sent_at = None
+        sent_at, self._sent_at = self._sent_at, None
         with engine.mutex:
             engine.counters.commits += 1
+            if sent_at is not None:
+                engine.meters.committing.note(time.monotonic() - sent_at)
             if any(code is None for _, _, code in results):
                 engine.broker_trouble = ""
             for place, offset, code in results:

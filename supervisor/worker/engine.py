@@ -18,6 +18,7 @@ from supervisor.core.offsets import PartitionOffsets
 from supervisor.core.spec import Ordering, WorkerSpec
 from supervisor.link import Link
 from supervisor.plugin.types import Message
+from supervisor.worker.meters import Meters
 from supervisor.worker.quarantine import Quarantine
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ class Engine:
         self.dirty: set[Owned] = set()
         """Owned partitions that something settled in since their offset last went to a commit."""
         self.counters = Counters()
+        self.meters = Meters()
         self.commit_errors: dict[str, int] = {}
         self.poller: int | None = None
         """The cell of the thread that holds the baton, ``MAIN``, or ``None``: free."""

@@ -186,7 +186,7 @@ class Executor:
         engine, process = self._engine, self._process
         assert process is not None  # noqa: S101 - the other kind of handler is a batch
         words, base = engine.board.words, cell_base(cell)
-        started, records = time.perf_counter(), 0
+        started, elapsed, records = time.perf_counter(), 0.0, 0
         while True:
             if lane.letter is not None:
                 self._send_again(lane, base)
@@ -202,14 +202,17 @@ class Executor:
                 attempt=lane.attempt,
             )
             records += 1
-            elapsed = time.perf_counter() - started
+            before, elapsed = elapsed, time.perf_counter() - started
             if failed is not None:
+                with engine.mutex:
+                    engine.meters.ran(elapsed - before, 1)
                 # Still on the board: the policy and the sink that are asked now may hang as a handler may.
                 self._outcomes.failed(lane, failed[1])
                 words[base + C_OFFSET] = IDLE
                 return None
             words[base + C_OFFSET] = IDLE
             with engine.mutex:
+                engine.meters.ran(elapsed - before, 1)
                 if len(lane.items) == 1 or elapsed > SLICE or engine.lanes.closed:
                     engine.note_mean(elapsed, records)
                     return engine.exchange(lane, now=time.monotonic())
@@ -249,8 +252,10 @@ class Executor:
         started = time.perf_counter()
         messages = [message for _, message in items]
         outcomes = batch_outcomes(batch, messages, partial(self._emit, items[0][0]), attempt=lane.attempt)
+        elapsed = time.perf_counter() - started
         with engine.mutex:
-            engine.note_mean(time.perf_counter() - started, 1)
+            engine.note_mean(elapsed, 1)
+            engine.meters.ran(elapsed, 1, batch=len(items))
         self._outcomes.batch(lane, outcomes or [None] * len(items))
         words[base + C_OFFSET] = IDLE
         self.wake()

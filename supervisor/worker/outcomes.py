@@ -285,6 +285,7 @@ class Outcomes:
             lane.attempt = attempt
             if paused:
                 self.pauses.lanes.add(lane)
+            engine.meters.retried += 1
             engine.lanes.wait(lane, due=time.monotonic() + max(0.0, after))
             engine.progress.notify_all()
             engine.work.notify()

@@ -43,6 +43,7 @@ class Ownership:
                     message = f"{place[0]}/{place[1]} was assigned while it was owned"
                     raise RuntimeError(message)
                 engine.owned[place] = Owned(place, engine.board.topic_index(place[0]), engine.number_of(place))
+            engine.meters.rebalanced("assigned")
             if engine.joined_at is None:
                 engine.joined_at = time.monotonic()
         asked = engine.quarantine.ask(places)
@@ -108,6 +109,8 @@ class Ownership:
     def _disown(self, places: Sequence[Place], *, lost: bool) -> None:
         engine = self._engine
         with engine.mutex:
+            if not self.closing:
+                engine.meters.rebalanced("lost" if lost else "revoked")
             engine.purge(set(places))
             self._committer.notes.forget(places)
             for place in places:

@@ -117,6 +117,7 @@ class Poller:
                 return None
             by_partition = _by_partition(messages, self._only_topic) if messages else []
             engine.quarantine.delivered(by_partition, self._notes.claimed)
+            engine.meters.took(len(messages))
             spread = cell is None or engine.slow or engine.lanes.closed != 0
             for place, batch in by_partition:
                 owned = engine.owned.get(place)

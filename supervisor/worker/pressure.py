@@ -98,6 +98,7 @@ class Pressure:
                 if place in owned
             ]
             engine.paused = wanted
+            engine.meters.pauses += len(pause)
             if pause and engine.in_batches:
                 engine.lanes.hasten_filling(due=now)
         if pause:

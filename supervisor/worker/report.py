@@ -70,7 +70,7 @@ def worker_stats(engine: Engine) -> WorkerStats:
         owned = list(engine.owned.values())
         rows = [(one.place, one.committed, _next(engine, one), one.offsets.gap) for one in owned]
         oldest = max((one.offsets.oldest(now=now) for one in owned), default=0.0)
-        counters, lanes, ends = engine.counters, engine.lanes, engine.ends
+        counters, lanes, ends, meters = engine.counters, engine.lanes, engine.ends, engine.meters
         stopped = dict(engine.stopped)
         stats = WorkerStats(
             settled=counters.settled,
@@ -85,6 +85,17 @@ def worker_stats(engine: Engine) -> WorkerStats:
             commit_errors=dict(engine.commit_errors),
             waits=stated_wait(engine).name.lower(),
             paused=engine.on_hold and engine.paused >= engine.owned.keys(),
+            received=meters.received,
+            retried=meters.retried,
+            pauses=meters.pauses,
+            paused_partitions=len(engine.paused),
+            queue_fill=_fill(engine),
+            letters=dict(meters.letters),
+            rebalances=dict(meters.rebalances),
+            handled=meters.handled.frozen(),
+            polled=meters.polled.frozen(),
+            batches=meters.batches.frozen(),
+            committing=meters.committing.frozen(),
         )
     partitions = []
     total: int | None = 0
@@ -95,6 +106,11 @@ def worker_stats(engine: Engine) -> WorkerStats:
         partitions.append(PartitionStats(place[0], place[1], committed, lag, gap, stopped.get(place, "")))
     partitions.sort(key=lambda one: not one.stopped)  # those must not be cut off
     return replace(stats, lag=total if rows else None, partitions=tuple(partitions[:MAX_PARTITIONS]))
+
+
+def _fill(engine: Engine) -> float:
+    group = engine.spec.group
+    return round(max(engine.queued / group.queue_records, engine.queued_size / group.queue_bytes), 3)
 
 
 def _next(engine: Engine, owned: Owned) -> int | None:

@@ -21,7 +21,7 @@ class Run:
     interpreter lock makes each take whole.
     """
 
-    __slots__ = ("attempt", "failed_at", "lane", "messages", "owned", "rest", "stolen", "unit")
+    __slots__ = ("attempt", "begun", "failed_at", "lane", "messages", "owned", "rest", "stolen", "stolen_at", "unit")
 
     def __init__(self, owned: Owned, messages: list[Message], *, batch: int | None = None) -> None:
         self.owned = owned
@@ -30,6 +30,9 @@ class Run:
         starts = range(0, len(messages), self.unit)
         self.rest: Iterator[Any] = iter(messages if batch is None else [messages[at : at + batch] for at in starts])
         self.stolen = False
+        self.stolen_at = 0.0
+        """When (``perf_counter``) it was; and how many units were begun by then."""
+        self.begun = 0
         self.lane: Lane[Item] | None = None
         """The lane that what is in the handler was put into when the run was stolen."""
         self.attempt = 1

@@ -88,7 +88,8 @@ class SerialWork:
             run = serial.current
             if run is not None:
                 run.lane, rest = cut(engine, run)
-                run.stolen = True
+                run.stolen, run.stolen_at = True, time.perf_counter()
+                run.begun = -(-(len(run.messages) - len(rest)) // run.unit)
                 if not drop:
                     into_lanes(engine, run.owned, rest)
             self._put_away(serial, drop=drop)
@@ -141,6 +142,7 @@ class SerialWork:
                     return verdict
                 run.failed_at = failure.first_failed_at
                 run.attempt += 1
+                engine.meters.retried += 1
                 engine.enter(base, run.owned, attempt=run.attempt)
             again = work_in_order(iter((message,)), process, words, at=base + C_OFFSET, emit=emit, attempt=run.attempt)
             if again is None:
@@ -158,11 +160,15 @@ class SerialWork:
                 serial.current = None
             lane = run.lane
             if run.stolen:
+                after = min(elapsed, time.perf_counter() - run.stolen_at)
+                batch = None if self._batch is None else run.unit
+                engine.meters.was_stolen(elapsed - after, after, run.begun, batch=batch)
                 if lane is not None and not failed and self._batch is None:
                     engine.settle_head(lane)
                     engine.lanes.give_back(lane)
                 return lane
             engine.note_mean(elapsed, max(1, calls))
+            engine.meters.ran(elapsed, max(1, calls), batch=None if self._batch is None else run.unit)
             if failed:
                 lane, rest = cut(engine, run)
                 self._go_on(serial, run.owned, rest)

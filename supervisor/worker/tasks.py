@@ -192,12 +192,13 @@ class TaskExecutor:
                 with engine.mutex:
                     self._idle.leave(cell)
 
-    async def _work_records(self, cell: Cell) -> None:  # noqa: C901 - the hot path: one function, local names
+    async def _work_records(self, cell: Cell) -> None:  # noqa: C901, PLR0915 - the hot path: one function, local names
         """Work records one by one, each from the lane that waits longest, until there is nothing left to do."""
         engine, process, task = self._engine, self._process, cell.task
         assert process is not None  # noqa: S101 - the caller looked
         assert task is not None  # noqa: S101 - it runs this
         mutex, exchange, idle, new, clock = engine.mutex, engine.exchange, self._idle.cells, Record, time.monotonic
+        ran = engine.meters.ran
         words, base = engine.board.words, cell.base
         at_offset, at_topic, at_partition = base + C_OFFSET, base + C_TOPIC, base + C_PARTITION
         at_sequence, at_attempt = base + C_SEQUENCE, base + C_ATTEMPT
@@ -225,6 +226,7 @@ class TaskExecutor:
             failure: BaseException | None = None
             answer = None
             cell.is_running = True
+            began = clock()
             try:
                 answer = await process(new(message, lane.attempt))
             except BaseException as error:  # noqa: BLE001 - the record border: whatever a handler raises is its record's failure
@@ -235,13 +237,17 @@ class TaskExecutor:
             if answer is not None and failure is None:
                 failure = self._emit(owned, message, answer)
             if failure is not None:
+                with mutex:
+                    ran(clock() - began, 1)
                 await self._aside(cell, self._outcomes.failed, lane, failure)
                 words[at_offset] = IDLE
                 sequence, lane = words[at_sequence], None
                 continue
             words[at_offset] = IDLE
+            now = clock()
             with mutex:
-                lane = exchange(lane, now=clock())
+                ran(now - began, 1)
+                lane = exchange(lane, now=now)
                 if idle:
                     self._idle.notify()
 
@@ -284,11 +290,14 @@ class TaskExecutor:
         failure: BaseException | None = None
         answer: Any = None
         cell.is_running = True
+        began = time.monotonic()
         try:
             answer = await self._batch(Records(messages, attempt))
         except BaseException as error:  # noqa: BLE001 - the record border, for a batch
             failure = error
         cell.is_running = False
+        with self._engine.mutex:
+            self._engine.meters.ran(time.monotonic() - began, 1, batch=len(messages))
         if cell.task is not None and (failure is not None or cell.task.cancelling()):
             failure = await self._after_trouble(cell, failure)
         if failure is not None:

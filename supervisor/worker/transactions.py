@@ -240,10 +240,12 @@ class Transactions(Kept):
             if not prefixes:
                 self._changed.notify_all()
                 return True
+        began = time.monotonic()
         result = self._try(prefixes)
         with self._changed:
             if result is Result.DONE:
                 engine.counters.commits += 1
+                engine.meters.committing.note(time.monotonic() - began)
                 for prefix in prefixes:
                     prefix.owned.committed = prefix.owned.sent = prefix.upto
                     self._let_go(prefix.owned, [offset for offset, _ in prefix.held])

@@ -147,6 +147,8 @@ def main() -> int:
         program = (sys.executable, "-P", str(HERE / "fake_notifier.py"), "--log", str(folder / "alerts"))
         more["notifier_program"] = (*program, *policy.pop("notifier"))
         more["notifier"] = NotifierSpec("web-1", PluginsSpec(), os.getpid(), log_format="text", log_level="info")
+    if "http" in policy:
+        more["http"] = ("127.0.0.1", policy.pop("http"))
     if "start_method" in policy:
         more["start_method"] = policy.pop("start_method")
         more["zygote_program"] = (sys.executable, "-P", str(HERE / "fake_zygote.py"), "--folder", str(folder))
@@ -157,6 +159,8 @@ def main() -> int:
         """Read what the test wrote to ``next``: ``groups``, ``changes``, ``policy``, ``problems``, ``retention``."""
         wanted = json.loads((folder / "next").read_text())
         new = {**more, "plugins": {"problems": wanted.pop("problems", ())}}
+        if "http" in wanted:
+            new["http"] = ("127.0.0.1", wanted.pop("http")) if wanted["http"] else wanted.pop("http")
         if "retention" in wanted:
             wanted["retention"] = Retention(**wanted["retention"])
         return make_plan(folder, wanted.pop("groups", groups), {**policy, **wanted.pop("policy", {})}, **wanted, **new)

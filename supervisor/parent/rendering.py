@@ -1,0 +1,121 @@
+"""From a ``Scene`` to what a scraper reads, by prometheus_client. For a thread of its own: it takes milliseconds."""
+
+import gzip
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import accumulate
+
+from prometheus_client import ProcessCollector
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.exposition import generate_latest as plain
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
+from prometheus_client.registry import Collector
+
+from supervisor.core import metrics_catalog as catalog
+from supervisor.core.exposition import Sample, Scene, samples
+from supervisor.core.histogram import Histogram
+from supervisor.core.metrics_catalog import CATALOG, Kind
+
+SWITCH = 0.0005
+"""Seconds after which the loop, when it wants to run, gets the interpreter back from this thread."""
+FAST = 1
+"""gzip's level: text that is scraped each few seconds is not worth more."""
+
+
+class Format(StrEnum):
+    """What a scraper may ask for; the values are content types."""
+
+    PLAIN = CONTENT_TYPE_PLAIN_0_0_4
+    OPENMETRICS = CONTENT_TYPE_LATEST
+
+
+_ENCODERS: Mapping[Format, Callable[[Collector], bytes]] = {Format.PLAIN: plain, Format.OPENMETRICS: openmetrics}
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One rendered scrape, as it is and compressed."""
+
+    plain: bytes
+    gzipped: bytes
+
+
+def wanted(accept: str) -> Format:
+    """Return the format that an ``Accept`` header prefers, of the two there are."""
+    return Format.OPENMETRICS if "application/openmetrics-text" in accept else Format.PLAIN
+
+
+def render(scene: Scene, wanted: Format) -> Page:
+    """Return the page of a scene; blocks for as long as it takes, but leaves the interpreter to others soon."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH)
+    try:
+        collector = _Scraped(scene)
+        body: bytes = _ENCODERS[wanted](collector)
+        return Page(body, gzip.compress(body, FAST))
+    finally:
+        sys.setswitchinterval(before)
+
+
+class _Scraped(Collector):
+    """A scene as prometheus_client wants to see it."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the families in the catalogue's order, each whole; then those of our own process."""
+        found: dict[str, list[Sample]] = {}
+        for sample in samples(self._scene):
+            found.setdefault(sample.metric, []).append(sample)
+        for name in CATALOG:
+            if name in found:
+                yield _family(CATALOG[name], found.pop(name))
+        yield from ProcessCollector(registry=None).collect()
+
+
+def _family(metric: catalog.Metric, found: list[Sample]) -> Metric:
+    match metric.kind:
+        case Kind.COUNTER:
+            counter = CounterMetricFamily(metric.family, metric.help, labels=metric.labels, unit=metric.unit)
+            for one in found:
+                counter.add_metric(one.labels, _number(one.value))
+            return counter
+        case Kind.GAUGE:
+            gauge = GaugeMetricFamily(metric.family, metric.help, labels=metric.labels, unit=metric.unit)
+            for one in found:
+                gauge.add_metric(one.labels, _number(one.value))
+            return gauge
+        case Kind.HISTOGRAM:
+            histogram = HistogramMetricFamily(metric.family, metric.help, labels=metric.labels, unit=metric.unit)
+            for one in found:
+                if isinstance(one.value, Histogram):
+                    histogram.add_metric(one.labels, _buckets(metric, one.value), one.value.total)
+            return histogram
+        case Kind.INFO:
+            info = InfoMetricFamily(metric.family, metric.help)
+            for one in found:
+                info.add_metric((), dict(zip(metric.labels, one.labels, strict=True)))
+            return info
+
+
+def _number(value: float | Histogram) -> float:
+    return 0.0 if isinstance(value, Histogram) else float(value)
+
+
+def _buckets(metric: catalog.Metric, histogram: Histogram) -> list[tuple[str, float]]:
+    """Return cumulative counts with their bounds; one that was counted with other bounds shows nothing."""
+    names = [*(f"{bound:g}" for bound in metric.bounds), "+Inf"]
+    is_whole = len(histogram.counts) == len(names)
+    counts = histogram.counts if is_whole else (0,) * len(names)
+    return list(zip(names, map(float, accumulate(counts)), strict=True))

@@ -1,0 +1,46 @@
+"""The HTTP listener for whoever wants one: without an address nothing of it is imported."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from supervisor.parent.duty import Duty
+from supervisor.parent.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from supervisor.parent.listener import HttpListener
+
+Address = tuple[str, int]
+
+
+class Web:
+    """Listens where it is told, once it is told; ``children`` says which helper processes run."""
+
+    def __init__(self, supervisor: Supervisor, duty: Duty, children: Callable[[], Mapping[str, bool]]) -> None:
+        self._supervisor = supervisor
+        self._duty = duty
+        self._children = children
+        self._address: Address | None = None
+        self._listener: HttpListener | None = None
+
+    def listen(self, address: Address | None) -> None:
+        """Listen there and nowhere else from now on; returns at once, what cannot be is an event."""
+        if address == self._address:
+            return
+        self._address = address
+        if self._listener is None:
+            from supervisor.parent.listener import HttpListener  # noqa: PLC0415 - 0.1 s that most starts need not pay
+            from supervisor.parent.scraping import Scraping  # noqa: PLC0415 - the same
+
+            scraping = Scraping(self._supervisor, self._supervisor.tallies, self._children)
+            self._listener = HttpListener(self._supervisor, scraping, self._duty)
+        self._listener.start(address)
+
+    def pulse(self) -> None:
+        """See ``HttpListener.pulse``."""
+        if self._listener is not None:
+            self._listener.pulse()
+
+    async def stop(self) -> None:
+        """Close, if there is anything to close."""
+        if self._listener is not None:
+            await self._listener.stop()

@@ -1,0 +1,168 @@
+from dataclasses import replace
+
+from supervisor.core.exposition import MOST_PARTITIONS, MOST_TOPICS, Sample, Scene, samples
+from supervisor.core.histogram import Histogram
+from supervisor.core.lag import GroupLag, PartitionLag
+from supervisor.core.metrics_catalog import CATALOG, Kind
+from supervisor.core.readiness import readiness
+from supervisor.core.snapshot import (
+    GroupSnapshot,
+    PartitionStats,
+    SlotSnapshot,
+    SlotState,
+    Snapshot,
+    WorkerStats,
+)
+from supervisor.core.totals import GroupTotals, SlotTotals
+
+STATS = WorkerStats(settled=7, waits="eof", partitions=(PartitionStats("orders", 0, 5, 2, gap=1),))
+RUNNING = SlotSnapshot("orders", 0, SlotState.RUNNING, pid=4, uptime=9.0, joined=True, healthy=True, stats=STATS)
+DEAD = SlotSnapshot("orders", 1, SlotState.BACKOFF, incarnation=3, reason="SIGSEGV")
+WHOLE = Histogram((1, *[0] * 20), 1e-6)
+
+
+def snapshot(*groups: GroupSnapshot) -> Snapshot:
+    return Snapshot("web-1", "1.2.3", 1, at=1000.0, uptime=10.0, groups=groups)
+
+
+def group(*slots: SlotSnapshot, lag: GroupLag | None = None) -> GroupSnapshot:
+    return GroupSnapshot("orders", ("orders",), len(slots), slots, lag=lag)
+
+
+def shown(scene: Scene) -> dict[tuple[str, tuple[str, ...]], float | Histogram]:
+    found = list(samples(scene))
+    keys = [(one.metric, one.labels) for one in found]
+    assert len(keys) == len(set(keys)), "a series twice"
+    return {(one.metric, one.labels): one.value for one in found}
+
+
+def lag(count: int, *, topics: int = 1) -> GroupLag:
+    rows = tuple(
+        PartitionLag(f"t{topic:05}", part, 1, 4, 3, owner="") for topic in range(topics) for part in range(count)
+    )
+    return GroupLag(total=3 * len(rows), age=1.0, partitions=rows, members=())
+
+
+def test_every_sample_is_of_the_catalogue_with_its_labels_and_kind() -> None:
+    scene = Scene(
+        snapshot(
+            group(RUNNING, DEAD, lag=replace(lag(2), partitions=(PartitionLag("orders", 0, 1, 4, 3, owner="x"),)))
+        ),
+        slots={("orders", 0): SlotTotals(letters={"error": 1}, commit_errors={"X": 1}, rebalances={"lost": 1})},
+        groups={"orders": GroupTotals(handled=WHOLE, batches=WHOLE)},
+        exits={("orders", "signal"): 1},
+        events={("worker.exited", "warning"): 1},
+        children={"inspector": True},
+    )
+
+    seen = set()
+    for sample in samples(scene):
+        metric = CATALOG[sample.metric]
+        assert len(sample.labels) == len(metric.labels), sample
+        assert isinstance(sample.value, Histogram) == (metric.kind is Kind.HISTOGRAM), sample
+        seen.add(sample.metric)
+    without = {"worker_resident_memory_bytes", "worker_open_fds", "worker_threads"}
+    assert seen == CATALOG.keys() - without, "what the catalogue names and nobody shows"
+
+
+def test_a_dead_worker_has_no_gauges_and_keeps_its_counters() -> None:
+    totals = {("orders", 1): SlotTotals(settled=50)}
+
+    found = shown(Scene(snapshot(group(RUNNING, DEAD)), slots=totals))
+
+    assert found["records_settled", ("orders", "1")] == 50
+    assert found["worker_starts", ("orders", "1")] == 3
+    assert found["slot_progressing", ("orders", "1")] == 0
+    assert ("records_in_flight", ("orders", "0")) in found
+    assert ("records_in_flight", ("orders", "1")) not in found
+    assert ("worker_start_time_seconds", ("orders", "1")) not in found
+
+
+def test_a_stated_reason_is_a_series_of_its_own_and_nothing_else_is() -> None:
+    odd = replace(RUNNING, stats=replace(STATS, waits="because"))
+
+    assert shown(Scene(snapshot(group(RUNNING))))["slot_waiting", ("orders", "0", "eof")] == 1
+    assert not [sample for sample in samples(Scene(snapshot(group(odd)))) if sample.metric == "slot_waiting"]
+
+
+def test_lag_is_shown_of_partitions_that_nobody_owns() -> None:
+    found = shown(Scene(snapshot(group(DEAD, lag=lag(2)))))
+
+    assert found["partition_lag_records", ("orders", "t00000", "1")] == 3
+    assert found["group_unowned_partitions", ("orders",)] == 2
+    assert found["group_lag_records", ("orders",)] == 6
+
+
+def test_without_an_inspector_workers_tell_the_lag_of_what_they_own() -> None:
+    found = shown(Scene(snapshot(group(RUNNING))))
+
+    assert found["partition_lag_records", ("orders", "orders", "0")] == 2
+    assert found["partition_gap_records", ("orders", "orders", "0")] == 1
+    assert ("partition_end_offset", ("orders", "orders", "0")) not in found
+    assert ("group_lag_records", ("orders",)) not in found
+
+
+def test_partitions_and_topics_are_bounded_and_what_is_left_out_is_counted() -> None:
+    scene = Scene(snapshot(group(RUNNING, lag=lag(10, topics=1000))))
+
+    found = shown(scene)
+
+    def count(name: str) -> int:
+        return sum(metric == name for metric, _ in found)
+
+    assert count("partition_lag_records") == count("partition_end_offset") == MOST_PARTITIONS
+    assert count("topic_lag_records") == MOST_TOPICS
+    assert found["series_omitted", ("partition",)] == 10_000 - MOST_PARTITIONS
+    assert found["series_omitted", ("topic",)] == 1000 - MOST_TOPICS
+    assert found["group_lag_records", ("orders",)] == 30_000, "the sum is whole"
+
+
+def test_the_same_partitions_are_shown_each_time_whatever_their_order() -> None:
+    rows = lag(3000).partitions
+    turned = GroupLag(total=1, age=1.0, partitions=rows[::-1])
+
+    one = Scene(snapshot(group(RUNNING, lag=lag(3000))))
+    other = Scene(snapshot(group(RUNNING, lag=turned)))
+
+    def places(scene: Scene) -> list[Sample]:
+        return [sample for sample in samples(scene) if sample.metric == "partition_lag_records"]
+
+    assert places(one) == places(other)
+
+
+def test_a_group_is_ready_while_one_worker_progresses() -> None:
+    (one,) = readiness(snapshot(group(RUNNING, DEAD)))
+
+    assert one.is_ready
+
+
+def test_a_group_without_a_worker_that_progresses_is_not_ready_and_says_why() -> None:
+    idle = replace(RUNNING, healthy=False)
+    joining = replace(RUNNING, slot=2, joined=False)
+
+    (one,) = readiness(snapshot(group(idle, DEAD, joining)))
+
+    assert not one.is_ready
+    assert one.text == (
+        "no worker progresses: orders/0 stands still; orders/1 backoff (SIGSEGV); orders/2 joins the group"
+    )
+
+
+def test_a_group_that_operators_stopped_or_paused_is_ready() -> None:
+    stopped = SlotSnapshot("orders", 0, SlotState.STOPPED)
+
+    (one,) = readiness(snapshot(group(stopped)))
+    (other,) = readiness(snapshot(replace(group(RUNNING), paused=True)))
+
+    assert one.is_ready
+    assert other.is_ready
+    assert (one.text, other.text) == ("stopped by an operator", "paused by an operator")
+
+
+def test_a_group_that_was_given_up_is_not_ready() -> None:
+    fatal = SlotSnapshot("orders", 0, SlotState.FATAL, reason="exit code 78 (config)")
+
+    (one,) = readiness(snapshot(group(fatal)))
+
+    assert not one.is_ready
+    assert "orders/0 fatal (exit code 78 (config))" in one.text
