@@ -48,6 +48,7 @@ class Active:
         self.process_batch: ProcessBatch | None = next((f for _, f in hooks.get("process_batch", ())), None)
         self.is_async = any(is_async(function) for function in (self.process, self.process_batch) if function)
         self.retry_decision: tuple[RetryDecision, ...] = tuple(f for _, f in hooks.get("retry_decision", ()))
+        self.watches_failures = bool(hooks.get("failure_decided"))
         self.alerts: tuple[tuple[str, Alert], ...] = tuple(hooks.get("alert", ()))
         self.implementations = {hook: tuple(name for name, _ in named) for hook, named in hooks.items() if named}
         self.opened = False
@@ -97,6 +98,11 @@ class Active:
         opened, self.opened = self.opened, False
         if opened and self._close is not None:
             _guard("handler", "close", self._run, self._close)
+
+    def failure_decided(self, failure: Failure, decision: Decision) -> None:
+        """Tell plugins what becomes of a record. Any handler thread; never raises."""
+        if self.watches_failures:
+            self._tell("failure_decided", failure, decision)
 
     def partitions_assigned(self, partitions: Sequence[tuple[str, int]]) -> None:
         """Tell plugins of partitions gained. Polling thread; never raises."""

@@ -3,7 +3,7 @@
 Hooks are resolved once, when a worker starts: a plugin registered later is not seen.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
 import pluggy
@@ -16,6 +16,8 @@ PROJECT = "supervisor"
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
+Process = Callable[[Record], object]
+ProcessBatch = Callable[[Sequence[Record]], object]
 Partitions = Sequence[tuple[str, int]]
 
 
@@ -68,6 +70,32 @@ def data_model(model: object) -> None:
 
     Worker process, main thread, once, when the plugin that ``decode`` names is loaded; the throwaway child of
     ``supervisor check``, too. Raise ``ValueError`` with what to write instead when nothing can be made of it.
+    """
+
+
+@hookspec
+def wrap_process(process: Process, is_async: bool) -> Process | None:  # noqa: FBT001 - hooks are called by name
+    """Return a function that calls the handler, to be called in its place; ``None`` leaves it as it is.
+
+    Worker process, main thread, once, when the handler is loaded. The function is of the handler's kind (``async def``
+    with ``is_async``), is called for each attempt where the handler would be, and returns or raises what becomes of
+    it. What it costs is paid per record.
+    """
+
+
+@hookspec
+def wrap_process_batch(process: ProcessBatch, is_async: bool) -> ProcessBatch | None:  # noqa: FBT001 - same
+    """Do the same around a ``process_batch`` handler; the function gets and returns what that does.
+
+    Worker process, main thread, once, when the handler is loaded.
+    """
+
+
+@hookspec
+def failure_decided(failure: Failure, decision: Decision) -> None:
+    """Learn what becomes of a record whose attempt failed, whoever decided it; nothing can be changed here.
+
+    Worker process, a handler thread, once per failed attempt. The record waits: do not block. Exceptions are logged.
     """
 
 

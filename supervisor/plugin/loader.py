@@ -18,6 +18,7 @@ from supervisor.plugin.handler import Handler, load_handler
 from supervisor.plugin.importing import extend_path, failure, import_object, top_modules
 from supervisor.plugin.options import build_options, table_help
 from supervisor.plugin.signatures import ASYNC_HOOKS, HOOKS, adapted, unusable, wrong_arguments
+from supervisor.plugin.wrapping import wrapped
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -36,11 +37,13 @@ _OURS = {
     "decode_avro": "supervisor_plugins.decode_avro:AvroDecoder",
     "decode_protobuf": "supervisor_plugins.decode_protobuf:ProtobufDecoder",
     "decode_json_schema": "supervisor_plugins.decode_json_schema:JsonSchemaDecoder",
+    "tracing": "supervisor_plugins.tracing:Tracing",
     "alert_log": "supervisor_plugins.alert_log:LogAlert",
     "alert_webhook": "supervisor_plugins.alert_webhook:WebhookAlert",
 }
 """Our own entry points, so that a worker with these alone does not search every installed distribution."""
 _EXTRAS = {
+    "tracing": "tracing",
     "decode_msgspec": "msgspec",
     "decode_avro": "avro",
     "decode_protobuf": "protobuf",
@@ -93,6 +96,7 @@ def load(spec: PluginsSpec, handler: str, *, group: str, sinks: Sequence[str] = 
         problems += decoder_problems(decoder, hooks)
     if problems:
         raise PluginError(*problems)
+    hooks |= wrapped(hooks)
     hooks |= decoded(decoder, hooks)
     active = Active(hooks, handler_open=made.open if made else None, handler_close=made.close if made else None)
     for sink in sinks:

@@ -47,6 +47,7 @@ class Judge:
     def __init__(self, engine: Engine, active: Active) -> None:
         self._engine = engine
         self._policies = active.retry_decision
+        self._told = active.failure_decided
         self._retry = engine.spec.group.retry
         self._down_errors = engine.spec.group.breaker.errors
         self._logged_since = 0.0
@@ -63,6 +64,7 @@ class Judge:
         failure = Failure(Record(message, attempt), error, attempt=attempt, first_failed_at=first, failed_at=now)
         decision = self._decide(failure)
         self._log(failure, decision)
+        self._told(failure, decision)
         return failure, decision
 
     def down_name(self, error: BaseException) -> str | None:
