@@ -42,22 +42,23 @@ class Link:
         """Return the descriptor, for a selector."""
         return self._sock.fileno()
 
-    def send(self, kind: str, **members: object) -> None:
+    def send(self, kind: str, **members: object) -> bool:
         """Send one frame as soon as the parent reads; never blocks, never raises for a parent that is gone.
 
-        A ``stats`` frame is left out while older frames wait: the next one says more.
+        A ``stats`` frame is left out while older frames wait: the next one says more. ``False``: it was not taken.
         """
         data = encode(kind, **members)
         with self._lock:
             if self.lost or self._is_mute or (kind == "stats" and self._unsent):
-                return
+                return False
             if len(self._unsent) + len(data) > MAX_UNSENT:
                 was_full, self._is_full = self._is_full, True
                 if not was_full:
                     logger.warning("parent.not_reading", extra={"fields": {"losing": kind}})
-                return
+                return False
             self._unsent += data
             self._flush()
+            return True
 
     def flush(self) -> None:
         """Send what waits, as much as the parent takes now."""

@@ -15,7 +15,7 @@
 | ``hello`` | worker → parent | ``pid``; the slot's lock is held from here on |
 | ``ready`` | worker, notifier → parent | handler and plugins are loaded, the poll loop turns |
 | ``assigned`` | worker → parent | ``partitions``: all owned now, ``[[topic, partition], ...]``; first: *joined* |
-| ``stats`` | worker → parent, each second | ``stats``: a ``core.snapshot.WorkerStats`` |
+| ``stats`` | worker → parent, when changed, or 4 s | ``stats``: a ``core.snapshot.WorkerStats``; ``seconds`` it took |
 | ``stats`` | notifier → parent, when changed | ``stats``: counts of each plugin (``notifier.courier``) |
 | ``event`` | worker, notifier → parent | ``name``, ``severity``, ``text``, ``fields`` |
 | ``pause`` | worker → parent | ``record``, ``reason``: why the whole group is to be paused |

@@ -44,7 +44,7 @@ from supervisor.parent.plan import GroupPlan
 from supervisor.parent.slotfile import SlotFile
 from supervisor.parent.starting import Born, Starting
 from supervisor.parent.telemetry import Telemetry
-from supervisor.parent.told import Told, death_detail, death_fields, scalars, tell, why_paused
+from supervisor.parent.told import Told, death_detail, death_fields, scalars, seconds_of, tell, why_paused
 
 SIGNALS = {
     Rung.DUMP: signal.SIGUSR1,
@@ -377,7 +377,7 @@ class SlotRunner:
             case "stats" if self._telemetry is not None:
                 stats = self._told.stats(frame)
                 self._house.tallies.told(self._key, self._telemetry.stats, stats)
-                self._telemetry.told(stats, now=self._loop.time())
+                self._telemetry.told(stats, now=self._loop.time(), seconds=seconds_of(frame))
                 self._house.ledger.committed(self.group.name, stats.partitions)
             case "event" if frame.get("name") == "worker.fenced":
                 # The exit that follows is the one event of it; only who the other member is comes from here.

@@ -5,7 +5,8 @@ from supervisor.core.progress import Limits, Progress, Verdict, look
 from supervisor.core.snapshot import WorkerStats
 from supervisor.parent.readings import Reading, Sampler
 
-STALE = 5.0
+STALE = 8.0
+"""Seconds without a word; a worker with nothing new to say speaks each four."""
 
 
 class Telemetry:
@@ -22,10 +23,11 @@ class Telemetry:
         self._rate: float | None = None
         self._told_at = now
 
-    def told(self, stats: WorkerStats, *, now: float) -> None:
-        """Take a worker's own count of its work."""
-        if self.stats is not None and now > self._told_at:
-            self._rate = max(0, stats.settled - self.stats.settled) / (now - self._told_at)
+    def told(self, stats: WorkerStats, *, now: float, seconds: float | None = None) -> None:
+        """Take a worker's own count of its work; ``seconds``: in which it changed, if not since the one before."""
+        elapsed = now - self._told_at if seconds is None else seconds
+        if self.stats is not None and elapsed > 0:
+            self._rate = max(0, stats.settled - self.stats.settled) / elapsed
         self.stats, self._told_at = stats, now
 
     def look(self, board: Board | None, *, now: float) -> Verdict:

@@ -41,6 +41,12 @@ class Told:
         return self._stats[1]
 
 
+def seconds_of(frame: Frame) -> float | None:
+    """Return in how many seconds the change came to be that a ``stats`` frame tells; ``None`` when it does not say."""
+    seconds = frame.get("seconds")
+    return float(seconds) if isinstance(seconds, int | float) and seconds > 0 else None
+
+
 def tell(events: EventLog, frame: Frame, *, group: str, slot: int | None) -> None:
     """Pass a child's ``event`` frame on; ``KeyError`` or ``ValueError`` when it is none."""
     fields = frame.get("fields") or {}

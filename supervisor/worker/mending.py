@@ -21,14 +21,20 @@ MARGIN = 3.0
 class Mending:
     """Look at the group for a while after this worker joined it; a thread of its own, which ends by itself."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, is_first: bool = False) -> None:
         self._engine = engine
+        self._is_first = is_first
         self._group = engine.spec.group
         self._stop = threading.Event()
 
     def start(self) -> None:
-        """Begin to look, if this member is one whose restart nobody notices."""
-        if self._engine.spec.is_static:
+        """Begin to look, if this member is one whose restart nobody notices.
+
+        Of those whose slots had no process before (``is_first``: a new group, or a host that lost its runtime folder)
+        the first slot looks for all: the client for it costs a megabyte.
+        """
+        spec = self._engine.spec
+        if spec.is_static and (not self._is_first or spec.slot == 0):
             threading.Thread(target=self._run, name="mending", daemon=True).start()
 
     def end(self) -> None:

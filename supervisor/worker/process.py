@@ -14,7 +14,7 @@ from supervisor.core.board import Board, BoardWriter, Wait
 from supervisor.core.events import Severity
 from supervisor.core.exits import ExitCode
 from supervisor.core.frames import Frame
-from supervisor.core.jsonable import from_json, to_json
+from supervisor.core.jsonable import from_json
 from supervisor.core.spec import BreakerOrder, End, WorkerSpec
 from supervisor.kafka.consumer import Source
 from supervisor.kafka.fencing import other_member
@@ -32,7 +32,7 @@ from supervisor.worker.orders import Orders, Stop
 from supervisor.worker.outcomes import Outcomes
 from supervisor.worker.ownership import Ownership
 from supervisor.worker.poller import Poller
-from supervisor.worker.report import note_on_board, worker_stats
+from supervisor.worker.report import Teller, note_on_board
 
 if TYPE_CHECKING:
     from supervisor.worker.tasks import TaskExecutor
@@ -96,7 +96,7 @@ def work(
     incarnation.is_first = before is None
     if spec.is_static and before is not None and before.wait is Wait.REVOKING:
         engine.rejoin = "its last process died while it gave partitions up"
-    mending = Mending(engine)
+    mending = Mending(engine, is_first=incarnation.is_first)
     _spare_the_collector()
     incarnation.begin(source)
     mending.start()
@@ -136,6 +136,7 @@ class Incarnation:
         self._thread = 0
         self.engine = Engine(spec, board, link, in_batches=active.process_batch is not None)
         self.engine.on_hold = spec.paused
+        self._teller = Teller(self.engine)
         self.committer, self.outlet = delivery(self.engine, made)
         self.engine.outlet = self.outlet
         self.ownership = Ownership(self.engine, active, self.committer, self.outlet)
@@ -185,7 +186,7 @@ class Incarnation:
             note_on_board(engine)
             if time.monotonic() >= stats_at:
                 stats_at = time.monotonic() + STATS_INTERVAL
-                engine.link.send("stats", stats=to_json(worker_stats(engine)))
+                self._teller.tell()
                 self.look()
         return None
 
@@ -262,7 +263,7 @@ class Incarnation:
     def _close(self, stop: Stop) -> None:
         if self.engine.end is not None:
             return
-        self.engine.link.send("stats", stats=to_json(worker_stats(self.engine)))
+        self._teller.tell()
         if stop.end is End.LEAVE:
             # Without an answer from the brokers there is nothing to leave; with one, a join may be under way.
             never_joined = self.engine.joined_at is None and self.engine.broker_trouble != ""

@@ -1,17 +1,42 @@
-"""What a worker says of itself, each second to the parent and each tick on its board."""
+"""What a worker says of itself, to the parent when it changed and each tick on its board."""
 
 import time
 from dataclasses import replace
 
 from supervisor.core.board import H_RUNNABLE, H_SETTLED, H_WAIT, Wait
+from supervisor.core.jsonable import to_json
 from supervisor.core.lanes import BREAKER, HELD
 from supervisor.core.snapshot import PartitionStats, WorkerStats
 from supervisor.worker.engine import Engine, Owned
 
+KEEP_ALIVE = 3.5
+"""Seconds after which statistics that did not change are told again, at the next count."""
 OVERDUE = 1.0
 """Seconds after which what is due and not begun counts as work that nobody does."""
 MAX_PARTITIONS = 500
 """Partitions told one by one; a frame has a limit, and nobody reads more in a table."""
+
+
+class Teller:
+    """Tells the parent the worker's statistics when they changed, and now and then when not. Main thread.
+
+    An idle worker's would be most of what the parent of many does.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._told: WorkerStats | None = None
+        self._told_at = self._since = time.monotonic()
+
+    def tell(self) -> None:
+        """Count, and tell the parent if that is news to it; ``seconds`` is the time in which the change came to be."""
+        stats, now = worker_stats(self._engine), time.monotonic()
+        if stats != self._told or now - self._told_at >= KEEP_ALIVE:
+            seconds = round(now - self._since, 3)
+            if not self._engine.link.send("stats", stats=to_json(stats), seconds=seconds):
+                return
+            self._told, self._told_at = stats, now
+        self._since = now
 
 
 def note_on_board(engine: Engine) -> None:

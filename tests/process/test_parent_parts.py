@@ -18,6 +18,8 @@ import pytest
 from supervisor.core.board import size
 from supervisor.core.events import Severity
 from supervisor.core.frames import Frame, FrameReader, encode
+from supervisor.core.progress import Limits
+from supervisor.core.snapshot import WorkerStats
 from supervisor.parent.channel import MAX_UNSENT, Channel
 from supervisor.parent.eventlog import REMEMBERED, EventLog
 from supervisor.parent.exits import ExitWatch
@@ -27,6 +29,8 @@ from supervisor.parent.logs import TerminalFormatter
 from supervisor.parent.places import UnsafePlaceError, make_private
 from supervisor.parent.readings import Sampler
 from supervisor.parent.slotfile import SlotFile
+from supervisor.parent.telemetry import Telemetry
+from supervisor.parent.told import seconds_of
 from supervisor.parent.validation import check_plugins
 from tests.waiting import is_alive, wait_until
 
@@ -306,3 +310,18 @@ class TestPluginCheck:
 
         assert "did not end within 0.5 s" in problem
         wait_until(lambda: not any(is_alive(int(pid)) for pid in pids.read_text().split()))
+
+
+def test_the_rate_of_a_worker_is_over_the_seconds_that_it_says() -> None:
+    """One that was idle was silent, too: its first records are not spread over that time."""
+    seen = Telemetry(os.getpid(), Limits(handler_timeout=1.0), now=100.0)
+    seen.told(WorkerStats(settled=0), now=101.0, seconds=1.0)
+
+    seen.told(WorkerStats(settled=50), now=105.0, seconds=1.0)
+
+    assert seen.records_per_s(now=105.0) == 50.0
+
+
+@pytest.mark.parametrize("said", [None, 0, -1, "1", [1]])
+def test_seconds_that_are_none_are_not_taken_for_any(said: object) -> None:
+    assert seconds_of({"type": "stats", "seconds": said}) is None
