@@ -64,6 +64,8 @@ class LazyProducer:
         self._partitions = Partitions()
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
+        self._fatal: KafkaError | None = None
+        """What the last client died of."""
         self._alone: LazyProducer | None = None
         """Sends again what was refused with others, each in a batch of its own: only then is an error its own."""
 
@@ -103,7 +105,7 @@ class LazyProducer:
                 elif error.name() in SHARED and self._is_shared():
                     self._send_alone(future, record)
                 else:
-                    future.set_exception(ProduceError(error.name(), error.str()))
+                    future.set_exception(self._why(error))
             except BaseException as crash:  # noqa: BLE001 - user code hangs on the future; raised on, it would end this thread
                 fields = {"error": type(crash).__qualname__}
                 logger.error("producer.callback_failed", extra={"fields": fields})  # noqa: TRY400 - its text is the user's
@@ -126,6 +128,12 @@ class LazyProducer:
             alone._send(future, record)  # noqa: SLF001 - of this class
         except (ProduceError, BufferError) as error:
             future.set_exception(error)
+
+    def _why(self, error: KafkaError) -> ProduceError:
+        """Return a record's error; what a dead client took along with it has the client's own."""
+        if error.code() == KafkaError._PURGE_QUEUE and self._fatal is not None:  # noqa: SLF001 - librdkafka's public name
+            error = self._fatal
+        return ProduceError(error.name(), error.str())
 
     def _is_shared(self) -> bool:
         return self._settings.get("batch.num.messages") != ALONE["batch.num.messages"] and not self._closed.is_set()
@@ -172,9 +180,10 @@ class LazyProducer:
                 continue
             try:
                 producer.poll(POLL_INTERVAL)
-            except (KafkaException, SystemError):
+            except (KafkaException, SystemError) as error:
                 # A fatal error is raised here, once even as SystemError beside a delivery callback.
                 logger.warning("producer.failed", exc_info=True)
+                self._fatal = error.args[0] if isinstance(error, KafkaException) else None
                 self._forget(producer)
 
 

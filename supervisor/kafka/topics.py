@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from supervisor.kafka.producer import ProduceError
 from supervisor.kafka.settings import Value
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 PATIENCE = 5.0
 """Seconds that one question to the cluster may take, and the least between two looks when the first did not help."""
+FORBIDDEN = "TOPIC_AUTHORIZATION_FAILED"
 CONFIG: Mapping[str, str] = {
     "cleanup.policy": "delete",
     # Letters are there until somebody has dealt with them: a default of a week would be a silent loss.
@@ -23,48 +25,63 @@ CONFIG: Mapping[str, str] = {
 
 
 class DeadLetterTopics:
-    """Makes topics that a letter is to be written to. Any thread; an admin client lives for one look only."""
+    """Looks at topics before the first letter is written to them. Any thread; an admin client lives for one look only.
 
-    def __init__(self, kafka: Mapping[str, Value], *, client_id: str) -> None:
+    A right that is missing must be known before: a transaction that was refused its first partition cannot even be
+    aborted, and costs the process.
+    """
+
+    def __init__(self, kafka: Mapping[str, Value], *, client_id: str, create: bool) -> None:
         self._kafka = kafka
         self._client_id = client_id
+        self._create = create
         self._lock = threading.Lock()
-        self._there: set[str] = set()
+        self._ready: set[str] = set()
         self._looked_at: dict[str, float] = {}
+        self._refused: set[str] = set()
 
-    def make(self, topic: str, *, like: str) -> int:
+    def prepare(self, topic: str, *, like: str) -> int:
         """Make a topic that is not there; return its partitions, as many as ``like`` has, or 0 when nothing was done.
 
-        Blocks once per topic, until the cluster has answered or ``PATIENCE`` is over. Whoever may not make topics, or
-        cannot now, hears of it from the write that follows, which fails where the topic is needed and missing.
+        Blocks once per topic, until the cluster has answered or ``PATIENCE`` is over. Raises ``ProduceError`` when it
+        may not be written to. Whoever may not make topics, or cannot now, hears of it from the write that follows.
         """
-        if topic in self._there:
+        if topic in self._ready:
             return 0
         with self._lock:
-            if topic in self._there or time.monotonic() - self._looked_at.get(topic, -PATIENCE) < PATIENCE:
+            if topic in self._ready:
                 return 0
-            made = self._look(topic, like)
-            self._looked_at[topic] = time.monotonic()
+            made = 0
+            if time.monotonic() - self._looked_at.get(topic, -PATIENCE) >= PATIENCE:
+                made = self._look(topic, like)
+                self._looked_at[topic] = time.monotonic()
+            if topic in self._refused:
+                raise ProduceError(FORBIDDEN, f"no right to write to topic {topic!r}")
             return made
 
     def forget(self, topic: str) -> None:
-        """Look again with the next letter: it was not there when one was written."""
-        self._there.discard(topic)
+        """Look again with the next letter: this one was not taken."""
+        self._ready.discard(topic)
 
     def _look(self, topic: str, like: str) -> int:
         from supervisor.kafka.admin import Admin, AdminError  # noqa: PLC0415 - 6 ms that others need not pay
 
+        self._refused.discard(topic)
+        made = 0
         try:
             admin = Admin(self._kafka, client_id=self._client_id)
             states = admin.topics([topic, like], PATIENCE)
-            made = 0
-            if not states[topic].exists:
+            state = states[topic]
+            if not state.exists and self._create:
                 made = admin.create_topic(topic, states[like].partitions, _config(admin, like), PATIENCE)
+                state = admin.topics([topic], PATIENCE)[topic]
         except AdminError as error:
             logger.warning("dead_letter_topic.not_made", extra={"fields": {"topic": topic, "why": str(error)}})
             return 0
-        if not states[topic].error:
-            self._there.add(topic)
+        if state.operations is not None and "WRITE" not in state.operations:
+            self._refused.add(topic)
+        elif state.exists and not state.error:
+            self._ready.add(topic)
         return made
 
 

@@ -8,6 +8,7 @@ from supervisor.core.spec import Delivery, WorkerSpec
 from supervisor.kafka.outputs import OutputProducer
 from supervisor.kafka.producer import LazyProducer
 from supervisor.kafka.settings import output_settings, producer_settings, transaction_settings
+from supervisor.kafka.topics import DeadLetterTopics
 from supervisor.kafka.transactions import TransactionalProducer
 from supervisor.plugin.types import Send
 from supervisor.worker.committer import Commits, Committer
@@ -23,11 +24,15 @@ Fail = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Producers:
-    """The producers of a worker, each made when it is needed. ``send`` is the one that plugins have."""
+    """The producers of a worker, each made when it is needed. ``send`` is the one that plugins have.
+
+    ``topics`` looks at dead-letter topics before they are written to, where that can help.
+    """
 
     send: Send
     outputs: Callable[[Fail], OutputProducer]
     transactional: Callable[[], TransactionalProducer]
+    topics: DeadLetterTopics | None = None
 
 
 def producers(spec: WorkerSpec, send: LazyProducer) -> Producers:
@@ -38,7 +43,10 @@ def producers(spec: WorkerSpec, send: LazyProducer) -> Producers:
         # Half of it for each try: a transaction must be over before the coordinator takes it for a dead one's.
         return TransactionalProducer(settings, timeout=float(settings["transaction.timeout.ms"]) / 2000)
 
-    return Producers(send, lambda fail: OutputProducer(output_settings(spec), fail), transactional)
+    topics, create = None, spec.group.dead_letters.create
+    if create or spec.group.delivery is Delivery.EXACTLY_ONCE:
+        topics = DeadLetterTopics(spec.group.kafka, client_id=spec.instance_id, create=create)
+    return Producers(send, lambda fail: OutputProducer(output_settings(spec), fail), transactional, topics)
 
 
 def lazy_producer(spec: WorkerSpec) -> LazyProducer:

@@ -19,6 +19,7 @@ from supervisor.core.lanes import HELD, Lane
 from supervisor.core.letters import shorter
 from supervisor.kafka.outputs import RefusedOutputError
 from supervisor.kafka.refusals import TOO_LARGE
+from supervisor.kafka.topics import DeadLetterTopics
 from supervisor.plugin.active import Active
 from supervisor.plugin.types import (
     Crash,
@@ -68,14 +69,14 @@ class PendingLetter:
 class Outcomes:
     """The way of failed records. Methods are called by the thread whose busy lane it is, mutex not held."""
 
-    def __init__(self, engine: Engine, active: Active, outlet: Outlet) -> None:
+    def __init__(self, engine: Engine, active: Active, outlet: Outlet, topics: DeadLetterTopics | None = None) -> None:
         self._engine = engine
         self.outlet = outlet
         self._judge = Judge(engine, active)
         self.breaker = Breaker(engine)
         self.pauses = Pauses(engine)
         self._letters = engine.spec.group.dead_letters
-        self.sinks = Sinks(engine, active)
+        self.sinks = Sinks(engine, active, topics)
         self._awaited: dict[Lane[Item], PendingLetter] = {}
 
     def failed(self, lane: Lane[Item], error: BaseException) -> None:

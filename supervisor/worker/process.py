@@ -143,7 +143,7 @@ class Incarnation:
         self.ownership.meanwhile = self._meanwhile
         self.poller = Poller(self.engine, self.ownership, self.committer)
         orders.other = self._obey
-        self.outcomes = Outcomes(self.engine, active, self.outlet)
+        self.outcomes = Outcomes(self.engine, active, self.outlet, made.topics)
         self.outlet.connect(self.outcomes)
         self.executor: Executor | TaskExecutor = _executor_of(active)(
             self.engine, active, poller=self.poller, committer=self.committer, outcomes=self.outcomes

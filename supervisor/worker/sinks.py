@@ -20,6 +20,7 @@ MISSING = ("UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC", "_UNKNOWN_PARTITION")
 REASONS = {
     **dict.fromkeys(MISSING, "the topic is not there"),
     "TOPIC_AUTHORIZATION_FAILED": "no right to write to the topic",
+    "CLUSTER_AUTHORIZATION_FAILED": "no right to write to any topic",
     **dict.fromkeys(TOO_LARGE, "the record itself is too large for it"),
 }
 """What codes mean for people, where a person has to do something."""
@@ -46,14 +47,13 @@ class Taken:
 class Sinks:
     """Sinks by their place: 0 is ``dead_letters.sink``, 1 its fallback. Any thread, mutex not held."""
 
-    def __init__(self, engine: Engine, active: Active) -> None:
+    def __init__(self, engine: Engine, active: Active, topics: DeadLetterTopics | None) -> None:
         self._engine = engine
         letters = engine.spec.group.dead_letters
         self._timeout = letters.timeout
         self._names = [name for name in (letters.sink, letters.fallback) if name]
         self._sinks: list[Sink] = [active.sink(name) for name in self._names]
-        spec = engine.spec
-        self._topics = DeadLetterTopics(spec.group.kafka, client_id=spec.instance_id) if letters.create else None
+        self._topics = topics
         self._unwritten: set[str] = set()
         """Dead-letter topics of which people were told that a letter cannot be written."""
 
@@ -72,7 +72,7 @@ class Sinks:
         """
         answer: object = self._sinks[at](letter)
         if self._topics is not None and isinstance(answer, Produce) and answer.topic == letter.topic:
-            partitions = self._topics.make(letter.topic, like=letter.source_topic)
+            partitions = self._topics.prepare(letter.topic, like=letter.source_topic)
             if partitions:
                 text = f"topic {letter.topic} was made, with the {partitions} partitions of {letter.source_topic}"
                 self._engine.event("dead_letter.topic_made", Severity.INFO, text, topic=letter.topic)
@@ -104,7 +104,7 @@ class Sinks:
         code = code_of(error)
         fields = {"sink": self._names[at], "error": code, "at": where(error)}
         logger.warning("sink.failed", extra={"fields": fields})
-        if self._topics is not None and code in MISSING:
+        if self._topics is not None and code in REASONS:
             self._topics.forget(letter.topic)
         return code
 

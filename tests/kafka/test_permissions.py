@@ -25,17 +25,18 @@ from confluent_kafka.admin import (
 )
 
 from supervisor.control.client import ControlClient, ControlError
+from supervisor.core.events import Event
 from supervisor.core.exits import ExitCode
 from supervisor.core.snapshot import SlotSnapshot
 from tests.broker import real
 from tests.broker.real import RealBroker
-from tests.broker.records import committed, create_topic, produce
+from tests.broker.records import committed, create_topic, produce, read_topic
 from tests.waiting import wait_until
 
 Acl = TypeVar("Acl", AclBinding, AclBindingFilter)
 
 PASSWORD = "hunter2hunter2"
-USERS = ("bare", "reader", "nogroup", "blind", "stranger", "grouped", "topical", "resetter")
+USERS = ("bare", "reader", "nogroup", "blind", "stranger", "grouped", "topical", "resetter", "atleast", "exactly")
 
 CONFIG = """
 [supervisor]
@@ -76,6 +77,12 @@ class Secured:
         acl = _acl(AclBindingFilter, user, operation, topic, group)
         admin = self.admin
         assert admin.delete_acls([acl])[acl].result(10)
+
+    def allow_transactions(self, user: str) -> None:
+        kind, literal, allow = ResourceType.TRANSACTIONAL_ID, ResourcePatternType.LITERAL, AclPermissionType.ALLOW
+        acl = AclBinding(kind, "*", literal, f"User:{user}", "*", AclOperation.WRITE, allow)
+        admin = self.admin
+        admin.create_acls([acl])[acl].result(10)
 
     def allow_all(self, user: str) -> None:
         self.allow(user, AclOperation.READ, topic=user)
@@ -120,11 +127,11 @@ def broker() -> Iterator[Secured]:
 class User:
     """A person with a project whose group and topic are called as the user, at the command line."""
 
-    def __init__(self, folder: Path, broker: Secured, user: str) -> None:
+    def __init__(self, folder: Path, broker: Secured, user: str, *, options: str = "", handler: str = "...") -> None:
         self.folder = folder
         self.log = folder / "log"
-        (folder / "handlers.py").write_text("def process(record): ...\n")
-        text = CONFIG.format(bootstrap=broker.bootstrap, user=user, password=PASSWORD)
+        (folder / "handlers.py").write_text(f"def process(record):\n    {handler}\n")
+        text = CONFIG.format(bootstrap=broker.bootstrap, user=user, password=PASSWORD) + options
         (folder / "supervisor.toml").write_text(text)
         (folder / "supervisor.toml").chmod(0o600)
 
@@ -140,6 +147,13 @@ class User:
         command = [sys.executable, "-m", "supervisor", "run"]
         with self.log.open("wb") as log:
             return subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log)
+
+    def events(self, name: str) -> list[Event]:
+        try:
+            entries = ControlClient(self.folder / "run" / "control.sock").events().entries
+        except ControlError:
+            return []
+        return [entry.event for entry in entries if entry.event.name == name]
 
     def slot(self) -> SlotSnapshot | None:
         try:
@@ -250,6 +264,34 @@ def test_a_worker_that_loses_the_right_to_its_topic_is_given_up(tmp_path: Path, 
 
     assert "topical/0: wrong configuration" in reason
     assert "TOPIC_AUTHORIZATION_FAILED" in reason
+
+
+@pytest.mark.parametrize(("user", "delivery"), [("atleast", "at-least-once"), ("exactly", "exactly-once")])
+def test_p1_p7_dead_letters_that_may_not_be_written_wait_for_the_right_and_nothing_else_does(
+    tmp_path: Path, broker: Secured, user: str, delivery: str
+) -> None:
+    broker.allow(user, AclOperation.READ, topic=user)
+    broker.allow(user, AclOperation.READ, group=user)
+    broker.allow_transactions(user)
+    broker.allow(user, AclOperation.DESCRIBE, topic=f"{user}.dlq")
+    produce(broker.plain, user, ["good", "bad", "good"])
+    options = f'retry.attempts = 1\ndelivery = "{delivery}"\ndead_letters.timeout = "2s"\n'
+    person = User(tmp_path, broker, user, options=options, handler='assert record.value != b"bad"')
+    running = person.run()
+
+    try:
+        wait_until(lambda: person.events("dead_letter.unwritten"), 40, otherwise="nobody was told")
+        wait_until(lambda: committed(broker.plain, user, user) == {0: 1}, 20, otherwise="the good one is not committed")
+        broker.allow(user, AclOperation.WRITE, topic=f"{user}.dlq")
+        wait_until(lambda: committed(broker.plain, user, user) == {0: 3}, 60, otherwise="it does not go on")
+        (told,) = person.events("dead_letter.unwritten")
+        assert "no right to write" in told.text
+        assert person.events("dead_letter.recovered")
+        assert not person.events("worker.exited")
+    finally:
+        running.terminate()
+        running.wait(20)
+    assert {letter.header["supervisor.dlq.offset"] for letter in read_topic(broker.plain, f"{user}.dlq")} == {"1"}
 
 
 def test_a_reset_that_may_not_set_every_partition_says_which_it_set_and_does_not_try_for_long(
