@@ -3,6 +3,7 @@
 One thread uses it. Rules after librdkafka's INTRODUCTION, "Transactional producer", and KIP-447.
 """
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -26,11 +27,15 @@ CALL = 5.0
 
 
 class AbortedError(Exception):
-    """The transaction was aborted: nothing of it is visible, and it may be tried again. ``code`` says why."""
+    """The transaction was aborted: nothing of it is visible, and it may be tried again. ``code`` says why.
 
-    def __init__(self, code: str) -> None:
+    ``waiting`` are the tags of what no broker had taken by then, when that is why.
+    """
+
+    def __init__(self, code: str, waiting: tuple[object, ...] = ()) -> None:
         super().__init__(f"transaction aborted: {code}")
         self.code = code
+        self.waiting = waiting
 
 
 class RefusedError(AbortedError):
@@ -64,6 +69,9 @@ class TransactionalProducer:
         self._failed = ""
         self._turn = 0
         """Grows with each transaction: reports of one that was aborted may come in the next."""
+        self._waiting: dict[int, object] = {}
+        """Tags of what was produced and not answered, by a number of each record."""
+        self._numbers = itertools.count()
         self._is_open = False
         """Whether there is a transaction that is neither committed nor aborted for good."""
 
@@ -91,6 +99,7 @@ class TransactionalProducer:
         if self._is_open:
             self._abort()  # the last one's, that nobody answered: it must be asked for again before anything else
         self._refused, self._failed = None, ""
+        self._waiting.clear()
         self._turn += 1
         deadline = time.monotonic() + self._timeout
         self._call(self._producer.begin_transaction)
@@ -142,12 +151,15 @@ class TransactionalProducer:
     def _flush(self, deadline: float) -> None:
         while self._call(lambda: self._producer.flush(1.0)):
             if time.monotonic() > deadline:
-                raise AbortedError(LATE)
+                raise AbortedError(LATE, tuple(self._waiting.values()))
 
     def _produce(self, tag: object, output: Produce) -> None:
         turn = self._turn
+        number = next(self._numbers)
+        self._waiting[number] = tag
 
         def told(error: Any, _message: object) -> None:  # noqa: ANN401 - the client's KafkaError or None
+            self._waiting.pop(number, None)
             if error is not None and turn == self._turn:
                 self._note(error.name(), tag, is_sure=error.name() not in SHARED)
 

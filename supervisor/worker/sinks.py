@@ -10,7 +10,7 @@ from types import MappingProxyType
 from supervisor.core.events import Severity
 from supervisor.core.letters import where
 from supervisor.kafka.refusals import TOO_LARGE
-from supervisor.kafka.topics import DeadLetterTopics
+from supervisor.kafka.topics import FORBIDDEN, DeadLetterTopics
 from supervisor.plugin.active import Active, Sink
 from supervisor.plugin.types import Letter, Produce
 from supervisor.worker.engine import Engine
@@ -19,8 +19,9 @@ logger = logging.getLogger(__name__)
 MISSING = ("UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC", "_UNKNOWN_PARTITION")
 REASONS = {
     **dict.fromkeys(MISSING, "the topic is not there"),
-    "TOPIC_AUTHORIZATION_FAILED": "no right to write to the topic",
+    FORBIDDEN: "no right to write to the topic",
     "CLUSTER_AUTHORIZATION_FAILED": "no right to write to any topic",
+    **dict.fromkeys(("_MSG_TIMED_OUT", "_TIMED_OUT", "TimeoutError"), "no answer in time"),
     **dict.fromkeys(TOO_LARGE, "the record itself is too large for it"),
 }
 """What codes mean for people, where a person has to do something."""
@@ -104,7 +105,7 @@ class Sinks:
         code = code_of(error)
         fields = {"sink": self._names[at], "error": code, "at": where(error)}
         logger.warning("sink.failed", extra={"fields": fields})
-        if self._topics is not None and code in REASONS:
+        if self._topics is not None and code in (*MISSING, FORBIDDEN):
             self._topics.forget(letter.topic)
         return code
 

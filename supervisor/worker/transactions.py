@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from supervisor.core.backoff import Backoff
 from supervisor.core.board import H_TICK_NS
@@ -311,6 +312,8 @@ class Transactions(Kept):
             self._replace(*next(tag for tag, _ in outputs if tag == error.tag), code=error.code)
             return Result.AGAIN
         except AbortedError as error:
+            if self._replace_letters(error):
+                return Result.AGAIN
             if error.code == LATE:
                 self._most = max(1, sum(len(prefix.held) for prefix in prefixes) // 2)
             self._aborted(error.code)
@@ -318,6 +321,15 @@ class Transactions(Kept):
         self._careful = max(0, self._careful - len(outputs))
         self._most = None
         return Result.DONE
+
+    def _replace_letters(self, error: AbortedError) -> bool:
+        """Take letters out of the way whose topic answers nothing (too few replicas) while all the rest is taken."""
+        waiting: list[Any] = list(error.waiting)
+        if not waiting or not all(held.taken is not None for _, _, held in waiting):
+            return False
+        for owned, offset, held in waiting:
+            self._replace(owned, offset, held, code=error.code)
+        return True
 
     def _aborted(self, code: str) -> None:
         engine = self._engine

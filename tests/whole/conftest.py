@@ -1,5 +1,6 @@
-"""What the tests of the whole supervisor share: a ledger, and supervisors that end with the test."""
+"""What the tests of the whole supervisor share: a ledger, a webhook, and supervisors that end with the test."""
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.broker.real import RealBroker
+from tests.whole.hook import Hook
 from tests.whole.ledger import Ledger
 from tests.whole.program import CONFIG, Program
 
@@ -51,3 +53,15 @@ def supervise(tmp_path: Path, ledger: Ledger, name: str) -> Iterator[Supervise]:
             return program.start(*arguments)
 
         yield starter
+
+
+@pytest.fixture
+def hook() -> Iterator[Hook]:
+    """Give a webhook that listens."""
+    hook = Hook()
+    thread = threading.Thread(target=hook.server.serve_forever, kwargs={"poll_interval": 0.05}, name="hook")
+    thread.start()
+    yield hook
+    hook.server.shutdown()
+    hook.server.server_close()
+    thread.join()

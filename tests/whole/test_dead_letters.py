@@ -1,18 +1,13 @@
 """Failing records on their way through the whole supervisor: retries, dead letters, the fallback, alerts."""
 
 import json
-import threading
 from base64 import b64decode
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any
-
-import pytest
 
 from supervisor.core.snapshot import SlotState
 from tests.broker.real import RealBroker
 from tests.broker.records import committed, create_topic, produce, read_topic
 from tests.whole.conftest import Supervise
+from tests.whole.hook import Hook
 from tests.whole.ledger import Ledger
 
 RETRY = """
@@ -22,42 +17,6 @@ retry.initial = "50ms"
 retry.max = "100ms"
 retry.permanent = ["work:InvalidError"]
 """
-
-
-class Hook:
-    """A URL that takes alerts, as a chat system would."""
-
-    def __init__(self) -> None:
-        self.taken: list[dict[str, Any]] = []
-        taken = self.taken
-
-        class Taker(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                taken.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                self.send_response(204)
-                self.end_headers()
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name for it
-                pass
-
-        self.server = HTTPServer(("127.0.0.1", 0), Taker)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/alert"
-
-    def of(self, name: str) -> list[dict[str, Any]]:
-        """Return the alerts of one event's name."""
-        return [alert for alert in list(self.taken) if alert["name"] == name]
-
-
-@pytest.fixture
-def hook() -> Iterator[Hook]:
-    """Give a webhook that listens."""
-    hook = Hook()
-    thread = threading.Thread(target=hook.server.serve_forever, kwargs={"poll_interval": 0.05}, name="hook")
-    thread.start()
-    yield hook
-    hook.server.shutdown()
-    hook.server.server_close()
-    thread.join()
 
 
 def test_p1_p7_failing_records_become_dead_letters_after_their_attempts_and_block_only_their_partition(

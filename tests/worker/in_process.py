@@ -122,9 +122,10 @@ class InProcess:
         policy: Callable[[Any], Any] | None = None,
         decode: Callable[[Any], Any] | None = None,
         decode_blocks: Callable[[Any], Any] | None = None,
+        fallback: tuple[str, Callable[[Letter], Any]] | None = None,
         **changes: Any,
     ) -> None:
-        hooks: dict[str, Any] = {"send_dead_letter": [("dlq_kafka", sink)]}
+        hooks: dict[str, Any] = {"send_dead_letter": [("dlq_kafka", sink), *([fallback] if fallback else [])]}
         if process is not None:
             hooks["process"] = [("handler", process)]
         if process_batch is not None:

@@ -8,7 +8,7 @@ import pytest
 
 from supervisor.core.backoff import Backoff
 from supervisor.core.exits import ExitCode
-from supervisor.core.spec import CommitSpec, Delivery, Ordering, RetrySpec
+from supervisor.core.spec import CommitSpec, DeadLetterSpec, Delivery, Ordering, RetrySpec
 from supervisor.kafka.transactions import AbortedError, CrowdedError, FatalError, RefusedError
 from supervisor.plugin import Letter, Produce, Record
 from tests.worker.fake_source import FakeCluster, Place
@@ -177,6 +177,64 @@ def test_a_dead_letter_that_is_refused_holds_back_its_own_partition_only() -> No
         assert len(events) == 1
         refused.set()
         worker.until(lambda: cluster.committed.get(PLACE) == 20, timeout=8)
+
+
+def test_a_dead_letter_whose_topic_does_not_answer_is_left_out_and_all_else_goes_on() -> None:
+    """Too few replicas, for example: a transaction is all partitions, and each would wait it out."""
+    cluster = _cluster(20, PLACE, OTHER)
+    is_mute = [True]
+
+    def process(record: Record) -> Produce:
+        if record.partition == 0 and record.offset == 5:
+            raise ValueError
+        return _forward(record)
+
+    def judge(outputs: Tagged, _metadata: object) -> None:
+        waiting = tuple(tag for tag, output in outputs if output.topic == "dlq")
+        if waiting and is_mute[0]:
+            raise AbortedError("_TIMED_OUT", waiting)
+
+    sink = lambda letter: Produce("dlq", value=letter.value)  # noqa: E731
+    with _once(cluster, process, sink=sink, retry=NO_RETRY, ordering=Ordering.KEY) as worker:
+        worker.transactional.judge = judge
+        worker.source.assign(PLACE, OTHER)
+
+        worker.until(lambda: cluster.committed.get(OTHER) == 20)
+        worker.until(lambda: cluster.committed.get(PLACE) == 5)
+        is_mute[0] = False
+        worker.until(lambda: cluster.committed.get(PLACE) == 20, timeout=8)
+        names = [frame.get("name") for frame in worker.link.frames]
+    assert names.count("dead_letter.unwritten") == names.count("dead_letter.recovered") == 1
+
+
+def test_a_dead_letter_that_its_topic_refuses_in_the_transaction_goes_to_the_fallback() -> None:
+    cluster = _cluster(6)
+    spooled: list[Letter] = []
+
+    def process(record: Record) -> Produce:
+        if record.offset == 2:
+            raise ValueError
+        return _forward(record)
+
+    def judge(outputs: Tagged, _metadata: object) -> None:
+        for tag, output in outputs:
+            if output.topic == "dlq":
+                raise RefusedError("MSG_SIZE_TOO_LARGE", tag)
+
+    letters = DeadLetterSpec("dlq_kafka", "spool", "dlq", 1.0)
+    sink = lambda letter: Produce("dlq", value=letter.value, headers=letter.headers)  # noqa: E731
+    with _once(
+        cluster, process, sink=sink, fallback=("spool", spooled.append), retry=NO_RETRY, dead_letters=letters
+    ) as worker:
+        worker.transactional.judge = judge
+        worker.source.assign(PLACE)
+
+        worker.until(lambda: cluster.committed.get(PLACE) == 6)
+        (moved,) = [frame for frame in worker.link.frames if frame.get("name") == "dead_letter.moved"]
+    (letter,) = spooled
+    assert "supervisor.dlq.exception-stack" in dict(letter.headers), "the fallback is given all of it"
+    assert moved["fields"]["audit_id"] == letter.audit_id
+    assert not [frame for frame in worker.link.frames if frame.get("name") == "dead_letter.unwritten"]
 
 
 def test_the_search_for_a_refused_output_is_made_in_small_transactions_however_many_partitions_there_are() -> None:
