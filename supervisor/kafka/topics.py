@@ -31,7 +31,7 @@ class DeadLetterTopics:
     aborted, and costs the process.
     """
 
-    def __init__(self, kafka: Mapping[str, Value], *, client_id: str, create: bool) -> None:
+    def __init__(self, kafka: Mapping[str, Value], *, client_id: str, create: bool = True) -> None:
         self._kafka = kafka
         self._client_id = client_id
         self._create = create
@@ -40,11 +40,11 @@ class DeadLetterTopics:
         self._looked_at: dict[str, float] = {}
         self._refused: set[str] = set()
 
-    def prepare(self, topic: str, *, like: str) -> int:
+    def make(self, topic: str, *, like: str) -> int:
         """Make a topic that is not there; return its partitions, as many as ``like`` has, or 0 when nothing was done.
 
-        Blocks once per topic, until the cluster has answered or ``PATIENCE`` is over. Raises ``ProduceError`` when it
-        may not be written to. Whoever may not make topics, or cannot now, hears of it from the write that follows.
+        Blocks once per topic, until the cluster has answered or ``PATIENCE`` is over. Whoever may not make topics, or
+        cannot now, hears of it from the write that follows.
         """
         if topic in self._ready:
             return 0
@@ -55,9 +55,12 @@ class DeadLetterTopics:
             if time.monotonic() - self._looked_at.get(topic, -PATIENCE) >= PATIENCE:
                 made = self._look(topic, like)
                 self._looked_at[topic] = time.monotonic()
-            if topic in self._refused:
-                raise ProduceError(FORBIDDEN, f"no right to write to topic {topic!r}")
             return made
+
+    def demand(self, topic: str) -> None:
+        """Raise ``ProduceError`` when the last look at a topic found that it may not be written to."""
+        if topic in self._refused:
+            raise ProduceError(FORBIDDEN, f"no right to write to topic {topic!r}")
 
     def forget(self, topic: str) -> None:
         """Look again with the next letter: this one was not taken."""

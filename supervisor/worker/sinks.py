@@ -73,7 +73,8 @@ class Sinks:
         """
         answer: object = self._sinks[at](letter)
         if self._topics is not None and isinstance(answer, Produce) and answer.topic == letter.topic:
-            partitions = self._topics.prepare(letter.topic, like=letter.source_topic)
+            partitions = self._topics.make(letter.topic, like=letter.source_topic)
+            self._topics.demand(letter.topic)
             if partitions:
                 text = f"topic {letter.topic} was made, with the {partitions} partitions of {letter.source_topic}"
                 self._engine.event("dead_letter.topic_made", Severity.INFO, text, topic=letter.topic)

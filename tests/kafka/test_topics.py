@@ -26,7 +26,7 @@ def _partitions(broker: RealBroker, topic: str) -> int:
 def test_a_missing_topic_gets_its_sources_partitions_and_keeps_what_it_holds(broker: RealBroker, name: str) -> None:
     create_topic(broker.bootstrap, name, partitions=3, config={"max.message.bytes": "3000000", "retention.ms": "1000"})
 
-    assert _topics(broker).prepare(f"{name}.dlq", like=name) == 3
+    assert _topics(broker).make(f"{name}.dlq", like=name) == 3
 
     assert _partitions(broker, f"{name}.dlq") == 3
     settings = _settings(broker, f"{name}.dlq")
@@ -38,7 +38,7 @@ def test_a_topic_that_is_there_is_left_as_it_is(broker: RealBroker, name: str) -
     create_topic(broker.bootstrap, name, partitions=3)
     create_topic(broker.bootstrap, f"{name}.dlq", config={"retention.ms": "1000"})
 
-    assert _topics(broker).prepare(f"{name}.dlq", like=name) == 0
+    assert _topics(broker).make(f"{name}.dlq", like=name) == 0
 
     assert _settings(broker, f"{name}.dlq")["retention.ms"] == "1000"
 
@@ -47,8 +47,7 @@ def test_many_workers_that_need_it_at_once_make_it_once(broker: RealBroker, name
     create_topic(broker.bootstrap, name, partitions=2)
     made: list[int] = []
     threads = [
-        threading.Thread(target=lambda: made.append(_topics(broker).prepare(f"{name}.dlq", like=name)))
-        for _ in range(4)
+        threading.Thread(target=lambda: made.append(_topics(broker).make(f"{name}.dlq", like=name))) for _ in range(4)
     ]
 
     for thread in threads:
@@ -62,4 +61,4 @@ def test_many_workers_that_need_it_at_once_make_it_once(broker: RealBroker, name
 def test_a_cluster_that_does_not_answer_is_left_to_the_write_that_follows(name: str) -> None:
     topics = DeadLetterTopics({"bootstrap.servers": "127.0.0.1:9"}, client_id="test", create=True)
 
-    assert topics.prepare(f"{name}.dlq", like=name) == 0
+    assert topics.make(f"{name}.dlq", like=name) == 0
