@@ -24,7 +24,9 @@ _SPRING_PREFIXES = ("kafka_dlt-", "kafka_original-", "kafka_exception-", "kafka_
 _CONNECT = "__connect.errors."
 _SHARE = "__dlq.errors."
 _STREAMS = "__streams.errors."
-STORY_PREFIXES = (PREFIX, *_SPRING_PREFIXES, _CONNECT, _SHARE, _STREAMS)
+_RETRY = "supervisor.retry."
+"""Of retry topics: a replayed record begins anew, and is due at once."""
+STORY_PREFIXES = (PREFIX, _RETRY, *_SPRING_PREFIXES, _CONNECT, _SHARE, _STREAMS)
 """What begins so tells of a failure, and is no header of the record's own."""
 _NO_CLASS = "supervisor."
 _CONVERTERS = ("KEY_CONVERTER", "VALUE_CONVERTER", "HEADER_CONVERTER")

@@ -1,16 +1,21 @@
 """Send letters, and come back when every one of them is confirmed."""
 
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from supervisor.core.letter_view import Headers
+from supervisor.core.resets import is_hopeless
 from supervisor.core.spec import GroupSpec
 from supervisor.kafka.letters import PATIENCE, replay_settings
 from supervisor.kafka.producer import LazyProducer, ProduceError
 from supervisor.kafka.refusals import REFUSALS, SHARED
 
 MARGIN = 10.0
+NEW_TOPIC = 5.0
+AGAIN_EVERY = 0.2
+MISSING = ("UNKNOWN_TOPIC_OR_PART", "UNKNOWN_TOPIC_OR_PARTITION")
 CLOSE = 5.0
 NO_ANSWER = "_TIMED_OUT"
 
@@ -72,12 +77,20 @@ class KafkaSender:
         return [one if isinstance(one, ProduceError) else self._outcome(one) for one in begun]
 
     def _begun(self, out: Out) -> "Future[None] | ProduceError":
-        try:
-            return self.producer(out.topic, out.value, key=out.key, headers=out.headers, partition=out.partition)
-        except ProduceError as error:
-            return error
-        except BufferError as error:
-            return ProduceError("_QUEUE_FULL", str(error))
+        """Give a record to the client, which may have to ask for its topic first: again while nobody answers."""
+        began = time.monotonic()
+        while True:
+            try:
+                return self.producer(out.topic, out.value, key=out.key, headers=out.headers, partition=out.partition)
+            except ProduceError as error:
+                # A topic that was just made is not known everywhere yet.
+                patience = min(NEW_TOPIC, self._timeout) if error.code in MISSING else self._timeout
+                if error.code in REFUSALS or is_hopeless(error.code) or time.monotonic() - began > patience:
+                    return error
+            except BufferError as error:
+                if time.monotonic() - began > self._timeout:
+                    return ProduceError("_QUEUE_FULL", str(error))
+            time.sleep(AGAIN_EVERY)
 
     def _outcome(self, future: "Future[None]") -> ProduceError | None:
         try:
