@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from supervisor.core.alert_flow import Silence
+from supervisor.core.dlq import Counts, DlqAnswer
 from supervisor.core.events import Event, Severity
 from supervisor.core.resets import OffsetsAnswer
 
@@ -87,6 +88,18 @@ class OffsetsJob:
     phase: str
     is_done: bool = False
     answer: OffsetsAnswer = field(default_factory=OffsetsAnswer)
+
+
+@dataclass(frozen=True, slots=True)
+class DlqJob:
+    """Something that is done with dead letters: how far it is, and its ``answer`` once it ``is_done``."""
+
+    number: int
+    verb: str
+    group: str
+    counts: Counts = field(default_factory=Counts)
+    is_done: bool = False
+    answer: DlqAnswer = field(default_factory=DlqAnswer)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
-from supervisor.control.answers import Accepted, AlertsAnswer, EventPage, OffsetsJob, Operation
+from supervisor.control.answers import Accepted, AlertsAnswer, DlqJob, EventPage, OffsetsJob, Operation
 from supervisor.core.alert_flow import Silence
 from supervisor.core.events import EventQuery
 from supervisor.core.jsonable import from_json, to_json
@@ -129,6 +129,18 @@ class ControlClient:
     def offsets_job(self, group: str) -> OffsetsJob:
         """Return the group's last job of that kind."""
         return self._ask(OffsetsJob, "GET", "/v1/offsets?" + urlencode({"group": group}))
+
+    def dlq(self, verb: str, group: str, **how: object) -> DlqJob:
+        """Begin to look at dead letters, to replay or drop them; ``how`` is as ``control.requests.Dlq`` has it."""
+        return self._ask(DlqJob, "POST", "/v1/dlq", body={"verb": verb, "group": group, **how})
+
+    def dlq_job(self, number: int) -> DlqJob:
+        """Return how such a job stands."""
+        return self._ask(DlqJob, "GET", "/v1/dlq?" + urlencode({"number": number}))
+
+    def stop_dlq(self, number: int) -> DlqJob:
+        """Have such a job finish what it has in hand, and end."""
+        return self._ask(DlqJob, "POST", "/v1/stop_dlq", body={"number": number})
 
     def note_dlq(self, name: str, group: str, *, text: str, fields: Mapping[str, object]) -> Accepted:
         """Have the event told of what we did with dead letters; it is in the journal, with our uid and pid."""

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from supervisor.core.dlq import Place
 from supervisor.core.events import Severity
 from supervisor.core.resets import TARGET
 from supervisor.core.spec import End
@@ -13,6 +14,11 @@ Target = Annotated[str, Field(min_length=1, max_length=300, description='"group"
 
 MOST_EVENTS = 500
 """Events of one answer; with stacks 24 MB at the very most, some hundred kB in practice."""
+
+
+MOST_LETTERS = 500
+Name = Annotated[str, Field(min_length=1, max_length=249)]
+Text = Annotated[str, Field(min_length=1, max_length=2000)]
 
 
 class Request(BaseModel):
@@ -103,6 +109,44 @@ class Offsets(Request):
         default=(), max_length=1000
     )
     apply: bool = False
+
+
+class Dlq(Request):
+    """Begin to look at a group's dead letters, to replay or to drop them, as ``supervisor dlq`` does.
+
+    ``headers`` are ``NAME`` or ``NAME=VALUE``, ``origins`` ``TOPIC[/P[@OFFSET[-OFFSET]]]``, times seconds since the
+    epoch.
+    """
+
+    verb: Literal["list", "show", "stats", "replay", "drop"]
+    group: Target
+    source: Place | None = None
+    topics: tuple[Name, ...] = Field(default=(), max_length=100)
+    headers: tuple[Text, ...] = Field(default=(), max_length=50)
+    since: float | None = Field(default=None, allow_inf_nan=False)
+    until: float | None = Field(default=None, allow_inf_nan=False)
+    keys: tuple[Text, ...] = Field(default=(), max_length=1000)
+    exceptions: tuple[Text, ...] = Field(default=(), max_length=100)
+    dispositions: tuple[Name, ...] = Field(default=(), max_length=20)
+    origins: tuple[Text, ...] = Field(default=(), max_length=100)
+    pending: bool = False
+    limit: int = Field(default=50, ge=1, le=MOST_LETTERS)
+    letter: str = Field(default="", max_length=1000)
+    value: bool = False
+    name: str = Field(default="", max_length=200)
+    to: str = Field(default="", max_length=249)
+    by_key: bool = False
+    rate: float = Field(default=0.0, ge=0, le=1e6, allow_inf_nan=False)
+    most: int = Field(default=0, ge=0)
+    max_replays: int = Field(default=3, ge=0, le=1_000_000)
+    restart: bool = False
+    dry_run: bool = False
+
+
+class StopDlq(Request):
+    """Have a job of that kind finish what it has in hand, and end; the same order goes on from there."""
+
+    number: int = Field(ge=0)
 
 
 class NoteDlq(Request):

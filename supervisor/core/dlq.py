@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from supervisor.core.letter_view import Headers, LetterView, view
-from supervisor.core.replay import Filter, ReasonCount
+from supervisor.core.replay import Filter, ReasonCount, fingerprint
 from supervisor.core.spec import GroupSpec
 
 
@@ -27,6 +27,19 @@ class Place(StrEnum):
     KAFKA = "kafka"
     FILE = "file"
     SQLITE = "sqlite"
+
+
+SINKS: Mapping[str, Place] = {"dlq_kafka": Place.KAFKA, "dlq_file": Place.FILE, "dlq_sqlite": Place.SQLITE}
+"""Where our own sinks write."""
+DEFAULT_REPLAY = "default"
+
+
+def replay_name(verb: Verb, meant: Filter, replay: "Replay") -> str:
+    """Return what a replay is called that nobody gave a name: each filter and destination is a replay of its own."""
+    if replay.name:
+        return replay.name
+    is_plain = verb is not Verb.REPLAY or (meant.is_empty and not replay.to and not replay.by_key)
+    return DEFAULT_REPLAY if is_plain else fingerprint(meant, to=replay.to, by_key=replay.by_key)
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,15 @@ class HeaderTest:
     name: str
     value: str | None = None
 
+    @classmethod
+    def parsed(cls, text: str) -> Self:
+        """Read ``NAME`` or ``NAME=VALUE``; raises ``ValueError``."""
+        name, equals, value = text.partition("=")
+        if not name:
+            message = f"{text!r} names no header: write NAME or NAME=VALUE"
+            raise ValueError(message)
+        return cls(name, value if equals else None)
+
     def has(self, headers: Headers) -> bool:
         """Tell whether ``headers`` pass."""
         wanted = None if self.value is None else self.value.encode()

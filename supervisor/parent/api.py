@@ -36,7 +36,7 @@ BACKLOG = 64
 logger = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-READS = ("status", "events", "journal", "operation", "offsets", "alerts")
+READS = ("status", "events", "journal", "operation", "offsets", "alerts", "dlq")
 ACTS = (
     *("stop", "start", "restart", "hold", "resume", "pause", "scale", "reload", "drain", "dump", "offsets"),
     *("silence", "unsilence"),

@@ -17,6 +17,7 @@ from supervisor.parent.alert_api import AlertApi
 from supervisor.parent.alerting import Alerting
 from supervisor.parent.alerts import Alerts
 from supervisor.parent.api import ControlServer
+from supervisor.parent.dlq_jobs import DlqJobs
 from supervisor.parent.dump import dump
 from supervisor.parent.duty import Duty
 from supervisor.parent.eventlog import EventLog
@@ -167,14 +168,14 @@ async def _run_slots(plan: Plan, means: _Means, exits: ExitWatch, *, wishes: Wis
     events.listen(duty.hear)
     inspector = Inspector(plan.inspector if until is None else None, exits=exits, events=events)
     supervisor.lag = inspector.lag
-    offsets, spools = OffsetJobs(supervisor, exits), Spools(supervisor, exits)
+    offsets, spools, dlq = OffsetJobs(supervisor, exits), Spools(supervisor, exits), DlqJobs(exits)
     sizing = Sizing(supervisor, is_busy=lambda group: offsets.is_resetting(group) or not operations.is_idle)
     inspector.listener = sizing.heard
     outside = replace(means, launcher=launcher)
     web = Web(supervisor, duty, lambda: {"inspector": inspector.child is not None, "notifier": alerts.is_running})
     parts = _Parts(alerts, alerting, inspector, journal, web)
     reloader = _reloader(supervisor, operations, outside, exits, parts=parts)
-    operator = OperatorApi(supervisor, operations, reloader)
+    operator = OperatorApi(supervisor, operations, reloader, dlq=dlq)
     control = ControlServer(
         supervisor, journal, plan.socket, operator=operator, offsets=offsets, alerts=AlertApi(alerting, events)
     )
@@ -200,7 +201,7 @@ async def _run_slots(plan: Plan, means: _Means, exits: ExitWatch, *, wishes: Wis
     finally:
         asked_for = (operations, ends, offsets) if ends is not None else (operations, offsets)
         alerting.flush()
-        for part in (*asked_for, spools, web, inspector, alerts, alerting, control):
+        for part in (*asked_for, dlq, spools, web, inspector, alerts, alerting, control):
             await part.stop()
         supervisor.close()
         await launcher.stop()

@@ -2,12 +2,13 @@
 
 from aiohttp import web
 
-from supervisor.control.requests import Drain, Dump, NoteDlq, Pause, Reload, Resume, Scale
+from supervisor.control.requests import Drain, Dump, Pause, Reload, Resume, Scale
 from supervisor.control.targets import UnknownTargetError, resolve
-from supervisor.core.events import Scalar, Severity
 from supervisor.core.jsonable import to_json
 from supervisor.core.suggest import did_you_mean
 from supervisor.parent.answering import PEER, accepted, audit, begun, body_of, refusal
+from supervisor.parent.dlq_api import DlqApi
+from supervisor.parent.dlq_jobs import DlqJobs
 from supervisor.parent.drain import drain
 from supervisor.parent.dump import dump
 from supervisor.parent.operations import BusyError, OperationError, Operations, Say, Work
@@ -22,10 +23,13 @@ DIGITS = 16
 class OperatorApi:
     """Answers for one supervisor; ``reloader`` is ``None`` where nothing can be read again."""
 
-    def __init__(self, supervisor: Supervisor, operations: Operations, reloader: Reloader | None) -> None:
+    def __init__(
+        self, supervisor: Supervisor, operations: Operations, reloader: Reloader | None, *, dlq: DlqJobs
+    ) -> None:
         self._supervisor = supervisor
         self._operations = operations
         self._reloader = reloader
+        self._dlq = dlq
 
     def add_to(self, application: web.Application) -> None:
         """Add the verbs."""
@@ -36,7 +40,7 @@ class OperatorApi:
         router.add_post("/v1/pause", self._pause)
         router.add_post("/v1/drain", self._drain)
         router.add_post("/v1/dump", self._dump)
-        router.add_post("/v1/note_dlq", self._note_dlq)
+        DlqApi(self._supervisor, self._dlq).add_to(application)
 
     def restart(self, request: web.Request, target: str | None) -> web.Response:
         """Begin a rolling restart."""
@@ -130,13 +134,6 @@ class OperatorApi:
         audit(self._supervisor.events, request, "dump", target)
         dumped = dump(self._supervisor, [self._supervisor.runners[place] for place in concerned])
         return accepted("stacks go where the workers' standard error goes", dumped)
-
-    async def _note_dlq(self, request: web.Request) -> web.Response:
-        body = await body_of(request, NoteDlq)
-        peer = request[PEER]
-        fields: dict[str, Scalar] = {**body.fields, "uid": peer.uid, "pid": peer.pid}
-        self._supervisor.events.tell(f"dlq.{body.name}", Severity.INFO, body.text, group=body.group, fields=fields)
-        return accepted("noted", ())
 
     def _begin(
         self, request: web.Request, verb: str, target: str | None, work: Work, *, shown: str | None = None

@@ -9,9 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from supervisor.core.spools import TABLE as TABLE_FILE
+from supervisor.core.spools import letter_folder
 from supervisor.inspector.letter_source import SourceError
 from supervisor.inspector.letter_tables import TableLetters
 from supervisor.inspector.replay_progress import progress_file
+from supervisor.plugin import Letter, WorkerContext
+from supervisor_plugins.dlq_sqlite import SqliteSink
+from tests.unit.test_jsonable import WORKER
 
 Opened = Callable[..., TableLetters]
 TABLE = """
@@ -75,6 +80,22 @@ def test_rows_are_read_until_where_they_ended_then(path: Path, opened: Opened) -
     assert first.headers == (("trace", b"\xfe"), ("empty", None))
     assert (first.view.audit_id, first.view.topic, first.view.disposition) == ("g/t/1/1", "t", "timeout")
     assert (second.view.offset, source.total, source.read(1)) == (2, 2, [])
+
+
+def test_what_the_sink_writes_is_read(context: WorkerContext, letter: Letter) -> None:
+    sink = SqliteSink(SqliteSink.Options())
+    sink.worker_started(context)
+    sink.send_dead_letter(letter)
+    folder = Path(letter_folder(context.state_dir, WORKER.group, "dlq_sqlite"))
+    source = TableLetters([folder / TABLE_FILE], Path(context.state_dir) / "p.json")
+    source.open(pending=True, meaning="m")
+
+    (found,) = source.read(10)
+    source.close()
+    sink.worker_stopping()
+
+    assert (found.key, found.value, found.headers) == (letter.key, letter.value, letter.headers)
+    assert (found.topic, found.view.audit_id, found.view.origin) == ("orders.dlq", letter.audit_id, "orders/1@812")
 
 
 def test_a_replay_goes_on_and_marks_what_it_may_have_sent(path: Path, opened: Opened) -> None:

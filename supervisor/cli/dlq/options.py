@@ -12,14 +12,13 @@ import click
 from supervisor.cli.errors import CommandError
 from supervisor.cli.project import load_config
 from supervisor.config import Config, group_spec
-from supervisor.core.dlq import Place, Where
+from supervisor.core.dlq import SINKS, Place, Where
 from supervisor.core.durations import parse_duration
 from supervisor.core.replay import Filter, HeaderTest, Origins
 from supervisor.core.spec import GroupSpec
 from supervisor.core.suggest import did_you_mean
 
 F = TypeVar("F", bound=Callable[..., Any])
-SINKS = {"dlq_kafka": Place.KAFKA, "dlq_file": Place.FILE, "dlq_sqlite": Place.SQLITE}
 DISPOSITIONS = ("error", "timeout", "worker-killed", "deserialization", "plugin-error", "breaker")
 
 group_argument = click.argument("group")
@@ -44,14 +43,10 @@ def moment(_ctx: click.Context, _param: click.Parameter, text: str | None) -> fl
 
 
 def _header(_ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]) -> tuple[HeaderTest, ...]:
-    tests = []
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not name:
-            message = f"{text!r} names no header: write NAME or NAME=VALUE"
-            raise click.BadParameter(message)
-        tests.append(HeaderTest(name, value if equals else None))
-    return tuple(tests)
+    try:
+        return tuple(map(HeaderTest.parsed, texts))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 def _origin(_ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]) -> tuple[Origins, ...]:

@@ -10,10 +10,8 @@ import click
 from supervisor.cli.dlq.asking import ask
 from supervisor.cli.dlq.options import filter_of, loaded, where_of
 from supervisor.cli.errors import CommandError
-from supervisor.core.dlq import DlqAnswer, DlqRequest, Replay, Verb
-from supervisor.core.replay import Filter, fingerprint
-
-DEFAULT = "default"
+from supervisor.core.dlq import DlqAnswer, DlqRequest, Replay, Verb, replay_name
+from supervisor.core.replay import Filter
 
 
 def request_of(
@@ -24,10 +22,7 @@ def request_of(
     where = where_of(given, config, group)
     meant = filter_of(given) if "dispositions" in given else Filter()
     how = how or Replay()
-    name = cast("str", given.pop("name", ""))
-    if not name:
-        is_plain = verb is not Verb.REPLAY or (meant.is_empty and not how.to and not how.by_key)
-        name = DEFAULT if is_plain else fingerprint(meant, to=how.to, by_key=how.by_key)
+    how = replace(how, name=cast("str", given.pop("name", "")))
     return DlqRequest(
         verb,
         spec,
@@ -35,7 +30,7 @@ def request_of(
         parent_pid=os.getpid(),
         where=where,
         meant=meant,
-        replay=replace(how, name=name),
+        replay=replace(how, name=replay_name(verb, meant, how)),
         pending=bool(given.pop("pending", False)),
         supervisor=config.supervisor.name,
     )
