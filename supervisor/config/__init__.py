@@ -12,6 +12,7 @@ from supervisor.config.problems import ConfigError, Problem
 from supervisor.config.reference import defaults_table, json_schema
 from supervisor.config.specs import (
     SlotPolicy,
+    flood_spec,
     group_spec,
     inspector_spec,
     notifier_spec,
@@ -30,6 +31,7 @@ __all__ = [
     "condition_rules",
     "control_socket",
     "defaults_table",
+    "flood_spec",
     "flow_rules",
     "group_spec",
     "inspector_spec",

@@ -10,6 +10,7 @@ import sys
 from typing import Literal
 
 from supervisor.config.alerting import Alerting
+from supervisor.config.flood_values import Rate, Ratio, ResumeAfter
 from supervisor.config.limit_values import (
     Cpus,
     OptionalCores,
@@ -121,6 +122,24 @@ class Breaker(Table):
         "500ms", description="The wait before the first try; each further one is twice as long."
     )
     probe_max: Timeout = _key("30s", description="The longest wait between two tries.")
+
+
+class Flood(Table):
+    """When so many records become dead letters that something else is wrong, and what happens then."""
+
+    ratio: Ratio = _key(0.5, description="The share of settled records that are dead letters; `off`: whatever it is.")
+    min_records: int = _key(
+        100, ge=1, le=1_000_000, description="So many must have settled within `window` for `ratio`."
+    )
+    window: Timeout = _key("1m", description="How far back `ratio` looks.")
+    consecutive: OptionalCount = _key(100, description="Dead letters of a worker in a row, nothing else between them.")
+    rate: Rate = _key("off", description='Dead letters per second, minute or hour: `"100/m"`.')
+    action: Literal["pause", "stop", "shed"] = _key(
+        "pause", description="Begin no record; stop the group; or drop what would be a dead letter, counted and logged."
+    )
+    resume_after: ResumeAfter = _key(
+        "5m", description="When a few records try whether it is over; `manual`: `supervisor resume` alone ends it."
+    )
 
 
 class Commit(Table):
@@ -257,6 +276,7 @@ class Defaults(Table):
     retry: Retry = _key(default_factory=Retry, description="What becomes of a failed record.")
     dead_letters: DeadLetters = _key(default_factory=DeadLetters, description="Where records go that failed for good.")
     breaker: Breaker = _key(default_factory=Breaker, description="What happens while a dependency is down.")
+    flood: Flood = _key(default_factory=Flood, description="What happens when very many records become dead letters.")
     commit: Commit = _key(default_factory=Commit, description="When offsets are committed.")
     batch: Batch = _key(default_factory=Batch, description="How batches are gathered.")
     restart: Restart = _key(default_factory=Restart, description="When a dead worker is started again.")

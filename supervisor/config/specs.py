@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from supervisor.config.config import Config
+from supervisor.config.flood_values import rate_of
 from supervisor.config.limit_specs import allowance, limits_spec
 from supervisor.config.models import Breaker, Group, Restart
 from supervisor.config.retry_tables import Retry
@@ -19,6 +20,8 @@ from supervisor.core.spec import (
     CommitSpec,
     DeadLetterSpec,
     Delivery,
+    FloodAction,
+    FloodSpec,
     GroupSpec,
     InspectorSpec,
     LogFileSpec,
@@ -89,6 +92,22 @@ def scaling_rules(config: Config, name: str) -> Rules | None:
     )
 
 
+def flood_spec(config: Config, name: str) -> FloodSpec:
+    """Return when dead letters of group ``name`` are a flood, for its workers and for the parent."""
+    table = config.groups[name].flood
+    count, seconds = rate_of(table.rate)
+    return FloodSpec(
+        ratio=table.ratio or 0.0,
+        min_records=table.min_records,
+        window=table.window,
+        consecutive=table.consecutive or 0,
+        rate_count=count,
+        rate_seconds=seconds,
+        action=FloodAction(table.action),
+        resume_after=table.resume_after,
+    )
+
+
 def inspector_spec(config: Config, parent_pid: int) -> InspectorSpec | None:
     """Return what the inspector child is told; ``None`` when there is to be none."""
     settings = config.supervisor
@@ -132,6 +151,7 @@ def group_spec(config: Config, name: str) -> GroupSpec:
         ),
         batch=BatchSpec(group.batch.size, group.batch.age),
         breaker=_breaker(group.breaker),
+        flood=flood_spec(config, name),
         kafka=_kafka(config, group),
         out_of_range=group.out_of_range,
         preload=group.preload,

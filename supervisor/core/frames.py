@@ -12,6 +12,8 @@
 | ``alert`` | parent → notifier | ``event``: a ``core.events.Event`` |
 | ``breaker`` | parent → worker | ``order``: a ``core.spec.BreakerOrder``; hold all records, try with one, go on |
 | ``breaker`` | worker → parent | ``state``: ``down`` (``name``, ``failures``, ``after`` seconds), ``up``, ``nothing`` |
+| ``flood`` | parent → worker | ``order``: a ``core.spec.FloodOrder``; write no dead letter, let a few try, go on |
+| ``flood`` | worker → parent | ``state``: ``tripped`` (``reason``), ``passed`` |
 | ``hello`` | worker → parent | ``pid``; the slot's lock is held from here on |
 | ``ready`` | worker, notifier → parent | handler and plugins are loaded, the poll loop turns |
 | ``assigned`` | worker → parent | ``partitions``: all owned now, ``[[topic, partition], ...]``; first: *joined* |

@@ -112,6 +112,8 @@ class Lanes(Generic[T]):
         self.gate: Gate[T] | None = None
         self._is_alone = False
         """Whether what was handed out last is to be worked with nothing beside it."""
+        self._tried: set[Lane[T]] = set()
+        """All lanes that were, since records are held back: what waits in them to be tried again is."""
 
     def held(self, place: Place) -> int:
         """Return how many records of a partition are in lanes, whoever owns the partition now."""
@@ -201,7 +203,8 @@ class Lanes(Generic[T]):
         if self._is_alone and self.busy:
             return None
         if self.closed & HELD and not self.trials:
-            return min((due for due, _, lane in filter(_timer_holds, self._timers) if lane.letter), default=None)
+            timers = filter(_timer_holds, self._timers)
+            return min((due for due, _, lane in timers if lane.letter or lane in self._tried), default=None)
         self._drop_stale_timers()
         return self._timers[0][0] if self._timers else None
 
@@ -231,7 +234,12 @@ class Lanes(Generic[T]):
         """Take ``bit`` away; where it was the last of those that hold back all, no record is a trial any more."""
         self.closed &= ~bit
         if not self.closed & HELD:
-            self.trials, self.trial = 0, None
+            self.hold_trials()
+
+    def hold_trials(self) -> None:
+        """Hold back, too, what was allowed to be begun all the same, once it is not in a handler any more."""
+        self.trials, self.trial = 0, None
+        self._tried.clear()
 
     def _take_closed(self, now: float) -> Lane[T] | None:
         """Hand out a dead letter that is to be sent again, or a record that may be begun all the same."""
@@ -244,6 +252,10 @@ class Lanes(Generic[T]):
             if lane.letter is not None:
                 self._ready.appendleft(lane)
                 return self._begin()
+            if lane in self._tried:
+                self._ready.appendleft(lane)
+                self.trials += 1
+                break
             self._ready.append(lane)
             self._drop_stale_timers()
         if not self._ready or (self.closed & HELD and not self.trials):
@@ -253,6 +265,7 @@ class Lanes(Generic[T]):
         if self.closed & HELD:
             self.trials -= 1
             self.trial = self._ready[0]
+            self._tried.add(self.trial)
         return self._begin()
 
     def _begin(self) -> Lane[T]:

@@ -115,11 +115,26 @@ class BreakerSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class FloodSnapshot:
+    """A flood guard that tripped. ``state``: ``tripped``, ``half-open`` or ``stopped``; ``since`` is wall time.
+
+    ``resumes_in``: seconds until a few records try by themselves, ``None``: an operator says so, or they do.
+    """
+
+    state: str
+    reason: str
+    since: float
+    action: str
+    resumes_in: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class GroupSnapshot:
     """One configured group and its slots; ``slots`` may have more than ``workers`` while some are on their way out.
 
     ``paused``: an operator has its workers read nothing. ``lag`` is of all its partitions, ``None`` when nobody looks.
     ``condition`` says what is not as usual with it as a whole, or is empty. ``breaker``: while a dependency is down.
+    ``flood``: while too many records became dead letters.
     """
 
     name: str
@@ -130,6 +145,7 @@ class GroupSnapshot:
     lag: GroupLag | None = None
     condition: str = ""
     breaker: BreakerSnapshot | None = None
+    flood: FloodSnapshot | None = None
 
 
 @dataclass(frozen=True, slots=True)

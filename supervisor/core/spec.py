@@ -112,6 +112,53 @@ class BreakerOrder:
     after: float = 0.0
 
 
+class FloodAction(StrEnum):
+    """What happens when too many records become dead letters: all wait, the group ends, or what fails is dropped."""
+
+    PAUSE = "pause"
+    STOP = "stop"
+    SHED = "shed"
+
+
+class FloodState(StrEnum):
+    """Whether dead letters are written as usual, not at all, or by a few records that try."""
+
+    NORMAL = "normal"
+    TRIPPED = "tripped"
+    HALF_OPEN = "half-open"
+
+
+@dataclass(frozen=True, slots=True)
+class FloodSpec:
+    """When so many records become dead letters that it is a flood; 0 switches a limit off, and so do the defaults.
+
+    ``ratio`` is of at least ``min_records`` settled within ``window`` seconds, ``rate_count`` within ``rate_seconds``.
+    ``resume_after``: seconds until a few records try by themselves, ``None``: an operator says so.
+    """
+
+    ratio: float = 0.0
+    min_records: int = 100
+    window: float = 60.0
+    consecutive: int = 0
+    rate_count: int = 0
+    rate_seconds: float = 1.0
+    action: FloodAction = FloodAction.PAUSE
+    resume_after: float | None = None
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there is any limit."""
+        return bool(self.ratio or self.consecutive or self.rate_count)
+
+
+@dataclass(frozen=True, slots=True)
+class FloodOrder:
+    """What a worker is told of its group's guard. ``amnesty``: no flood until a whole window was within the limits."""
+
+    state: FloodState = FloodState.NORMAL
+    amnesty: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class DeadLetterSpec:
     """Where records go that failed for good. ``topic`` may hold ``{topic}``; ``timeout`` bounds one try to write.
@@ -183,6 +230,7 @@ class GroupSpec:
     decoder: str = ""
     breaker: BreakerSpec = field(default_factory=BreakerSpec)
     max_deaths: int = 0
+    flood: FloodSpec = field(default_factory=FloodSpec)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +278,7 @@ class WorkerSpec:
     paused: bool = False
     """Read nothing until told to go on; a member all the same."""
     breaker: BreakerOrder = field(default_factory=BreakerOrder)
+    flood: FloodOrder = field(default_factory=FloodOrder)
 
     @property
     def instance_id(self) -> str:

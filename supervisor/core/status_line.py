@@ -13,17 +13,19 @@ def status_line(snapshot: Snapshot, *, is_stopping: bool = False) -> str:
     """Return ``3/4 groups ok, 7/8 workers running; orders/2 backoff 16s: SIGSEGV at orders/1@812``.
 
     A group is ok when none of its slots is in trouble: waits after a failure, was given up, or is being ended
-    because it hung. What an operator stopped is no trouble.
+    because it hung; and nothing holds all of it back. What an operator stopped is no trouble.
     """
     slots = [slot for group in snapshot.groups for slot in group.slots]
     if is_stopping:
         busy = [slot for slot in slots if slot.state not in _DOWN]
         return _line(f"stopping: {len(slots) - len(busy)}/{len(slots)} workers down", busy)
     troubled = [slot for slot in slots if _is_troubled(slot)]
-    ill = {slot.group for slot in troubled}
+    held = [group for group in snapshot.groups if group.breaker is not None or group.flood is not None]
+    ill = {slot.group for slot in troubled} | {group.name for group in held}
     running = sum(slot.state is SlotState.RUNNING for slot in slots)
     groups = len(snapshot.groups)
-    return _line(f"{groups - len(ill)}/{groups} groups ok, {running}/{len(slots)} workers running", troubled)
+    head = f"{groups - len(ill)}/{groups} groups ok, {running}/{len(slots)} workers running"
+    return _line("; ".join([head, *(f"{group.name} {group.condition}" for group in held[:NAMED])]), troubled)
 
 
 def _is_troubled(slot: SlotSnapshot) -> bool:

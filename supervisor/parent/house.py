@@ -7,6 +7,7 @@ from supervisor.parent.breakers import Breakers
 from supervisor.parent.cgroups import Cgroups
 from supervisor.parent.eventlog import EventLog
 from supervisor.parent.exits import ExitWatch
+from supervisor.parent.floods import Floods
 from supervisor.parent.gate import StartGate
 from supervisor.parent.launcher import Launcher
 from supervisor.parent.ledger import Ledger
@@ -35,3 +36,4 @@ class House:
     breakers: Breakers
     ledger: Ledger
     tallies: Tallies
+    floods: Floods

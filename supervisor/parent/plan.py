@@ -11,6 +11,7 @@ from typing import Any
 from supervisor.config import (
     Config,
     condition_rules,
+    flood_spec,
     flow_rules,
     inspector_spec,
     notifier_spec,
@@ -25,7 +26,7 @@ from supervisor.core.autoscale import Rules
 from supervisor.core.limits import Allowance
 from supervisor.core.progress import Limits
 from supervisor.core.slot import Policy
-from supervisor.core.spec import InspectorSpec, Mode, NotifierSpec, WorkerSpec
+from supervisor.core.spec import FloodSpec, InspectorSpec, Mode, NotifierSpec, WorkerSpec
 from supervisor.parent.alerting import AlertPlan
 from supervisor.parent.journal import Retention
 
@@ -53,6 +54,7 @@ class GroupPlan:
     allowance: Allowance = field(default_factory=Allowance)
     max_deaths: int = 3
     scaling: Rules | None = None
+    flood: FloodSpec = field(default_factory=FloodSpec)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,7 @@ def _group(config: Config, name: str) -> GroupPlan:
         allowance=numbers.allowance,
         scaling=scaling_rules(config, name),
         max_deaths=group.max_deaths,
+        flood=flood_spec(config, name),
     )
 
 

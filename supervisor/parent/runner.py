@@ -334,8 +334,8 @@ class SlotRunner:
 
     def _spec(self, asked: Spawn) -> tuple[WorkerSpec, int]:
         spec = self.group.spec(self.number, asked.incarnation, asked.mode)
-        breaker = self._house.breakers.order(*self._key)
-        return replace(spec, paused=self.is_paused, breaker=breaker), self.group.cells
+        breaker, flood = self._house.breakers.order(*self._key), self._house.floods.order(*self._key)
+        return replace(spec, paused=self.is_paused, breaker=breaker, flood=flood), self.group.cells
 
     def _born(self, answer: Born | str) -> None:
         if isinstance(answer, str):
@@ -388,6 +388,8 @@ class SlotRunner:
                 self._house.breakers.heard(*self._key, frame)
             case "pause":
                 self._house.pause(self.group.name, self.number, why_paused(frame))
+            case "flood":
+                self._house.floods.heard(*self._key, frame)
             case "bye":
                 self._told.bye(frame)
             case "accused" if self._channel is not None:

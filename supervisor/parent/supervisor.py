@@ -20,6 +20,7 @@ from supervisor.parent.cgroups import Cgroups
 from supervisor.parent.changes import Changes
 from supervisor.parent.eventlog import EventLog
 from supervisor.parent.exits import ExitWatch
+from supervisor.parent.floods import Floods
 from supervisor.parent.gate import StartGate
 from supervisor.parent.groups import Groups
 from supervisor.parent.house import House
@@ -65,6 +66,7 @@ class Supervisor:
         self._fast = False
         self._finished = asyncio.Event()
         self.breakers = Breakers(self._all_slots, events)
+        self.floods = Floods(self._all_slots, events)
         places = max(2, os.cpu_count() or 1)
         self._house = House(
             launcher=launcher,
@@ -81,6 +83,7 @@ class Supervisor:
             breakers=self.breakers,
             ledger=Ledger(plan.state_dir, events),
             tallies=self.tallies,
+            floods=self.floods,
         )
         self._oom = self._house.oom
         self.ledger = self._house.ledger
@@ -176,6 +179,7 @@ class Supervisor:
         self._sizes = {name: size for name, size in self._sizes.items() if name in names}
         self.paused &= names
         self.breakers.keep(names)
+        self.floods.keep(names)
 
     def pause(self, group: str, *, on: bool) -> None:
         """Have a group's workers read nothing, or go on; holds for workers that start later, too."""
@@ -185,7 +189,8 @@ class Supervisor:
 
     def let_go(self, group: str) -> bool:
         """End by hand what holds a group's records back, its pause aside; return whether anything did."""
-        return self.breakers.resume(group)
+        ended = (self.breakers.resume(group), self.floods.resume(group))
+        return any(ended)
 
     def _pause_for(self, group: str, slot: int, text: str) -> None:
         """Pause a group because a record of it asks for that; told once, whoever else asks."""
@@ -225,6 +230,7 @@ class Supervisor:
                 lag=self.lag(group.name),
                 condition=self._condition(group.name),
                 breaker=self.breakers.snapshot(group.name),
+                flood=self.floods.snapshot(group.name),
             )
             for group in self.plan.groups
         )
@@ -237,7 +243,12 @@ class Supervisor:
         return tuple(f"{runner.name}: {runner.slot.reason}" for runner in fatal)
 
     def _condition(self, group: str) -> str:
-        said = (self._groups.condition(group), self.breakers.words(group), self.ledger.words(group))
+        said = (
+            self._groups.condition(group),
+            self.breakers.words(group),
+            self.floods.words(group),
+            self.ledger.words(group),
+        )
         return "; ".join(text for text in said if text)
 
     def _all_slots(self, group: str) -> list[SlotRunner]:
@@ -261,6 +272,7 @@ class Supervisor:
         if not self.stopping:
             self._groups.stirred(group)
             self.breakers.stirred(group)
+            self.floods.stirred(group)
 
     def _changed(self) -> None:
         self.changes.tell()
@@ -294,6 +306,7 @@ class Supervisor:
         if not self.stopping:
             self._groups.look()
             self.breakers.look()
+            self.floods.look(self._sizes)
         self._pulse()
 
     def _patience(self) -> float:

@@ -102,6 +102,7 @@ class Breaker:
         if self._hold is None:
             self._stale.clear()
             engine.lanes.close(BREAKER, now=now)
+            engine.lanes.hold_trials()
         self._hold = hold
         engine.sips = hold.probes
         if not hold.probes:

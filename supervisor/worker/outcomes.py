@@ -15,7 +15,7 @@ from typing import assert_never
 from supervisor.core.backoff import Backoff
 from supervisor.core.docket import Case
 from supervisor.core.exits import ExitCode
-from supervisor.core.lanes import HELD, Lane
+from supervisor.core.lanes import BREAKER, Lane
 from supervisor.core.letters import shorter
 from supervisor.kafka.outputs import RefusedOutputError
 from supervisor.kafka.refusals import TOO_LARGE
@@ -37,11 +37,15 @@ from supervisor.plugin.types import (
 )
 from supervisor.worker.breaker import Breaker
 from supervisor.worker.engine import Engine, Item, Owned
+from supervisor.worker.flood import Fate, FloodGuard
 from supervisor.worker.outlet import Outlet
 from supervisor.worker.pauses import LONGEST, Pauses
 from supervisor.worker.sinks import Sinks, Taken, UnwrittenError, code_of, no_answer
 from supervisor.worker.verdicts import Judge, Verdict
 
+FAILURES = (Disposition.ERROR, Disposition.TIMEOUT)
+MAY_WAIT = (*FAILURES, Disposition.DESERIALIZATION)
+"""What may be held back and tried again; of others the handler has done its work, or must not see them again."""
 SINK_BACKOFF = Backoff(initial=0.5, factor=2.0, max=30.0, jitter=0.5)
 
 
@@ -75,6 +79,7 @@ class Outcomes:
         self._judge = Judge(engine, active)
         self.breaker = Breaker(engine)
         self.pauses = Pauses(engine)
+        self.flood = FloodGuard(engine)
         self._letters = engine.spec.group.dead_letters
         self.sinks = Sinks(engine, active, topics)
         self._awaited: dict[Lane[Item], PendingLetter] = {}
@@ -107,14 +112,8 @@ class Outcomes:
                 with engine.mutex:
                     engine.counters.dropped += 1
                     self._let_go(lane)
-            case DeadLetter() if self._is_held_back(decision):
-                self._put_back(lane, attempt=failure.attempt)
             case DeadLetter():
-                if decision.disposition is Disposition.DESERIALIZATION:  # no handler saw it: it tells nothing
-                    with engine.mutex:
-                        self.breaker.lost(lane)
-                lane.letter = PendingLetter(self._judge.letter(failure, decision))
-                self.send_again(lane)
+                self._give_up_on(lane, failure, decision)
             case Pause(reason):
                 self._wait(lane, LONGEST, attempt=failure.attempt + 1, paused=True)
                 self.pauses.ask(failure.record, reason)
@@ -124,6 +123,36 @@ class Outcomes:
                 engine.fail(ExitCode.POLICY, f"{record.topic}/{record.partition}@{record.offset}: {reason}")
             case _:
                 assert_never(decision)
+
+    def _give_up_on(self, lane: Lane[Item], failure: Failure, decision: DeadLetter) -> None:
+        """Have a record become a dead letter, unless it has to wait or be dropped with many others."""
+        engine = self._engine
+        fate = self._fate(decision)
+        match fate:
+            case Fate.HOLD:
+                self._put_back(lane, attempt=failure.attempt)
+            case Fate.SHED:
+                self._judge.shed(failure)
+                with engine.mutex:
+                    engine.counters.dropped += 1
+                    self._let_go(lane, is_letter=True)
+            case Fate.WRITE:
+                if decision.disposition is Disposition.DESERIALIZATION:  # no handler saw it: it tells nothing
+                    with engine.mutex:
+                        self.breaker.lost(lane)
+                lane.letter = PendingLetter(self._judge.letter(failure, decision))
+                self.send_again(lane)
+
+    def _fate(self, decision: DeadLetter) -> Fate:
+        """Return what is to become of a record that would be a dead letter; some cannot be tried again."""
+        engine = self._engine
+        with engine.mutex:
+            if engine.lanes.closed & BREAKER and decision.disposition in FAILURES:
+                return Fate.HOLD
+            if decision.disposition not in MAY_WAIT:
+                self.flood.written_anyway()
+                return Fate.WRITE
+        return self.flood.letter()
 
     def refused(self, owned: Owned, message: Message, error: RefusedOutputError) -> None:
         """Give up a record whose handler was done, and whose outputs will never be taken."""
@@ -250,7 +279,7 @@ class Outcomes:
         if pending.is_sentence and is_sure:
             self._engine.quarantine.buried(pending.letter)
         with self._engine.mutex:
-            self._let_go(lane)
+            self._let_go(lane, is_letter=True)
         if is_sure:
             self.sinks.recovered(pending.letter, pending.sink)
         self.sinks.written(pending.offered, pending.sink, is_whole=pending.offered is pending.letter)
@@ -291,11 +320,6 @@ class Outcomes:
             engine.progress.notify_all()
             engine.work.notify()
 
-    def _is_held_back(self, decision: DeadLetter) -> bool:
-        """Tell whether a record in its handler when all was held back is to have this attempt again, after that."""
-        is_failure = decision.disposition in (Disposition.ERROR, Disposition.TIMEOUT)
-        return is_failure and self._engine.lanes.closed & HELD != 0
-
     def _put_back(self, lane: Lane[Item], *, attempt: int) -> None:
         """Let the head of a busy lane be the next to be begun, once anything is; this attempt counts for nothing."""
         engine = self._engine
@@ -308,9 +332,12 @@ class Outcomes:
             engine.progress.notify_all()
             engine.work.notify()
 
-    def _let_go(self, lane: Lane[Item]) -> None:
+    def _let_go(self, lane: Lane[Item], *, is_letter: bool = False) -> None:
         """Settle the head of a busy lane and end the lane's turn; mutex held."""
+        before = self._engine.counters.settled
         self._engine.settle_head(lane)
+        if is_letter:
+            self.flood.settles(self._engine.counters.settled - before)
         self._end_turn(lane)
 
     def _give_up(self, lane: Lane[Item]) -> None:

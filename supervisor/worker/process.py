@@ -15,7 +15,7 @@ from supervisor.core.events import Severity
 from supervisor.core.exits import ExitCode
 from supervisor.core.frames import Frame
 from supervisor.core.jsonable import from_json
-from supervisor.core.spec import BreakerOrder, End, WorkerSpec
+from supervisor.core.spec import BreakerOrder, End, FloodOrder, WorkerSpec
 from supervisor.kafka.consumer import Source
 from supervisor.kafka.fencing import other_member
 from supervisor.kafka.settings import consumer_settings
@@ -182,6 +182,7 @@ class Incarnation:
             self.executor.stand_in()
             self.outcomes.overdue()
             self.outcomes.breaker.tick()
+            self.outcomes.flood.tick()
             self.executor.wake()
             note_on_board(engine)
             if time.monotonic() >= stats_at:
@@ -244,6 +245,8 @@ class Incarnation:
                 self.outcomes.pauses.resumed()
         elif frame["type"] == "breaker":
             self.outcomes.breaker.obey(from_json(BreakerOrder, frame["order"]))
+        elif frame["type"] == "flood":
+            self.outcomes.flood.obey(from_json(FloodOrder, frame["order"]))
 
     def _meanwhile(self) -> None:
         """Go on with this thread's duties while a revoke makes it wait."""

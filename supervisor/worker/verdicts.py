@@ -138,6 +138,12 @@ class Judge:
             timestamp=record.timestamp,
         )
 
+    def shed(self, failure: Failure) -> None:
+        """Say that a record was dropped, which nothing else keeps: too many became dead letters."""
+        record = failure.record
+        place = f"{record.topic}/{record.partition}@{record.offset}"
+        logger.warning("record.shed", extra={"fields": {"record": place, "attempt": failure.attempt}})
+
     def _decide(self, failure: Failure) -> Decision:
         if isinstance(failure.error, WrongReturnError):
             return DeadLetter("the handler returned a value", Disposition.PLUGIN_ERROR)

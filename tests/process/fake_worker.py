@@ -34,7 +34,7 @@ from supervisor.core.board import (
 from supervisor.core.frames import Frame, FrameReader, encode
 from supervisor.core.jsonable import from_json, to_json
 from supervisor.core.snapshot import PartitionStats, WorkerStats
-from supervisor.core.spec import Mode, WorkerSpec
+from supervisor.core.spec import FloodState, Mode, WorkerSpec
 
 
 class Fake:
@@ -118,6 +118,8 @@ class Fake:
             time.sleep(float(arguments[0]))
         if self.spec.breaker.is_open:
             self.log(f"starts held probes={self.spec.breaker.probes} name={self.spec.breaker.name}")
+        if self.spec.flood.state is not FloodState.NORMAL:
+            self.log(f"starts in flood {self.spec.flood.state}")
         self.say("ready")
         self.say("assigned", partitions=[["orders", self.spec.slot]])
         self.misbehave(verb)
@@ -197,7 +199,8 @@ class Fake:
             if verb in ("grow", "stubborn-grow") and not self.ballast and (self.folder / "now").exists():
                 self.ballast = b"x" * (int(arguments[0]) << 20)
             held = 3 if verb == "holds" else 0
-            stats = WorkerStats(settled=settled, lag=3, queued=held, paused=paused)
+            letters = settled if verb == "fails" else 0
+            stats = WorkerStats(settled=settled, lag=3, queued=held, paused=paused, dead_lettered=letters)
             self.say("stats", stats=to_json(stats))
             self.say_as_told()
             readable, _, _ = select.select([self.link], [], [], 0.1)
@@ -211,13 +214,18 @@ class Fake:
             if frame["type"] == "pause":
                 paused = bool(frame["on"])
                 self.log(f"pause {paused}")
-            if frame["type"] == "breaker":
-                order = frame["order"]
-                self.log(f"breaker open={order['is_open']} probes={order['probes']} name={order['name']}")
+            self.log_order(frame)
             if frame["type"] == "stop" and verb not in ("stubborn", "stubborn-grow", "deaf"):
                 self.log(f"stop {frame['end']}")
                 self.say("bye", code=0, reason="")
                 return 0
+
+    def log_order(self, frame: Frame) -> None:
+        order = frame.get("order", {})
+        if frame["type"] == "breaker":
+            self.log(f"breaker open={order['is_open']} probes={order['probes']} name={order['name']}")
+        if frame["type"] == "flood":
+            self.log(f"flood {order['state']} amnesty={order['amnesty']}")
 
     def say_as_told(self) -> None:
         """Send the frame that a test left for this slot."""

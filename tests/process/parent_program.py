@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from supervisor.core.backoff import Backoff
+from supervisor.core.jsonable import from_json
 from supervisor.core.limits import Allowance
 from supervisor.core.progress import Limits
 from supervisor.core.slot import Policy
@@ -22,6 +23,7 @@ from supervisor.core.spec import (
     CommitSpec,
     DeadLetterSpec,
     Delivery,
+    FloodSpec,
     GroupSpec,
     Mode,
     NotifierSpec,
@@ -106,6 +108,7 @@ def make_plan(
     run = folder / "run"
     grace = policy.pop("orphan_grace", 1.0)
     allowance = Allowance(**policy.pop("allowance", {}))
+    flood = from_json(FloodSpec, policy.pop("flood", {}))
     if "backoff" in policy:
         policy["backoff"] = Backoff(*policy["backoff"])
     plans = tuple(
@@ -118,6 +121,7 @@ def make_plan(
             cells=2,
             spec=partial(worker_spec, folder, name, (changes or {}).get(name, {}), preload=preload),
             allowance=allowance,
+            flood=flood,
         )
         for name, workers in groups.items()
     )

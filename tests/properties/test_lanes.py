@@ -44,6 +44,7 @@ class LaneLife(RuleBasedStateMachine):
         self.tickets = 0
         self.closed = 0
         self.trials = 0
+        self.tried: list[Model] = []
 
     # --- records come -----------------------------------------------------------------------------------
 
@@ -77,11 +78,17 @@ class LaneLife(RuleBasedStateMachine):
     @rule()
     def take(self) -> None:
         """P2, and no starvation: who has been ready longest comes next, so a lane waits for those before it only."""
-        self._let_due_ones_join()
+        again = self._let_due_ones_join()
         lane = self.lanes.take(now=self.now)
+        if again is not None:
+            assert lane is not None
+            assert lane.name == again.name, "what was begun all the same is tried again all the same"
+            self.busy.append((lane, again))
+            return
         if self._is_held():
             assert lane is None, "nothing is begun while all is held back"
-            assert self.lanes.next_due() is None, "and nobody waits for what is due"
+            dues = [model.due[0] for _, model in self.waiting if model in self.tried]
+            assert self.lanes.next_due() == min(dues, default=None), "and nobody waits for what is due"
             assert self.lanes.ready == 0
             return
         if not self.ready:
@@ -118,13 +125,13 @@ class LaneLife(RuleBasedStateMachine):
             self.ready.append(model)
         else:
             del self.models[model.name]
-        self._let_due_ones_join()
-        if not self.ready or self._is_held():
+        again = self._let_due_ones_join()
+        if again is None and (not self.ready or self._is_held()):
             assert following is None
             return
         assert following is not None
         assert following.state is LaneState.BUSY
-        expected = self._next()
+        expected = again or self._next()
         assert following.name == expected.name
         assert following.head == expected.items[0]
         self.busy.append((following, expected))
@@ -177,6 +184,7 @@ class LaneLife(RuleBasedStateMachine):
         self.lanes.open(bit)
         if not self.closed:
             self.trials = 0
+            self.tried = []
 
     @precondition(lambda self: self.closed)
     @rule()
@@ -278,9 +286,11 @@ class LaneLife(RuleBasedStateMachine):
 
     def _next(self) -> Model:
         """Return the first in line; while all is held back a trial is used up by it."""
+        model = self.ready.pop(0)
         if self.closed:
             self.trials -= 1
-        return self.ready.pop(0)
+            self.tried.append(model)
+        return model
 
     def _item(self, name: Name) -> Item:
         self.number += 1
@@ -300,11 +310,19 @@ class LaneLife(RuleBasedStateMachine):
         model.due = (due, self.tickets)
         self.waiting.append((lane, model))
 
-    def _let_due_ones_join(self) -> None:
-        due = sorted((model.due, at) for at, (_, model) in enumerate(self.waiting) if model.due[0] <= self.now)
-        self.ready += [self.waiting[at][1] for _, at in due]
-        joined = {at for _, at in due}
-        self.waiting = [one for at, one in enumerate(self.waiting) if at not in joined]
+    def _let_due_ones_join(self) -> Model | None:
+        """Put what is due in line; while all is held back, return the first that was begun before all the same."""
+        joined: list[tuple[Lane[Item], Model]] = []
+        again: Model | None = None
+        for _, at in sorted((model.due, at) for at, (_, model) in enumerate(self.waiting) if model.due[0] <= self.now):
+            one = self.waiting[at]
+            joined.append(one)
+            if self.closed and one[1] in self.tried:
+                again = one[1]
+                break
+            self.ready.append(one[1])
+        self.waiting = [one for one in self.waiting if one not in joined]
+        return again
 
 
 LaneLife.TestCase.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)

@@ -1,4 +1,6 @@
-from supervisor.core.snapshot import GroupSnapshot, SlotSnapshot, SlotState, Snapshot
+from dataclasses import replace
+
+from supervisor.core.snapshot import BreakerSnapshot, GroupSnapshot, SlotSnapshot, SlotState, Snapshot
 from supervisor.core.status_line import LONGEST, status_line
 
 
@@ -55,6 +57,16 @@ def test_a_hung_worker_that_is_being_ended_is_trouble() -> None:
     seen = snapshot(slot(0, SlotState.DRAINING, "in its handler for 31s"))
 
     assert status_line(seen).startswith("0/1 groups ok")
+
+
+def test_a_group_that_is_held_back_as_a_whole_is_trouble() -> None:
+    seen = snapshot(slot(0, SlotState.RUNNING))
+    (group,) = seen.groups
+    held = replace(group, breaker=BreakerSnapshot("db", 0.0, 0, 1.0), condition="breaker open: db since then")
+
+    line = status_line(replace(seen, groups=(held,)))
+
+    assert line == "0/1 groups ok, 1/1 workers running; orders breaker open: db since then"
 
 
 def test_a_stop_says_who_is_not_down_yet() -> None:
