@@ -16,7 +16,8 @@ moves = st.lists(st.tuples(st.sampled_from(["letter", "fine", "wait"]), st.integ
 
 def play(spec: FloodSpec, history: list[tuple[str, int]]) -> list[tuple[float, str, str]]:
     """Return (time, what, reason) of each single record, in order, as a window judged it."""
-    window, now, letters, others, seen = FloodWindow(spec, now=0.0), 0.0, 0, 0, []
+    window, now, letters, others = FloodWindow(spec, now=0.0), 0.0, 0, 0
+    seen: list[tuple[float, str, str]] = []
     for what, count in history:
         for _ in range(count):
             match what:
