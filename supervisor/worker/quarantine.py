@@ -56,10 +56,11 @@ class Quarantine:
     def await_answer(self, number: int, meanwhile: Callable[[], None]) -> None:
         """Wait for the answer to a question, for ``PATIENCE`` seconds at most; mutex not held.
 
-        The main thread hears it; ``meanwhile`` is its other duties, for when it is the one that waits here.
+        The main thread hears it; ``meanwhile`` is its other duties, for when it is the one that waits here. While
+        stopping it may wait for whoever is in here, and nothing is begun any more.
         """
         engine, deadline = self._engine, time.monotonic() + PATIENCE
-        while number > self._answered and not engine.link.lost:
+        while number > self._answered and not (engine.link.lost or engine.stopping):
             if time.monotonic() >= deadline:
                 text = f"the supervisor did not say within {PATIENCE:g} s who is accused of killing a worker; goes on"
                 engine.event("accusations.unknown", Severity.WARNING, text)

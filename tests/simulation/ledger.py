@@ -70,8 +70,9 @@ class Ledger:
 
     # --- handlers and sinks -----------------------------------------------------------------------------
 
-    def begin(self, process: Process, records: Sequence[Record]) -> None:
-        """Check that these records may be begun now, in this order, by this process (P2)."""
+    def begin(self, process: Process, records: Sequence[Record], suspects: set[Any] | None) -> None:
+        """Check that these records may be begun now, in this order, by this process (P2), and a suspect alone."""
+        self._check_alone(process, records, suspects or set())
         first: Any = records[0]._message
         ownership: Ownership = first.ownership
         place = ownership.place
@@ -91,6 +92,16 @@ class Ledger:
             self._in_hand.setdefault(process, set()).add((place, offset))
             self.of[process, place, offset] = ownership
         self.machine.note("begins", process.name, place[1], sorted(ours))
+
+    def _check_alone(self, process: Process, records: Sequence[Record], suspects: set[Any]) -> None:
+        """Check that nothing is worked beside a suspect."""
+        in_hand = {(*place, offset) for place, offset in self._in_hand.get(process, ())}
+        for record in records:
+            where = (record.topic, record.partition, record.offset)
+            if where in suspects and (in_hand or len(records) > 1):
+                self._break("alone", record, f"is a suspect, and was begun beside {sorted(in_hand) or 'its batch'}")
+            if in_hand & suspects:
+                self._break("alone", record, f"was begun beside the suspect {sorted(in_hand & suspects)}")
 
     def _check_ownership(self, ownership: Ownership, record: Record) -> None:
         """Check that a record is still the process's to begin, for the first time or once more."""

@@ -9,15 +9,18 @@ from functools import partial
 from typing import Any
 
 from supervisor.core.backoff import Backoff
+from supervisor.core.docket import Case
 from supervisor.core.exits import ExitCode
 from supervisor.core.spec import End
 from supervisor.plugin.types import Record
+from supervisor.worker.outcomes import Outcomes
 from tests.simulation.broker import Broker, Log, Place
 from tests.simulation.classic import ClassicGroup, ClassicMembership
 from tests.simulation.consumer import SimConsumer
 from tests.simulation.ledger import Ledger
 from tests.simulation.machine import BOOT, Killed, Machine, Process, StuckError
 from tests.simulation.modern import ModernGroup, ModernMembership
+from tests.simulation.parent import Parent
 from tests.simulation.shape import CODES, ENDINGS, HARMLESS, KINDS, MOSTLY, Fault, Shape
 from tests.simulation.stand_ins import process_of, stood_in
 from tests.simulation.worker import Slot
@@ -65,7 +68,8 @@ class Life:
             self.machine, self.broker, ordering=shape.ordering, max_gap=shape.max_gap, patient=shape.patient
         )
         self.broker.logs = {place: Log() for place in shape.places}
-        self.slots = [Slot(self, number) for number in range(shape.workers)]
+        self.parent = Parent(max_deaths=shape.max_deaths)
+        self.slots = [Slot(self, number, self.parent) for number in range(shape.workers)]
         self.sinks_down = False
         self.ends: Counter[str] = Counter()
         self._kills: Counter[tuple[int, int]] = Counter()
@@ -242,6 +246,18 @@ class Life:
                 self.machine.kill(process)
             raise Killed
 
+        send_again = Outcomes.send_again
+
+        def sentence(outcomes: Outcomes, lane: Any) -> None:
+            """Know of whose ownership a letter is that is written without a run, and that a written one is settled."""
+            if isinstance(lane.letter, Case) and not lane.head[0].revoked:
+                message = lane.head[1]
+                place, offset = (message.topic(), message.partition()), message.offset()
+                self.ledger.of[process_of(self.machine), place, offset] = message.ownership
+                if lane.letter.buried:
+                    self.ledger.settle(message.ownership, offset)
+            send_again(outcomes, lane)
+
         return {
             "supervisor.kafka.consumer:Consumer": self._consumer,
             "supervisor.worker.process:load": lambda *_, **__: slots().active(process_of(self.machine)),
@@ -251,6 +267,7 @@ class Life:
             "supervisor.worker.mending:Holes": lambda *_: self,
             "supervisor.worker.outcomes:SINK_BACKOFF": Backoff(initial=0.02, factor=2.0, max=0.2, jitter=0.5),
             "supervisor.worker.engine:Engine.crash": crash,
+            "supervisor.worker.outcomes:Outcomes.send_again": sentence,
             # Sets of them are walked: by their addresses no life would be lived twice.
             "supervisor.worker.engine:Owned.__hash__": lambda owned: int(owned.partition),
         }
@@ -325,7 +342,7 @@ class Life:
         self.machine.at(seconds, end)
 
     def _join(self, _seconds: float) -> None:
-        slot = Slot(self, self._numbers)
+        slot = Slot(self, self._numbers, self.parent)
         self._numbers += 1
         self.slots.append(slot)
         slot.start()
@@ -360,7 +377,8 @@ class Life:
         slot = self._any()
         if slot is None:
             return
-        twin = Slot(self, slot.number, name=f"twin{slot.number}-{len(self.slots)}")
+        another = Parent(max_deaths=self.shape.max_deaths)
+        twin = Slot(self, slot.number, another, name=f"twin{slot.number}-{len(self.slots)}")
         self.slots.append(twin)
         twin.start()
 

@@ -6,8 +6,21 @@ from dataclasses import dataclass, replace
 from supervisor.core.spec import Ordering
 from tests.simulation.broker import Place
 
-KINDS = ("quick", "slow", "pause", "stuck", "fails once", "fails twice", "poison", "drop", "returns", "exits", "kills")
-MOSTLY = (60, 8, 4, 1, 5, 2, 3, 1, 1, 1, 1)
+KINDS = (
+    "quick",
+    "slow",
+    "pause",
+    "stuck",
+    "fails once",
+    "fails twice",
+    "poison",
+    "drop",
+    "returns",
+    "exits",
+    "kills",
+    "killer",
+)
+MOSTLY = (60, 8, 4, 1, 5, 2, 3, 1, 1, 1, 1, 0.7)
 HARMLESS = ("quick", "slow", "fails once", "poison")
 FAULTS = (
     "kill",
@@ -86,6 +99,8 @@ class Shape:
     """Seconds in which the first workers start."""
     is_gentle: bool
     """Whether nothing is in the way of commits, so that P3's bound is exact."""
+    max_deaths: int = 0
+    """How often a record may kill its worker; 0: nobody looks, and what would kill for ever does no harm."""
 
     @property
     def places(self) -> list[Place]:
@@ -134,6 +149,7 @@ def draw(seed: int) -> Shape:
         faults_end=faults_end,
         starting=0.3,
         is_gentle=is_gentle,
+        max_deaths=dice.choice([0, 2, 3]),
     )
 
 
@@ -171,4 +187,5 @@ def at_scale(seed: int, *, workers: int, partitions: int, per_partition: int = 5
         faults_end=12.0,
         starting=2.0,
         is_gentle=False,
+        max_deaths=3,
     )

@@ -11,12 +11,13 @@ from supervisor.core.exits import ExitCode
 from supervisor.core.spec import BatchSpec, CommitSpec, DeadLetterSpec, End, GroupSpec, RetrySpec, WorkerSpec
 from supervisor.link import Link
 from supervisor.plugin.active import Active
-from supervisor.plugin.types import Decision, Drop, Failure, Letter, Record
+from supervisor.plugin.types import Decision, Disposition, Drop, Failure, Letter, Record
 from supervisor.worker.orders import Orders, Stop
 from supervisor.worker.process import work
 from tests.simulation.consumer import SimConsumer
 from tests.simulation.ledger import Ledger, Ownership
 from tests.simulation.machine import Killed, Machine, Process, Task
+from tests.simulation.parent import Parent
 from tests.simulation.shape import Shape
 from tests.worker.direct import group_spec
 from tests.worker.in_process import worker_spec
@@ -45,33 +46,57 @@ class SimOrders:
         self._machine = machine
         self._order: Stop | None = None
         self._listener: Task | None = None
+        self._frames: list[dict[str, Any]] = []
+        self.other: Callable[[dict[str, Any]], None] = lambda _frame: None
 
     def give(self, order: Stop) -> None:
         self._order = order
+        self._wake()
+
+    def tell(self, frame: dict[str, Any]) -> None:
+        self._frames.append(frame)
+        self._wake()
+
+    def _wake(self) -> None:
         if self._listener is not None:
             self._machine.wake(self._listener)
 
     def wait(self, timeout: float) -> Stop | None:
         self._machine.switch_point()
-        if self._order is None and timeout > 0:
+        if self._order is None and not self._frames and timeout > 0:
             self._listener = self._machine.current
             self._machine.park(timeout)
             self._listener = None
+        frames, self._frames = self._frames, []
+        for frame in frames:
+            self.other(frame)
         order, self._order = self._order, None
         return order
 
 
 class SimLink:
-    """Takes what is sent and keeps nothing."""
+    """Takes what is sent: the parent answers and hears what is said of accused records."""
 
     lost = False
 
-    def __init__(self, machine: Machine) -> None:
-        self._machine = machine
+    def __init__(self, slot: "Slot", process: Process) -> None:
+        self._machine = slot.world.machine
+        self._slot = slot
+        self._process = process
 
-    def send(self, kind: str, **members: object) -> None:
+    def send(self, kind: str, **members: Any) -> None:
+        slot, process = self._slot, self._process
         if kind == "event":
             self._machine.note("event", members["name"])
+            if members["name"] == "accusations.unknown":
+                slot.told = None
+        elif kind == "accused":
+            answer = slot.parent.answer(members)
+            self._machine.at(0.001, lambda: slot.hear(process, answer))
+        else:
+            if kind == "acquitted" and slot.told is not None:
+                slot.told -= {tuple(record) for record in members["records"]}
+            slot.parent.hear(kind, members)
 
     def flush_until(self, deadline: float) -> None: ...
 
@@ -79,13 +104,20 @@ class SimLink:
 class Slot:
     """A place in the group for one process at a time."""
 
-    def __init__(self, world: World, number: int, *, name: str = "") -> None:
+    def __init__(self, world: World, number: int, parent: Parent, *, name: str = "") -> None:
         self.world = world
         self.number = number
         self.name = name or f"w{number}"
         self.process: Process | None = None
         self.consumer: SimConsumer | None = None
         self.orders: SimOrders | None = None
+        self.parent = parent
+        self.told: set[Any] | None = set()
+        """The suspects that its process was told of and has not acquitted; ``None``: it went on without an answer."""
+        self.crashed: int | None = None
+        """The thread that a fatal signal hit, as far as anybody says."""
+        self.culprit: Any = None
+        """The record that kills the process."""
         self.is_wanted = True
         """Whether it is to be started again when its process ends."""
         self._incarnation = 0
@@ -107,6 +139,7 @@ class Slot:
         process = self.process = Process(machine, f"{self.name}.{self._incarnation}")
         machine.note("starts", process.name)
         process.on_death = lambda: self._is_dead(process)
+        self.told, self.crashed, self.culprit = set(), None, None
         self.orders = SimOrders(machine)
         machine.spawn(process, lambda: self._main(process), "main")
 
@@ -116,9 +149,26 @@ class Slot:
             self.world.machine.note("stop", self.name, end.value)
             self.orders.give(Stop(end, timeout, self.world.machine.now + timeout))
 
+    def hear(self, process: Process, answer: dict[str, Any]) -> None:
+        """Have a process hear its parent's answer, when it runs again if it is frozen."""
+        if process is not self.process or self.orders is None:
+            return
+        if process.is_frozen:
+            process.inbox.append(lambda: self.hear(process, answer))
+            return
+        if self.told is not None:
+            asked = {(topic, partition) for topic, partition, _, _ in answer["suspects"]}
+            self.told = {one for one in self.told if one[:2] not in asked} | {
+                (topic, partition, at)
+                for topic, partition, runs, _ in answer["suspects"]
+                for first, last in runs
+                for at in range(first, last + 1)
+            }
+        self.orders.tell(answer)
+
     def active(self, process: Process) -> Active:
         """Return the hooks of one process."""
-        handler = Handler(self.world, process)
+        handler = Handler(self.world, process, self)
         hooks: dict[str, Any] = {
             "send_dead_letter": [("sink", handler.sink)],
             "retry_decision": [("policy", handler.policy)],
@@ -136,7 +186,7 @@ class Slot:
         self._memory = self._memory or mmap.mmap(-1, size(cells))
         now_ns = int(world.machine.now * 1e9)
         board = BoardWriter(self._memory, cells=cells, pid=1, incarnation=self._incarnation, now_ns=now_ns)
-        link = cast("Link", SimLink(world.machine))
+        link = cast("Link", SimLink(self, process))
         code, reason = ExitCode.ENGINE, "raised"
         try:
             ending = work(self._spec, board, link, cast("Orders", self.orders), before=before)
@@ -156,6 +206,8 @@ class Slot:
             self.consumer.is_gone = True
             self.consumer = None
         board = None if self._memory is None else read_board(self._memory)
+        if self._code is None and board is not None and board.incarnation == self._incarnation:
+            self.parent.died(board, culprit=self.culprit, thread=self.crashed)
         self.world.ledger.gone(process, board, interval=interval_of(self.world.shape))
         self.process = self.orders = None
         code, self._code = self._code, None
@@ -184,6 +236,7 @@ def slot_spec(shape: Shape, number: int) -> WorkerSpec:
         dead_letters=DeadLetterSpec("sink", "", "dlq", 0.05),
         commit=CommitSpec(shape.commit_mode, shape.commit_count, shape.commit_interval),
         batch=BatchSpec(shape.batch_size, shape.batch_age),
+        max_deaths=shape.max_deaths,
     )
     spec = worker_spec(group)
     return WorkerSpec(**{name: getattr(spec, name) for name in spec.__slots__} | {"slot": number, "state_dir": "."})
@@ -192,15 +245,16 @@ def slot_spec(shape: Shape, number: int) -> WorkerSpec:
 class Handler:
     """What users write, of one process."""
 
-    def __init__(self, world: World, process: Process) -> None:
+    def __init__(self, world: World, process: Process, slot: Slot) -> None:
         self._world = world
         self._process = process
+        self._slot = slot
         self._machine = world.machine
         self._ledger = world.ledger
 
     def process(self, record: Record) -> object:
         """Handle one record."""
-        self._ledger.begin(self._process, [record])
+        self._ledger.begin(self._process, [record], self._slot.told)
         try:
             self._machine.switch_point()
             answer = self._work(record)
@@ -214,7 +268,7 @@ class Handler:
     def process_batch(self, records: Sequence[Record]) -> list[BaseException | None]:
         """Handle a run of records; what fails is told by its place."""
         records = list(records)
-        self._ledger.begin(self._process, records)
+        self._ledger.begin(self._process, records, self._slot.told)
         outcomes: list[BaseException | None] = []
         try:
             for record in records:
@@ -244,6 +298,7 @@ class Handler:
         """Take a dead letter: at once, later, never, or not at all."""
         place, offset = (letter.source_topic, letter.source_partition), letter.source_offset
         ownership = self._ledger.of[self._process, place, offset]
+        self._check_conviction(letter)
         self._machine.switch_point()
         if self._world.sinks_down:
             raise OSError
@@ -293,10 +348,26 @@ class Handler:
             case "returns" if not self._world.shape.in_batches:
                 return 1
             case "kills" if self._world.may_kill(record):
-                self._process.doom = 1
-                self._machine.switch_point()
-                raise Killed
+                self._kill(record)
+            case "killer" if self._world.shape.max_deaths:
+                self._kill(record)
         return None
+
+    def _check_conviction(self, letter: Letter) -> None:
+        if letter.disposition is Disposition.WORKER_KILLED:
+            place, is_killer = (letter.source_topic, letter.source_partition), letter.value in (b"kills", b"killer")
+            wrong = self._slot.parent.wrong(place, letter.source_offset, is_killer=is_killer)
+            if wrong:
+                self._ledger.problem(f"P1: {wrong}")
+
+    def _kill(self, record: Record) -> None:
+        """End the process; sometimes it is known in whose thread."""
+        slot, task = self._slot, self._machine.current
+        slot.culprit = (record.topic, record.partition, record.offset)
+        slot.crashed = task.number if task is not None and self._machine.chance.random() < 0.5 else None
+        self._process.doom = 1
+        self._machine.switch_point()
+        raise Killed
 
 
 def _ownership(record: Record) -> Ownership:
