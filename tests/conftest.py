@@ -17,6 +17,8 @@ from hypothesis import HealthCheck, settings
 
 from tests.broker import real
 from tests.broker.real import RealBroker
+from tests.servers import processes
+from tests.servers.processes import PostgresqlServer, RedisServer
 from tests.waiting import wait_until
 
 T = TypeVar("T")
@@ -99,6 +101,31 @@ def own_broker() -> Iterator[RealBroker]:
     _require_broker()
     with RealBroker() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """Give the session's one Redis. Use a prefix of your own; do not stop it."""
+    _require_server("redis-server")
+    with RedisServer() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[PostgresqlServer]:
+    """Give the session's one PostgreSQL. Use a table of your own; do not stop it."""
+    _require_server("postgres")
+    with PostgresqlServer() as running:
+        yield running
+
+
+def _require_server(program: str) -> None:
+    lack = processes.missing(program)
+    if lack is None:
+        return
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"CI must have the servers of tests/servers: {lack}", pytrace=False)
+    pytest.skip(lack)
 
 
 def _require_broker() -> None:

@@ -53,6 +53,10 @@ def _check_delivery(source: Source, values: Defaults, where: Callable[..., KeyPa
     if exactly_once and automatic:
         text = 'commit.mode = "automatic" does not go with delivery = "exactly-once": transactions commit the offsets'
         source.report(mode if source.has(mode) else delivery, text, 'write mode = "manual", or leave it out')
+    if exactly_once and values.idempotency.store:
+        store = where("idempotency", "store")
+        text = 'not with delivery = "exactly-once": what a transaction takes back would be remembered as done'
+        source.report(store if source.has(store) else delivery, text, "leave out one of both")
     if values.commit.metadata and automatic:
         text = 'not with commit.mode = "automatic": librdkafka\'s timer commits only offsets that moved'
         source.report(metadata if source.has(metadata) else mode, text, 'write commit.mode = "manual"')
@@ -211,7 +215,7 @@ def check_plugins(
     active = set(alerts)
     for name, group in groups.items():
         active |= {*group.plugins, group.dead_letters.sink, group.dead_letters.fallback}
-        active.add(decoder_plugin(group.decode))
+        active |= {decoder_plugin(group.decode), group.idempotency.store}
         _check_twice(source, _setting(source, name, "plugins"), group.plugins)
     _check_twice(source, ("supervisor", "alerts"), alerts)
     for plugin in options:

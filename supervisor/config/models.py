@@ -34,6 +34,7 @@ from supervisor.config.values import (
     OptionalPlugin,
     Plugin,
     Plugins,
+    RecordKey,
     Share,
     Size,
     Timeout,
@@ -139,6 +140,25 @@ class Flood(Table):
     )
     resume_after: ResumeAfter = _key(
         "5m", description="When a few records try whether it is over; `manual`: `supervisor resume` alone ends it."
+    )
+
+
+class Idempotency(Table):
+    """A store that remembers which records were worked, so that none is worked twice; none without a `store`."""
+
+    store: OptionalPlugin = _key(
+        "",
+        description='The plugin that remembers: `"idempotency_sqlite"` on one host, `"idempotency_redis"` or '
+        '`"idempotency_postgresql"` for many; empty: none.',
+    )
+    key: RecordKey = _key(
+        "offset",
+        description='What is worked once: `"offset"`, `"header:NAME"`, or what a function of a record returns '
+        "(`module:function`).",
+    )
+    ttl: Timeout = _key("7d", description="How long a worked key is remembered.")
+    lease: Timeout = _key(
+        "30s", description="How long the key of a worker that died stays claimed; renewed while a handler works."
     )
 
 
@@ -277,6 +297,9 @@ class Defaults(Table):
     dead_letters: DeadLetters = _key(default_factory=DeadLetters, description="Where records go that failed for good.")
     breaker: Breaker = _key(default_factory=Breaker, description="What happens while a dependency is down.")
     flood: Flood = _key(default_factory=Flood, description="What happens when very many records become dead letters.")
+    idempotency: Idempotency = _key(
+        default_factory=Idempotency, description="A store that remembers which records were worked."
+    )
     commit: Commit = _key(default_factory=Commit, description="When offsets are committed.")
     batch: Batch = _key(default_factory=Batch, description="How batches are gathered.")
     restart: Restart = _key(default_factory=Restart, description="When a dead worker is started again.")

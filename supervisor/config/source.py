@@ -7,7 +7,7 @@ from supervisor.config.positions import locate
 from supervisor.config.problems import KeyPath, Problem, key_text, shortened, value_text
 from supervisor.config.references import masked
 
-TABLES = frozenset({"retry", "dead_letters", "commit", "batch", "restart", "kafka"})
+TABLES = frozenset({"retry", "dead_letters", "idempotency", "commit", "batch", "restart", "kafka"})
 SHALLOWEST_VALUE = 2
 """A table is shown by its name: its content says nothing in one line. Elsewhere a table is a wrong value."""
 

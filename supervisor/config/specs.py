@@ -6,7 +6,7 @@ from typing import Any
 from supervisor.config.config import Config
 from supervisor.config.flood_values import rate_of
 from supervisor.config.limit_specs import allowance, limits_spec
-from supervisor.config.models import Breaker, Group, Restart
+from supervisor.config.models import Breaker, Group, Idempotency, Restart
 from supervisor.config.retry_tables import Retry
 from supervisor.config.values import decoder_plugin
 from supervisor.core.autoscale import COOLDOWN, GROW_EVERY, STUCK_AFTER, Rules, WorkerRange, least_workers
@@ -23,6 +23,7 @@ from supervisor.core.spec import (
     FloodAction,
     FloodSpec,
     GroupSpec,
+    IdempotencySpec,
     InspectorSpec,
     LogFileSpec,
     Mode,
@@ -131,7 +132,7 @@ def group_spec(config: Config, name: str) -> GroupSpec:
         name=name,
         topics=group.topics,
         handler=group.handler,
-        plugins=_plugins(config, (*group.plugins, decoder, letters.sink, letters.fallback)),
+        plugins=_plugins(config, (*group.plugins, decoder, group.idempotency.store, letters.sink, letters.fallback)),
         ordering=Ordering(group.ordering),
         concurrency=group.concurrency,
         delivery=Delivery(group.delivery),
@@ -158,7 +159,12 @@ def group_spec(config: Config, name: str) -> GroupSpec:
         code_version=group.code_version,
         decoder=decoder,
         max_deaths=group.max_deaths,
+        idempotency=_idempotency(group.idempotency),
     )
+
+
+def _idempotency(table: Idempotency) -> IdempotencySpec | None:
+    return IdempotencySpec(table.store, table.key, ttl=table.ttl, lease=table.lease) if table.store else None
 
 
 def _dead_letters(group: Group) -> DeadLetterSpec:
@@ -239,6 +245,7 @@ def plugins_request(config: Config) -> dict[str, Any]:
                 "handler": spec.handler,
                 "sinks": [spec.dead_letters.sink, spec.dead_letters.fallback],
                 "decoder": spec.decoder,
+                "idempotency": to_json(spec.idempotency),
                 "permanent": list(spec.retry.permanent),
                 "down": list(spec.breaker.errors),
                 "rules": [rule.error for rule in spec.retry.rules],

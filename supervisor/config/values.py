@@ -148,6 +148,12 @@ def _exception(value: str) -> str:
     return value
 
 
+def _record_key(value: str) -> str:
+    if value != "offset" and not re.fullmatch(r"header:.+", value) and not _REFERENCE.fullmatch(value):
+        refuse("not what a key may be made of", 'write "offset", "header:order-id", or "shop.keys:key_of"')
+    return value
+
+
 def _module(value: str) -> str:
     if not _MODULE.fullmatch(value):
         refuse("not the name of a module", 'write it as you would import it: "shop.models"')
@@ -281,6 +287,7 @@ Topics = Annotated[
     WithJsonSchema({"anyOf": [{**_NAMES_SCHEMA, "minItems": 1}, {"type": "string", "pattern": r"^\^"}]}),
 ]
 Handler = Annotated[str, AfterValidator(_reference)]
+RecordKey = Annotated[str, AfterValidator(_record_key)]
 TopicTemplate = Annotated[str, AfterValidator(_template)]
 Workers = Annotated[
     int | WorkerRange, PlainValidator(_workers), PlainSerializer(_workers_text), WithJsonSchema(_WORKERS_SCHEMA)

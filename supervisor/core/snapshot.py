@@ -38,7 +38,8 @@ class PartitionStats:
 class WorkerStats:
     """Counters (since the incarnation began) and gauges of one worker, measured by itself.
 
-    ``settled`` counts records that need no more work: processed, dead-lettered or dropped. ``lag`` is of
+    ``settled`` counts records that need no more work: processed, dead-lettered or dropped, and duplicates: those
+    whose key was worked before. ``lag`` is of
     the owned partitions, ``None`` while unknown. ``oldest`` is the age in seconds of the oldest record
     delivered but not settled. ``waits`` says why nothing moves, in the words of ``core.board.Wait``.
     ``paused``: told to read nothing, and all that is owned is paused. ``queue_fill``: the share of what may be held
@@ -50,6 +51,7 @@ class WorkerStats:
     failed_attempts: int = 0
     dead_lettered: int = 0
     dropped: int = 0
+    duplicates: int = 0
     in_flight: int = 0
     queued: int = 0
     queued_bytes: int = 0

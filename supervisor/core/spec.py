@@ -196,6 +196,19 @@ class BatchSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class IdempotencySpec:
+    """Which plugin keeps the keys of worked records, what a key is, and for how many seconds claims and keys are kept.
+
+    ``key`` is ``offset``, ``header:NAME`` or a user's ``module:function``.
+    """
+
+    store: str
+    key: str
+    ttl: float
+    lease: float
+
+
+@dataclass(frozen=True, slots=True)
 class GroupSpec:
     """All that a worker needs to know of its group.
 
@@ -231,6 +244,7 @@ class GroupSpec:
     breaker: BreakerSpec = field(default_factory=BreakerSpec)
     max_deaths: int = 0
     flood: FloodSpec = field(default_factory=FloodSpec)
+    idempotency: IdempotencySpec | None = None
 
 
 @dataclass(frozen=True, slots=True)

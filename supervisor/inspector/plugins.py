@@ -5,9 +5,10 @@ from importlib.metadata import EntryPoint
 from typing import Any
 
 from supervisor.core.jsonable import from_json
-from supervisor.core.spec import PluginsSpec
+from supervisor.core.spec import IdempotencySpec, PluginsSpec
 from supervisor.plugin.active import Active
 from supervisor.plugin.errors import PluginError, Problem
+from supervisor.plugin.front import NOTHING, Front
 from supervisor.plugin.importing import exception_types, extend_path, import_module
 from supervisor.plugin.loader import implemented, import_plugin, installed, load
 
@@ -18,16 +19,16 @@ def inspect_plugins(request: dict[str, Any]) -> dict[str, Any]:
     """Return ``problems``, ``active`` (per group: hook to plugin names) and, if asked for, ``installed``.
 
     ``request``: ``{"groups": {name: {"plugins": PluginsSpec, "handler": str, "sinks": [str], "permanent": [str],
-    "down": [str], "decoder": str, "preload": [str]}}, "notifier": PluginsSpec, "installed": bool}``; everything but
-    ``plugins`` may be left out. ``open()`` and hooks are not called. In the answer the notifier is
-    ``supervisor.alerts``, with an empty ``group`` in problems.
+    "down": [str], "rules": [str], "decoder": str, "idempotency": IdempotencySpec, "preload": [str]}},
+    "notifier": PluginsSpec, "installed": bool}``; everything but ``plugins`` may be left out. ``open()`` and hooks are
+    not called. In the answer the notifier is ``supervisor.alerts``, with an empty ``group`` in problems.
     """
     problems: list[dict[str, str]] = []
     active: dict[str, dict[str, tuple[str, ...]]] = {}
     for name, group in request.get("groups", {}).items():
         spec = from_json(PluginsSpec, group["plugins"])
         loaded, found = _load(
-            spec, group.get("handler", ""), group=name, sinks=group.get("sinks", ()), decoder=group.get("decoder", "")
+            spec, group.get("handler", ""), group=name, sinks=group.get("sinks", ()), front=_front(group)
         )
         found += _exceptions("retry.permanent", group.get("permanent", ()), spec.search_path)
         found += _exceptions("breaker.errors", group.get("down", ()), spec.search_path)
@@ -36,7 +37,7 @@ def inspect_plugins(request: dict[str, Any]) -> dict[str, Any]:
         problems += [_json(name, problem) for problem in found]
         active[name] = loaded.implementations if loaded else {}
     if request.get("notifier"):
-        loaded, found = _load(from_json(PluginsSpec, request["notifier"]), "", group="", sinks=(), decoder="")
+        loaded, found = _load(from_json(PluginsSpec, request["notifier"]), "", group="", sinks=(), front=NOTHING)
         problems += [_json("", problem) for problem in found]
         active[NOTIFIER] = loaded.implementations if loaded else {}
     answer: dict[str, Any] = {"problems": problems, "active": active}
@@ -46,12 +47,17 @@ def inspect_plugins(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _load(
-    spec: PluginsSpec, handler: str, *, group: str, sinks: Iterable[str], decoder: str
+    spec: PluginsSpec, handler: str, *, group: str, sinks: Iterable[str], front: Front
 ) -> tuple[Active | None, list[Problem]]:
     try:
-        return load(spec, handler, group=group, sinks=[sink for sink in sinks if sink], decoder=decoder), []
+        return load(spec, handler, group=group, sinks=[sink for sink in sinks if sink], front=front), []
     except PluginError as error:
         return None, list(error.problems)
+
+
+def _front(group: dict[str, Any]) -> Front:
+    idempotency = group.get("idempotency")
+    return Front(group.get("decoder", ""), from_json(IdempotencySpec, idempotency) if idempotency else None)
 
 
 def _exceptions(key: str, names: Iterable[str], search_path: Sequence[str]) -> list[Problem]:

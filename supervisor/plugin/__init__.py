@@ -7,6 +7,7 @@ from supervisor.core.events import Event, Severity
 from supervisor.plugin.errors import DecodeError, DependencyDownError
 from supervisor.plugin.hookspecs import hookimpl
 from supervisor.plugin.types import (
+    Claim,
     Crash,
     DeadLetter,
     Decision,
@@ -25,6 +26,7 @@ from supervisor.plugin.types import (
 )
 
 __all__ = [
+    "Claim",
     "Crash",
     "DeadLetter",
     "Decision",

@@ -13,6 +13,7 @@ from typing import Any
 from supervisor.core.events import Event
 from supervisor.core.suggest import did_you_mean
 from supervisor.plugin.errors import PluginError, Problem, StartError
+from supervisor.plugin.idempotency import Guard
 from supervisor.plugin.importing import failure
 from supervisor.plugin.signatures import is_async
 from supervisor.plugin.types import Decision, Failure, Letter, Produce, Record, WorkerContext
@@ -43,6 +44,7 @@ class Active:
         *,
         handler_open: Callable[[WorkerContext], object] | None = None,
         handler_close: Callable[[], object] | None = None,
+        guard: Guard | None = None,
     ) -> None:
         self.process: Process | None = next((function for _, function in hooks.get("process", ())), None)
         self.process_batch: ProcessBatch | None = next((f for _, f in hooks.get("process_batch", ())), None)
@@ -52,6 +54,7 @@ class Active:
         self.alerts: tuple[tuple[str, Alert], ...] = tuple(hooks.get("alert", ()))
         self.implementations = {hook: tuple(name for name, _ in named) for hook, named in hooks.items() if named}
         self.opened = False
+        self.guard = guard
         self._sinks: dict[str, Sink] = dict(hooks.get("send_dead_letter", ()))
         self._hooks = {hook: tuple(named) for hook, named in hooks.items()}
         self._open = handler_open
@@ -91,6 +94,8 @@ class Active:
         if not self.opened:
             return
         self.close()
+        if self.guard is not None:
+            self.guard.close()
         self._tell("worker_stopping")
 
     def close(self) -> None:

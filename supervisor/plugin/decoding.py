@@ -2,13 +2,11 @@
 
 import typing
 from asyncio import to_thread
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from supervisor.plugin.active import Named
-from supervisor.plugin.errors import DecodeError, DependencyDownError, Problem
-from supervisor.plugin.importing import failure
+from supervisor.plugin.errors import DecodeError, DependencyDownError
 from supervisor.plugin.signatures import is_async
 from supervisor.plugin.types import Record
 
@@ -76,7 +74,7 @@ def decoding_batch(process: ProcessBatch, decoder: Decoder) -> ProcessBatch:
         if not failures:
             return process(records)
         good = _others(records, failures)
-        return _merged(len(records), failures, process(good) if good else None)
+        return merged(len(records), failures, process(good) if good else None)
 
     async def call_async(records: Sequence[Record]) -> object:
         failures: dict[int, BaseException] = {}
@@ -88,7 +86,7 @@ def decoding_batch(process: ProcessBatch, decoder: Decoder) -> ProcessBatch:
         if not failures:
             return await cast("Awaitable[object]", process(records))
         good = _others(records, failures)
-        return _merged(len(records), failures, await cast("Awaitable[object]", process(good)) if good else None)
+        return merged(len(records), failures, await cast("Awaitable[object]", process(good)) if good else None)
 
     return call_async if is_async(process) else call
 
@@ -97,9 +95,9 @@ def _others(records: Sequence[Record], failures: dict[int, BaseException]) -> li
     return [record for at, record in enumerate(records) if at not in failures]
 
 
-def _merged(count: int, failures: dict[int, BaseException], answer: object) -> list[object]:
-    """Return one outcome per record of the whole batch, of a handler that saw only what is not in ``failures``."""
-    seen = count - len(failures)
+def merged(count: int, known: Mapping[int, object], answer: object) -> list[object]:
+    """Return one outcome per record of a whole batch, of a handler that saw only those that are not ``known``."""
+    seen = count - len(known)
     if answer is None:
         answers: Sequence[object] = [None] * seen
     elif isinstance(answer, Sequence) and len(answer) == seen:
@@ -107,50 +105,7 @@ def _merged(count: int, failures: dict[int, BaseException], answer: object) -> l
     else:
         answers = [WRONG] * seen
     rest = iter(answers)
-    return [failures[at] if at in failures else next(rest) for at in range(count)]
-
-
-def decoded(name: str, hooks: Mapping[str, Sequence[Named]]) -> dict[str, list[Named]]:
-    """Return the handler's hooks with the decoder called ``name`` in front of them; nothing changes without one."""
-    decode = dict(hooks["decode"]).get(name)
-    if decode is None:
-        return {}
-    decoder = Decoder(decode, dict(hooks["decode_blocks"]).get(name))
-    return {
-        "process": [(one, decoding(function, decoder)) for one, function in hooks["process"]],
-        "process_batch": [(one, decoding_batch(function, decoder)) for one, function in hooks["process_batch"]],
-    }
-
-
-def decoder_problems(name: str, hooks: Mapping[str, Sequence[Named]]) -> Iterable[Problem]:
-    """Tell the decoder called ``name`` ("" for none) what the handler takes; yield what does not fit."""
-    for other in dict(hooks["decode"]).keys() - {name}:
-        yield Problem(
-            other, "has the hook 'decode', but the group's decode does not name it", f'write decode = "{other}"'
-        )
-    handler, function = next(iter((*hooks["process"], *hooks["process_batch"])))
-    try:
-        model = data_model(function)
-    except (NameError, TypeError) as error:
-        yield Problem(handler, f"its annotations cannot be read: {error}", "import at run time what they name")
-        return
-    if not name:
-        if model not in (None, Any, object, bytes, bytes | None):
-            help_ = 'say how: decode = "msgspec", "pydantic", "json", "avro", "protobuf" or "json-schema"'
-            yield Problem(handler, "takes data that nothing makes: its group has no decoder", help_)
-    elif name not in dict(hooks["decode"]):
-        yield Problem(name, "is no decoder: it has no hook 'decode'", "let decode name a plugin that has it")
-    elif learn := dict(hooks["data_model"]).get(name):
-        yield from _told(name, learn, model)
-
-
-def _told(name: str, learn: Callable[[object], object], model: object) -> Iterable[Problem]:
-    try:
-        learn(model)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # noqa: BLE001 - user code
-        yield Problem(name, str(error) if type(error) is ValueError else failure(error))
+    return [known[at] if at in known else next(rest) for at in range(count)]
 
 
 def data_model(function: Callable[..., object]) -> object:

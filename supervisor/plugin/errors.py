@@ -42,6 +42,10 @@ class DecodeError(Exception):
     """
 
 
+class KeyBusyError(Exception):
+    """Somebody else works a record with the same key: this one waits until that is done or its lease is over."""
+
+
 class DependencyDownError(Exception):
     """Raised by a handler, decoder or store: what it needs is away, so no record is at fault.
 

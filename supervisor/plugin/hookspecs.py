@@ -9,7 +9,7 @@ from concurrent.futures import Future
 import pluggy
 
 from supervisor.core.events import Event
-from supervisor.plugin.types import Decision, Failure, Letter, Produce, Record, WorkerContext
+from supervisor.plugin.types import Claim, Decision, Failure, Letter, Produce, Record, WorkerContext
 
 PROJECT = "supervisor"
 
@@ -96,6 +96,32 @@ def failure_decided(failure: Failure, decision: Decision) -> None:
     """Learn what becomes of a record whose attempt failed, whoever decided it; nothing can be changed here.
 
     Worker process, a handler thread, once per failed attempt. The record waits: do not block. Exceptions are logged.
+    """
+
+
+@hookspec
+def claim(keys: Sequence[str], token: str, lease: float) -> Sequence[Claim] | None:
+    """Claim keys for ``lease`` seconds before their records are worked; answer each: mine, busy, or done.
+
+    Worker process, a handler thread, a thread beside the event loop, or one that renews: a key claimed by the same
+    ``token`` is mine again, for another ``lease``. Only the plugin that ``idempotency.store`` names is asked. It may
+    block, within a time of its own; whatever it raises means that the store is down: the records wait for it.
+    """
+
+
+@hookspec
+def done(keys: Sequence[str], ttl: float) -> None:
+    """Remember for ``ttl`` seconds that keys were worked, whoever claimed them.
+
+    Worker process, the threads that ``claim`` names. What it raises means that the store is down: it is told again.
+    """
+
+
+@hookspec
+def release(keys: Sequence[str], token: str) -> None:
+    """Forget the claims that ``token`` still has on keys: their records failed, and may be claimed again at once.
+
+    Worker process, the threads that ``claim`` names. What it raises is ignored: the leases end by themselves.
     """
 
 

@@ -12,8 +12,8 @@ from supervisor.core.spec import PluginSpec, PluginsSpec
 from supervisor.core.suggest import did_you_mean
 from supervisor.plugin import hookspecs
 from supervisor.plugin.active import Active, Named
-from supervisor.plugin.decoding import decoded, decoder_problems
 from supervisor.plugin.errors import PluginError, Problem
+from supervisor.plugin.front import NOTHING, Front, front_problems, put_in_front
 from supervisor.plugin.handler import Handler, load_handler
 from supervisor.plugin.importing import extend_path, failure, import_object, top_modules
 from supervisor.plugin.options import build_options, table_help
@@ -38,6 +38,9 @@ _OURS = {
     "decode_protobuf": "supervisor_plugins.decode_protobuf:ProtobufDecoder",
     "decode_json_schema": "supervisor_plugins.decode_json_schema:JsonSchemaDecoder",
     "tracing": "supervisor_plugins.tracing:Tracing",
+    "idempotency_sqlite": "supervisor_plugins.idempotency_sqlite:SqliteStore",
+    "idempotency_redis": "supervisor_plugins.idempotency_redis:RedisStore",
+    "idempotency_postgresql": "supervisor_plugins.idempotency_postgresql:PostgresqlStore",
     "alert_log": "supervisor_plugins.alert_log:LogAlert",
     "alert_webhook": "supervisor_plugins.alert_webhook:WebhookAlert",
 }
@@ -48,6 +51,8 @@ _EXTRAS = {
     "decode_avro": "avro",
     "decode_protobuf": "protobuf",
     "decode_json_schema": "json-schema",
+    "idempotency_redis": "redis",
+    "idempotency_postgresql": "postgresql",
 }
 """Those of ours that need more than every installation has, and what brings it."""
 _PROCESSING = ("process", "process_batch")
@@ -62,13 +67,13 @@ class _Marked:
     is_wrapper: bool
 
 
-def load(spec: PluginsSpec, handler: str, *, group: str, sinks: Sequence[str] = (), decoder: str = "") -> Active:
+def load(spec: PluginsSpec, handler: str, *, group: str, sinks: Sequence[str] = (), front: Front = NOTHING) -> Active:
     """Load all that ``spec`` lists, and the group's ``handler`` ("" for none).
 
     User code runs: modules are imported, classes instantiated; ``open()`` and hooks are not called.
     Raises ``PluginError`` with every problem found. A ``group`` needs exactly one ``process`` or
     ``process_batch``; "" (the notifier) needs none. Each of ``sinks`` must be a loaded plugin with
-    ``send_dead_letter``, and ``decoder`` ("" for none) one with ``decode``.
+    ``send_dead_letter``; ``front`` says what stands in front of the handler.
     """
     extend_path(spec.search_path)
     manager = pluggy.PluginManager(hookspecs.PROJECT)
@@ -93,12 +98,17 @@ def load(spec: PluginsSpec, handler: str, *, group: str, sinks: Sequence[str] = 
         problems += _one_handler(group, hooks) if group else ()
         problems += _placement(group, hooks)
     if group and not problems:
-        problems += decoder_problems(decoder, hooks)
+        problems += front_problems(front, hooks)
     if problems:
         raise PluginError(*problems)
     hooks |= wrapped(hooks)
-    hooks |= decoded(decoder, hooks)
-    active = Active(hooks, handler_open=made.open if made else None, handler_close=made.close if made else None)
+    guard = put_in_front(front, hooks, group=group)
+    active = Active(
+        hooks,
+        handler_open=made.open if made else None,
+        handler_close=made.close if made else None,
+        guard=guard,
+    )
     for sink in sinks:
         active.sink(sink)
     return active

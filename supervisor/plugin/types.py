@@ -151,6 +151,17 @@ class Records(Sequence[Record]):
         return self._made
 
 
+class Claim(StrEnum):
+    """What a store says of a key that somebody wants to work."""
+
+    MINE = "mine"
+    """Claimed by this call, or renewed by it."""
+    BUSY = "busy"
+    """Claimed by somebody else, whose lease is not over."""
+    DONE = "done"
+    """Worked before, and not long enough ago to be forgotten."""
+
+
 class Disposition(StrEnum):
     """Why a record became a dead letter."""
 

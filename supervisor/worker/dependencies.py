@@ -1,12 +1,22 @@
 """Which failures say that a dependency is down, and so nothing about their record."""
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
 from supervisor.core.breaker import NAME_LENGTH
 from supervisor.core.retry import class_names
 from supervisor.plugin.errors import DependencyDownError
+from supervisor.plugin.types import Failure, Retry
 
 UNNAMED = "a dependency"
+FIRST_LOOK = 0.05
+LONGEST_LOOK = 1.0
+"""Seconds between two looks whether a key that somebody else claimed is free."""
+
+
+@dataclass(frozen=True, slots=True)
+class BusyRetry(Retry):
+    """Look again whether a key is free: the record was not begun, no attempt counts, and the breaker learns nothing."""
 
 
 def down_name(error: BaseException, errors: Collection[str]) -> str | None:
@@ -31,3 +41,9 @@ def shown(name: object) -> str:
     """Return a dependency's name as operators are shown it: user code gave it."""
     text = name if isinstance(name, str) else ""
     return "".join(one for one in text[:NAME_LENGTH] if one.isprintable()) or UNNAMED
+
+
+def busy_retry(failure: Failure, *, chance: float) -> BusyRetry:
+    """Return the next look at a key that somebody else works: each wait as long as all before it, within bounds."""
+    waited = failure.failed_at - failure.first_failed_at
+    return BusyRetry(min(LONGEST_LOOK, max(FIRST_LOOK, waited)) * (1 - chance / 4))

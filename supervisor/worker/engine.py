@@ -22,6 +22,7 @@ from supervisor.worker.meters import Meters
 from supervisor.worker.quarantine import Quarantine
 
 if TYPE_CHECKING:
+    from supervisor.plugin.idempotency import Guard
     from supervisor.worker.outlet import Outlet
     from supervisor.worker.runs import Serial
 
@@ -155,6 +156,8 @@ class Engine:
         """Why the group must be left and joined again; the next holder of the baton does it."""
         self._numbers: dict[Place, int] = {}
         self._end: tuple[ExitCode, str] | None = None
+        self.guard: Guard | None = None
+        """Who keeps the keys of worked records, for those who count; set before any thread starts."""
         self.outlet: Outlet | None = None
         """Where outputs go; set before any thread starts."""
         self.lanes.gate = self.quarantine = Quarantine(self)

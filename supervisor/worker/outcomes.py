@@ -36,6 +36,7 @@ from supervisor.plugin.types import (
     Retry,
 )
 from supervisor.worker.breaker import Breaker
+from supervisor.worker.dependencies import BusyRetry
 from supervisor.worker.engine import Engine, Item, Owned
 from supervisor.worker.flood import Fate, FloodGuard
 from supervisor.worker.outlet import Outlet
@@ -103,6 +104,10 @@ class Outcomes:
         engine = self._engine
         lane.failed_at = failure.first_failed_at
         match decision:
+            case BusyRetry(after):
+                with engine.mutex:
+                    self.breaker.lost(lane)
+                self._wait(lane, after, attempt=failure.attempt)
             case Retry(after):
                 self._wait(lane, after, attempt=failure.attempt + 1)
             case DependencyDown(name):

@@ -8,10 +8,12 @@ import threading
 from collections import deque
 from collections.abc import Collection, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, Protocol
 
 from supervisor.kafka.outputs import OutputProducer, RefusedOutputError
 from supervisor.kafka.refusals import REFUSALS, SHARED
+from supervisor.plugin.idempotency import Unconfirmed
 from supervisor.plugin.types import Message, Produce, Send
 from supervisor.worker.calling import WrongReturnError
 from supervisor.worker.engine import Engine, Owned, Place
@@ -104,7 +106,19 @@ def size_of(message: Message, outputs: Sequence[Produce]) -> int:
 class Pending:
     """The outputs of one record, until all are confirmed. Called with each delivery report, in one thread at a time."""
 
-    __slots__ = ("_confirmed", "error", "is_alone", "is_done", "left", "message", "outputs", "owned", "size", "topic")
+    __slots__ = (
+        "_confirmed",
+        "error",
+        "guarded",
+        "is_alone",
+        "is_done",
+        "left",
+        "message",
+        "outputs",
+        "owned",
+        "size",
+        "topic",
+    )
 
     def __init__(self, owned: Owned, message: Message, outputs: Sequence[Produce], confirmed: "deque[Pending]") -> None:
         self.owned = owned
@@ -115,6 +129,8 @@ class Pending:
         """Whether they went in batches of their own, so that an error is theirs."""
         self.size = size_of(message, outputs)
         self.error = self.topic = ""
+        self.guarded: Unconfirmed | None = None
+        """The key of the record, which is done before the record is settled."""
         self.is_done = False
         """Whether the handler's thread is done with the record, and only confirmations are missing."""
         self._confirmed = confirmed
@@ -125,7 +141,10 @@ class Pending:
             self.error, self.topic = error.name(), message.topic()
         self.left -= 1
         if not self.left:
-            self._confirmed.append(self)
+            if self.guarded is None or self.error:
+                self._confirmed.append(self)
+            else:
+                self.guarded.confirmed(partial(self._confirmed.append, self))
 
 
 class Outbox:
@@ -147,10 +166,17 @@ class Outbox:
 
     def send(self, owned: Owned, message: Message, answer: object) -> None:
         """See ``Outlet``."""
-        outputs = outputs_of(answer)
+        guarded = answer if isinstance(answer, Unconfirmed) else None
+        try:
+            outputs = outputs_of(guarded.outputs if guarded is not None else answer)
+        except WrongReturnError:
+            _let_go(guarded)
+            raise
         if not outputs or owned.revoked:
+            _let_go(guarded)
             return
         pending = Pending(owned, message, outputs, self._confirmed)
+        pending.guarded = guarded
         with self._lock:
             self.held += 1
             self.size += pending.size
@@ -162,6 +188,7 @@ class Outbox:
         except BaseException:
             del owned.outputs[offset]
             self._forget(pending)
+            _let_go(guarded)
             raise
 
     def letter(self, owned: Owned, message: Message, taken: Taken) -> "Future[None] | None":
@@ -216,6 +243,7 @@ class Outbox:
                 self._send_alone(pending)
             elif pending.error in REFUSALS:
                 self._forget(pending)
+                _let_go(pending.guarded)
                 assert self._refusals is not None  # noqa: S101 - connect() comes first
                 self._refusals.refused(pending.owned, pending.message, RefusedOutputError(pending.error, pending.topic))
             else:
@@ -231,6 +259,8 @@ class Outbox:
         owned, offset = pending.owned, pending.message.offset() or 0
         owned.outputs.pop(offset, None)
         self._forget(pending)
+        if pending.error:
+            _let_go(pending.guarded)
         if pending.is_done and not owned.revoked:
             owned.offsets.settle(offset)
             self._engine.counters.settled += 1
@@ -240,6 +270,11 @@ class Outbox:
         with self._lock:
             self.held -= 1
             self.size -= pending.size
+
+
+def _let_go(guarded: Unconfirmed | None) -> None:
+    if guarded is not None:
+        guarded.refused()
 
 
 def _bytes(value: bytes | str | None) -> bytes | None:

@@ -22,6 +22,7 @@ from supervisor.kafka.settings import consumer_settings
 from supervisor.link import Link
 from supervisor.plugin.active import Active
 from supervisor.plugin.errors import PluginError, StartError
+from supervisor.plugin.front import Front
 from supervisor.plugin.loader import load
 from supervisor.plugin.types import WorkerContext
 from supervisor.worker.delivery import Producers, delivery, lazy_producer, producers
@@ -78,8 +79,9 @@ def work(
     """
     group = spec.group
     names = tuple(name for name in (group.dead_letters.sink, group.dead_letters.fallback) if name)
+    front = Front(group.decoder, group.idempotency)
     try:
-        active = load(group.plugins, group.handler, group=group.name, sinks=names, decoder=group.decoder)
+        active = load(group.plugins, group.handler, group=group.name, sinks=names, front=front)
     except PluginError as error:
         return Ending(ExitCode.CONFIG, str(error))
     Path(spec.state_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -137,6 +139,7 @@ class Incarnation:
         self.engine = Engine(spec, board, link, in_batches=active.process_batch is not None)
         self.engine.on_hold = spec.paused
         self._teller = Teller(self.engine)
+        self.engine.guard = active.guard
         self.committer, self.outlet = delivery(self.engine, made)
         self.engine.outlet = self.outlet
         self.ownership = Ownership(self.engine, active, self.committer, self.outlet)

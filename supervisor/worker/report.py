@@ -102,6 +102,7 @@ def worker_stats(engine: Engine) -> WorkerStats:
             failed_attempts=counters.failed_attempts,
             dead_lettered=counters.dead_lettered,
             dropped=counters.dropped,
+            duplicates=engine.guard.duplicates if engine.guard is not None else 0,
             in_flight=lanes.busy + (1 if engine.serial else 0),
             queued=engine.queued,
             queued_bytes=engine.queued_size,

@@ -13,7 +13,7 @@ from supervisor.core.retry import Ruling, rule
 from supervisor.core.spec import Then
 from supervisor.kafka.outputs import RefusedOutputError
 from supervisor.plugin.active import Active
-from supervisor.plugin.errors import DecodeError
+from supervisor.plugin.errors import DecodeError, KeyBusyError
 from supervisor.plugin.types import (
     Crash,
     DeadLetter,
@@ -29,7 +29,7 @@ from supervisor.plugin.types import (
     Retry,
 )
 from supervisor.worker.calling import HandlerTimeoutError, WrongReturnError
-from supervisor.worker.dependencies import down_name, shown
+from supervisor.worker.dependencies import busy_retry, down_name, shown
 from supervisor.worker.engine import Engine
 
 logger = logging.getLogger(__name__)
@@ -58,11 +58,13 @@ class Judge:
         """Decide over a record whose attempt failed, ``since`` (epoch) when not the first; may run user code."""
         engine = self._engine
         now = time.time()
-        with engine.mutex:
-            engine.counters.failed_attempts += 1
+        is_busy = isinstance(error, KeyBusyError)
+        if not is_busy:
+            with engine.mutex:
+                engine.counters.failed_attempts += 1
         first = now if since is None else since
         failure = Failure(Record(message, attempt), error, attempt=attempt, first_failed_at=first, failed_at=now)
-        decision = self._decide(failure)
+        decision = busy_retry(failure, chance=random.random()) if is_busy else self._decide(failure)  # noqa: S311 - jitter
         self._log(failure, decision)
         self._told(failure, decision)
         return failure, decision

@@ -16,6 +16,7 @@ from tests.broker.certificates import Authority
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+IDEMPOTENCY = ROOT / "docs" / "idempotency.md"
 DECODING = ROOT / "docs" / "decoding.md"
 PROTOC = """
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -64,7 +65,7 @@ def project(tmp_path: Path) -> Path:
     (folder / "shop" / "payments.py").write_text(shown("# shop/orders.py"))
     (folder / "shop" / "policies.py").write_text(shown("class Patient"))
     (folder / "shop" / "deliver.py").write_text(shown("class Deliver"))
-    for block in blocks(DECODING, "python"):
+    for block in [*blocks(DECODING, "python"), *blocks(IDEMPOTENCY, "python")]:
         if named := re.match(r"# (shop/\w+\.py)\n", block):
             (folder / named[1]).write_text(block)
     (folder / "shop" / "order_pb2.py").write_text(PROTOC)

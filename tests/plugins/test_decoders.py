@@ -17,6 +17,7 @@ from google.protobuf.message import Message
 from supervisor.plugin import DecodeError, DependencyDownError, Record
 from supervisor.plugin.active import Active
 from supervisor.plugin.decoding import data_model
+from supervisor.plugin.front import Front
 from tests.plugins.conftest import FakeMessage, Write
 from tests.plugins.schema_registry import SchemaRegistry
 from tests.plugins.test_loader import Loaded, loaded, problem  # noqa: F401 - a fixture, among others
@@ -65,7 +66,7 @@ def decode(loaded: Loaded, write: Write) -> Decode:  # noqa: F811 - the fixture
     def go(decoder: str, value: bytes | None, source: str = "def process(record): ", **options: Any) -> Any:
         seen: list[Any] = []
         name = write(f"seen = []\n{source}seen.append(record.data)")
-        active = loaded((f"decode_{decoder}", options), handler=f"{name}:process", decoder=f"decode_{decoder}")
+        active = loaded((f"decode_{decoder}", options), handler=f"{name}:process", front=Front(f"decode_{decoder}"))
         assert active.process is not None
         active.process(a_record(value))
         seen = sys.modules[name].seen
@@ -183,7 +184,7 @@ def test_models_are_found_in_functions_methods_objects_and_batches() -> None:
 def test_a_decoder_of_models_wants_an_annotation(loaded: Loaded, write: Write, decoder: str) -> None:  # noqa: F811
     name = write("def process(record): ...")
 
-    found = problem(loaded, f"decode_{decoder}", handler=f"{name}:process", decoder=f"decode_{decoder}")
+    found = problem(loaded, f"decode_{decoder}", handler=f"{name}:process", front=Front(f"decode_{decoder}"))
 
     assert "process(record: Record[Order])" in found.text
 
@@ -191,7 +192,7 @@ def test_a_decoder_of_models_wants_an_annotation(loaded: Loaded, write: Write, d
 def test_plain_values_are_no_models(loaded: Loaded, write: Write) -> None:  # noqa: F811
     name = write("@dataclass\nclass Order:\n    id: int\ndef process(record: Record[Order]): ...")
 
-    found = problem(loaded, "decode_json", handler=f"{name}:process", decoder="decode_json")
+    found = problem(loaded, "decode_json", handler=f"{name}:process", front=Front("decode_json"))
 
     assert 'decode = "pydantic"' in found.text
 
@@ -207,7 +208,7 @@ def test_a_handler_that_takes_data_needs_a_decoder(loaded: Loaded, write: Write)
 def test_a_plugin_without_the_hook_is_no_decoder(loaded: Loaded, write: Write) -> None:  # noqa: F811
     name = write("def process(record): ...")
 
-    found = problem(loaded, "dlq_file", handler=f"{name}:process", decoder="dlq_file")
+    found = problem(loaded, "dlq_file", handler=f"{name}:process", front=Front("dlq_file"))
 
     assert found.text == "is no decoder: it has no hook 'decode'"
 
@@ -245,7 +246,7 @@ def test_a_missing_extra_is_told_by_the_command_that_installs_it(
     monkeypatch.setitem(sys.modules, module, None)
     name = write("def process(record): ...")
 
-    found = problem(loaded, f"decode_{decoder}", handler=f"{name}:process", decoder=f"decode_{decoder}")
+    found = problem(loaded, f"decode_{decoder}", handler=f"{name}:process", front=Front(f"decode_{decoder}"))
 
     assert found.help == f"pip install 'kafka-supervisor[{extra}]'"
 
@@ -260,7 +261,7 @@ def test_a_users_own_decoder_is_a_plugin_with_the_hook(loaded: Loaded, write: Wr
         def process(record): seen.append(record.data)
     """)
 
-    active = loaded(f"{name}:Codec", handler=f"{name}:process", decoder=f"{name}:Codec")
+    active = loaded(f"{name}:Codec", handler=f"{name}:process", front=Front(f"{name}:Codec"))
 
     assert active.process is not None
     active.process(a_record(b"abc"))
@@ -304,7 +305,7 @@ def opened(loaded: Loaded, registry: SchemaRegistry) -> Iterator[Open]:  # noqa:
         module = sys.modules[__name__]
         module.__dict__["handler"] = annotated
         target = f"{__name__}:handler"
-        active = loaded((plugin, {"url": registry.url, **options}), handler=target, decoder=plugin)
+        active = loaded((plugin, {"url": registry.url, **options}), handler=target, front=Front(plugin))
         opened.append(active)
         active.opened = True
         return active

@@ -1,14 +1,17 @@
 import asyncio
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from supervisor.core.spec import PluginSpec, PluginsSpec
-from supervisor.plugin import Record
+from supervisor.core.spec import IdempotencySpec, PluginSpec, PluginsSpec
+from supervisor.plugin import Record, WorkerContext
 from supervisor.plugin.active import Active
 from supervisor.plugin.errors import PluginError, Problem
+from supervisor.plugin.front import Front, key_function
 from supervisor.plugin.importing import exception_types
 from supervisor.plugin.loader import implemented, installed, load
 from supervisor.plugin.signatures import HOOKS
@@ -432,3 +435,100 @@ def test_exception_classes_are_found_and_what_is_none_is_named() -> None:
         "retry.permanent 'json:loads'",
         "retry.permanent 'json:Nothing'",
     ]
+
+
+# --- idempotency -------------------------------------------------------------------------------------------
+
+
+def once(key: str = "offset", store: str = "idempotency_sqlite") -> Front:
+    return Front(idempotency=IdempotencySpec(store, key, ttl=60.0, lease=5.0))
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("offset", "orders/orders/1/812"),
+        ("header:order-id", "orders/7"),
+        ("header:none", None),
+        ("header:long", "orders/sha256:"),
+        ("header:odd", "orders/sha256:"),
+    ],
+)
+def test_keys_are_made_of_offset_or_header(key: str, expected: str | None) -> None:
+    message = FakeMessage()
+    headers = [("order-id", b"6"), ("order-id", b"7"), ("long", b"x" * 300), ("odd", b"\0")]
+    message.headers = lambda: headers  # type: ignore[method-assign, assignment]
+
+    made = key_function(key, "orders")(Record(message))
+
+    assert made == expected if expected is None else (made or "").startswith(expected)
+
+
+def test_keys_are_made_by_functions_and_must_be_text(write: Write, folder: Path) -> None:
+    sys.path.insert(0, str(folder))
+    name = write("def key_of(record): return record.value\ndef odd(record): return 7\ndef none(record): return None")
+
+    assert key_function(f"{name}:key_of", "g")(Record(FakeMessage())) == "g/v"
+    assert key_function(f"{name}:none", "g")(Record(FakeMessage())) is None
+    with pytest.raises(TypeError, match="not int"):
+        key_function(f"{name}:odd", "g")(Record(FakeMessage()))
+
+
+def test_a_store_that_has_no_hooks_of_one_is_refused(loaded: Loaded, write: Write) -> None:
+    name = write("def process(record): ...")
+
+    found = problem(loaded, "dlq_file", handler=f"{name}:process", front=once(store="dlq_file"))
+
+    assert found.text == "is no store of keys: it has no hook 'claim', 'done', 'release'"
+
+
+def test_a_store_that_nothing_names_is_refused(loaded: Loaded, write: Write) -> None:
+    name = write("def process(record): ...")
+
+    found = problem(loaded, "idempotency_sqlite", handler=f"{name}:process")
+
+    assert found.help == 'write idempotency.store = "idempotency_sqlite"'
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [("no_such_module:f", "there is no module 'no_such_module'"), ("os:sep", "cannot be called with a record")],
+)
+def test_a_key_function_that_is_none_is_told(loaded: Loaded, write: Write, key: str, text: str) -> None:
+    name = write("def process(record): ...")
+
+    found = problem(loaded, "idempotency_sqlite", handler=f"{name}:process", front=once(key))
+
+    assert text in found.text
+
+
+@pytest.mark.parametrize(("store", "module"), [("redis", "redis"), ("postgresql", "psycopg")])
+def test_a_store_whose_extra_is_missing_says_what_to_install(
+    loaded: Loaded, write: Write, monkeypatch: pytest.MonkeyPatch, store: str, module: str
+) -> None:
+    monkeypatch.delitem(sys.modules, f"supervisor_plugins.idempotency_{store}", raising=False)
+    monkeypatch.setitem(sys.modules, module, None)
+    name = write("def process(record): ...")
+    plugin = f"idempotency_{store}"
+
+    found = problem(loaded, plugin, handler=f"{name}:process", front=once(store=plugin))
+
+    assert found.help == f"pip install 'kafka-supervisor[{store}]'"
+
+
+def test_decoder_and_store_stand_in_front_of_the_handler_in_this_order(
+    loaded: Loaded, write: Write, context: WorkerContext
+) -> None:
+    name = write("seen = []\ndef process(record): seen.append(record.data)")
+    both = replace(once(), decoder="decode_text")
+
+    active = loaded("idempotency_sqlite", "decode_text", handler=f"{name}:process", front=both)
+    active.worker_started(context)
+    assert active.process is not None
+    for _ in range(3):
+        active.process(Record(FakeMessage()))
+    active.worker_stopping()
+
+    assert sys.modules[name].seen == ["v"]
+    assert active.guard is not None
+    assert active.guard.duplicates == 2

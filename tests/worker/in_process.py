@@ -15,7 +15,8 @@ from supervisor.kafka.outputs import OutputProducer, Told
 from supervisor.kafka.transactions import TransactionalProducer
 from supervisor.link import Link
 from supervisor.plugin.active import Active
-from supervisor.plugin.decoding import decoded
+from supervisor.plugin.decoding import Decoder, decoding, decoding_batch
+from supervisor.plugin.idempotency import Guard, guarding, guarding_batch
 from supervisor.plugin.types import Letter, Produce
 from supervisor.worker.delivery import Producers
 from supervisor.worker.engine import Engine
@@ -123,6 +124,7 @@ class InProcess:
         decode: Callable[[Any], Any] | None = None,
         decode_blocks: Callable[[Any], Any] | None = None,
         fallback: tuple[str, Callable[[Letter], Any]] | None = None,
+        guard: Guard | None = None,
         **changes: Any,
     ) -> None:
         hooks: dict[str, Any] = {"send_dead_letter": [("dlq_kafka", sink), *([fallback] if fallback else [])]}
@@ -133,8 +135,16 @@ class InProcess:
         if policy is not None:
             hooks["retry_decision"] = [("policy", policy)]
         if decode is not None:
-            asked = {"decode": [("d", decode)], "decode_blocks": [("d", decode_blocks)] if decode_blocks else []}
-            hooks |= decoded("d", {"process": [], "process_batch": [], **hooks, **asked})
+            decoder = Decoder(decode, decode_blocks)
+            hooks["process"] = [(name, decoding(one, decoder)) for name, one in hooks.get("process", ())]
+            hooks["process_batch"] = [
+                (name, decoding_batch(one, decoder)) for name, one in hooks.get("process_batch", ())
+            ]
+        if guard is not None:
+            hooks["process"] = [(name, guarding(one, guard)) for name, one in hooks.get("process", ())]
+            hooks["process_batch"] = [
+                (name, guarding_batch(one, guard)) for name, one in hooks.get("process_batch", ())
+            ]
         self.spec = worker_spec(group_spec("nowhere", "g", ("t",), "none", **changes))
         cells = self.spec.group.concurrency
         board = BoardWriter(mmap.mmap(-1, size(cells)), cells=cells, pid=1, incarnation=1, now_ns=time.monotonic_ns())
@@ -149,7 +159,7 @@ class InProcess:
             lambda: cast("TransactionalProducer", self.transactional),
         )
         self.parts = Incarnation(
-            self.spec, board, cast("Link", self.link), Active(hooks), cast("Orders", self._orders), made
+            self.spec, board, cast("Link", self.link), Active(hooks, guard=guard), cast("Orders", self._orders), made
         )
         self.engine: Engine = self.parts.engine
         self.engine.crash = self._crash  # type: ignore[method-assign]

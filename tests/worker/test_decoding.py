@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 
 from supervisor.core.backoff import Backoff
-from supervisor.core.spec import PluginSpec, RetrySpec
+from supervisor.core.spec import BreakerSpec, PluginSpec, RetrySpec
 from supervisor.plugin import DeadLetter, DecodeError, DependencyDownError, Disposition, Drop, Failure, Letter, Record
 from supervisor.plugin.types import Retry
-from supervisor.worker import dependencies
 from tests.broker.real import RealBroker
 from tests.broker.records import create_topic, lag, produce, read_topic
 from tests.plugins.schema_registry import SchemaRegistry
@@ -21,6 +20,7 @@ from tests.worker.fake_source import FakeCluster
 from tests.worker.in_process import PLACE, InProcess
 
 BAD = (1, 4)
+QUICK = BreakerSpec(probe=Backoff(initial=0.01, factor=2.0, max=0.03, jitter=0.0))
 
 
 @pytest.fixture
@@ -111,11 +111,7 @@ def test_a_policy_may_have_them_tried_again_and_its_dead_letter_has_the_disposit
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_decoder_whose_dependency_is_down_makes_no_dead_letter(
-    cluster: FakeCluster, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(dependencies, "FIRST_WAIT", 0.01)
-    monkeypatch.setattr(dependencies, "LONGEST_WAIT", 0.02)
+def test_a_decoder_whose_dependency_is_down_makes_no_dead_letter(cluster: FakeCluster, kind: str) -> None:
     seen, letters, asked = Seen(), list[Letter](), list[int]()
 
     def decode(record: Record) -> int:
@@ -124,7 +120,7 @@ def test_a_decoder_whose_dependency_is_down_makes_no_dead_letter(
             raise DependencyDownError(dependency="registry")
         return record.offset
 
-    with InProcess(cluster, **keywords(seen, kind), decode=decode, sink=letters.append) as worker:
+    with InProcess(cluster, **keywords(seen, kind), decode=decode, sink=letters.append, breaker=QUICK) as worker:
         worker.source.assign(PLACE)
         worker.until(lambda: worker.engine.counters.settled == 8)
 
