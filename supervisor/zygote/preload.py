@@ -9,6 +9,8 @@ from pathlib import Path
 from supervisor.kafka import beforehand
 from supervisor.plugin.errors import PluginError
 from supervisor.plugin.importing import extend_path, import_module
+from supervisor.zygote.immortal import make_immortal
+from supervisor.zygote.rehearsal import rehearse
 
 ENGINE = (
     "asyncio",
@@ -41,7 +43,9 @@ def preload(modules: Sequence[str], search_path: Sequence[str]) -> None:
         importlib.import_module(name)
         _check(f"importing {name!r}", before)
     beforehand.set_up()
+    rehearse()
     _check("setting librdkafka up", before)
+    make_immortal()  # not the user's modules: what they hold may have an end that somebody waits for
     extend_path(search_path)
     for name in modules:
         try:
