@@ -21,7 +21,7 @@ INSTALL = install() { $(BIN)/uv pip install -q "$$@" || $(BIN)/pip install -q "$
 
 LOCK = $(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: help demo test test-long bench lint jars systemd servers lock clean
+.PHONY: help demo test test-long bench lint jars systemd servers prometheus lock clean
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 12
@@ -29,10 +29,10 @@ help:  ## say what there is
 demo: $(STAMPS)/app  ## install into .venv and run the demo (needs no Kafka)
 	@$(BIN)/supervisor demo $(ARGS)
 
-test: lint jars systemd servers  ## lint, types, tests on a real broker; ARGS go to pytest
+test: lint jars systemd servers prometheus  ## lint, types, tests on a real broker; ARGS go to pytest
 	$(BIN)/pytest $(ARGS)
 
-test-long: lint jars systemd servers  ## the same with full figures
+test-long: lint jars systemd servers prometheus  ## the same with full figures
 	$(BIN)/pytest --long $(ARGS)
 
 bench: $(STAMPS)/dev jars  ## all benchmarks, short: some seven minutes
@@ -53,6 +53,9 @@ systemd:  ## see that there is a systemd for the unit's tests
 
 servers:  ## see that there are the servers that stores are tested on
 	@tests/servers/fetch
+
+prometheus:  ## see that there are a Prometheus and an Alertmanager for the rules' tests
+	@tests/metrics/fetch
 
 lock: $(STAMPS)/build  ## pin the newest allowed versions
 	$(LOCK) requirements/build.in -o requirements/build.txt

@@ -15,6 +15,7 @@ from bench import (
     io,
     latency,
     memory,
+    observability,
     retries,
     rolling,
     scaling,
@@ -115,6 +116,16 @@ def test_footprint_weighs_forked_and_execd_workers_and_counts_what_restarts_leav
     assert isinstance(figures["exec_pss_mb"], float)
     assert 1 < figures["pss_mb"] < figures["exec_pss_mb"] < 100
     assert (figures["restarts"], figures["thread_growth"], figures["child_growth"]) == (2, 0, 0)
+
+
+def test_observability_measures_both_sides_and_the_loop_under_scrapes(small_stage: Stage) -> None:
+    figures = observability.measure(small_stage, total=20_000, rounds=1, scrapes=1)
+
+    assert {"overhead_percent", "cpu_overhead_percent", "loop_delay_ms", "quiet_delay_ms"} <= figures.keys()
+    assert isinstance(figures["series"], int)
+    assert figures["series"] > 4 * 1000 + 20 * 64, "all partitions and workers are in it"
+    assert isinstance(figures["page_kb"], int)
+    assert figures["page_kb"] < 2000
 
 
 def test_io_compares_threads_with_a_loop_by_hand_and_coroutines_with_a_bare_pool(small_stage: Stage) -> None:

@@ -1,0 +1,119 @@
+"""What ``deploy/`` has for Prometheus and Grafana, against their tools, the catalogue and the runbook."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from supervisor.core.metrics_catalog import CATALOG, PREFIX, series_names
+from tests.metrics.prometheus import ROOT, RULES, hastened, program
+
+STORIES = Path(__file__).parent / "rules_test.yml"
+DASHBOARD = ROOT / "deploy" / "grafana" / "kafka-supervisor.json"
+RUNBOOK = ROOT / "docs" / "runbook.md"
+NAME = re.compile(rf"\b(?:{PREFIX}|process_)[a-z_]+\b")
+
+
+def alerts() -> list[str]:
+    return re.findall(r"^ +- alert: (\w+)$", RULES.read_text(), re.MULTILINE)
+
+
+def expressions(tree: Any) -> list[str]:
+    """Return every query of the dashboard, those of its variables included."""
+    if isinstance(tree, list):
+        return [found for one in tree for found in expressions(one)]
+    if not isinstance(tree, dict):
+        return []
+    own = [value for key, value in tree.items() if key in ("expr", "query", "definition") and isinstance(value, str)]
+    return own + [found for value in tree.values() for found in expressions(value)]
+
+
+def labels_used(expression: str) -> list[tuple[str, str]]:
+    """Return the labels that are matched in an expression, each with the metric it is matched of."""
+    return [
+        (name, label)
+        for name, matchers in re.findall(r"([a-z_]+)\{([^}]*)\}", expression)
+        for label in re.findall(r"([a-z_]+)\s*(?:=~|!~|!=|=)", matchers)
+    ]
+
+
+def family(series: str) -> str:
+    return next(name for name, metric in CATALOG.items() if series in metric.series)
+
+
+def test_the_rules_are_right_by_prometheus_own_tool() -> None:
+    checked = subprocess.run(
+        [program("promtool"), "check", "rules", str(RULES)], capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert f"{len(alerts())} rules found" in checked.stdout + checked.stderr
+
+
+def test_each_alert_fires_in_its_story_and_not_before() -> None:
+    told = subprocess.run(
+        [program("promtool"), "test", "rules", STORIES.name],
+        cwd=STORIES.parent,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+    assert told.returncode == 0, told.stdout + told.stderr
+
+
+@pytest.mark.parametrize("alert", alerts())
+def test_each_alert_has_a_story_and_a_section_of_the_runbook(alert: str) -> None:
+    stories = STORIES.read_text()
+
+    assert f"alertname: {alert}" in stories
+    assert f"runbook: docs/runbook.md#{alert.lower()}" in RULES.read_text()
+    assert re.search(rf"^## {alert}$", RUNBOOK.read_text(), re.MULTILINE)
+
+
+def test_the_runbook_has_no_section_of_an_alert_that_is_not_there() -> None:
+    sections = re.findall(r"^## (KafkaSupervisor\w+)$", RUNBOOK.read_text(), re.MULTILINE)
+
+    assert sorted(sections) == sorted(alerts())
+
+
+def test_rules_speak_only_of_metrics_of_the_catalogue() -> None:
+    used = set(NAME.findall(RULES.read_text()))
+
+    assert used - series_names() == set()
+    assert len(used) > 8
+
+
+def test_the_dashboard_speaks_only_of_metrics_and_labels_of_the_catalogue() -> None:
+    found = expressions(json.loads(DASHBOARD.read_text()))
+    used = {name for expression in found for name in NAME.findall(expression)}
+
+    assert used - series_names() == set()
+    assert len(used) > 25
+    for expression in found:
+        for series, label in labels_used(expression):
+            if series.startswith(PREFIX):
+                assert label in (*CATALOG[family(series)].labels, "instance", "job"), expression
+
+
+def test_panels_of_the_dashboard_have_places_and_numbers_of_their_own() -> None:
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    taken: set[tuple[int, int]] = set()
+    for panel in panels:
+        at = panel["gridPos"]
+        place = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+        assert at["x"] + at["w"] <= 24
+        assert not place & taken, panel["title"]
+        taken |= place
+
+
+def test_hastened_rules_have_seconds_for_minutes_and_nothing_else_changed() -> None:
+    text = "expr: rate(x_5m[5m]) > 1\n        for: 2m\n"
+
+    assert hastened(text) == "expr: rate(x_5m[20s]) > 1\n        for: 8s\n"
