@@ -17,7 +17,7 @@ BENCHMARKS = {
     "scaling": "processor time per record and memory with more workers, more partitions, more in flight: the curves",
     "failover": "kill -9 of one of three workers: seconds until its partitions move again, and what the others notice",
     "rolling": "rolling restart of 16 workers under load: seconds each slot stands still, and what others notice",
-    "observability": "a no-op handler with all metrics, scraped, against none: overhead; and a scrape's delay of the loop",
+    "observability": "a no-op handler with all metrics, scraped, against none; and how a scrape delays the parent",
     "footprint": "memory per idle worker, the parent's processor time, and what it keeps over 1,000 restarts",
 }
 

@@ -1,4 +1,5 @@
 """What being seen costs: a no-op handler's throughput with all metrics against none, and how a scrape delays the loop.
+
 With: a ``supervisor run`` whose listener is scraped each second. Without: the same without a listener, and with a
 worker whose meters are taken out (``unmetered``). A scrape of 64 workers and 1,000 partitions is one of the real
 listener over a made-up supervisor (``picture``), in a loop that looks every other millisecond how late it is.
@@ -25,7 +26,7 @@ from tests.broker.real import free_ports
 from tests.broker.records import create_topic
 
 PARTITIONS = 4
-CELLS = 1 + 2
+CELLS = 1
 WORKERS, OF_THEM = 64, 1000
 TICK = 0.002
 _CONFIG = """
