@@ -19,6 +19,7 @@ from bench.stage import Figures, Stage, progress, wait_for
 from bench.windows import Shown, Windows, median, median_cpu, ratio, whole, words_of
 from supervisor.config import load, paths
 from supervisor.core.board import H_PID
+from supervisor.core.exposition import Others
 from supervisor.parent.listener import HttpListener
 from supervisor.parent.rendering import Format, render
 from supervisor.parent.scraping import KEPT, Scraping
@@ -158,7 +159,7 @@ class _Never:
 async def _scraped(scrapes: int) -> Figures:
     """Scrape the real listener over a made-up supervisor, and look how late its loop is meanwhile."""
     picture, loop = Picture(WORKERS, OF_THEM), asyncio.get_running_loop()
-    scraping = Scraping(picture.supervisor, picture.tallies, lambda: {"inspector": True})
+    scraping = Scraping(picture.supervisor, picture.tallies, lambda: Others({"inspector": True}))
     listener = HttpListener(picture.supervisor, scraping, _Never())
     (port,) = free_ports(1)
     listener.start(("127.0.0.1", port))

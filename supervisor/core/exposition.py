@@ -23,6 +23,20 @@ Labels = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
+class Others:
+    """What parts beside the slots add. ``children``: which helpers run.
+
+    ``alerts`` counts what was given to the notifier by name and severity, ``alerts_dropped`` what it had no room for;
+    ``firing`` are the conditions that hold now, by the same.
+    """
+
+    children: Mapping[str, bool] = field(default_factory=dict)
+    alerts: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    alerts_dropped: int = 0
+    firing: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Scene:
     """All that metrics are made of. Its values never change: another thread may read it.
 
@@ -36,7 +50,7 @@ class Scene:
     cpu_seconds: Mapping[SlotKey, float] = field(default_factory=dict)
     exits: Mapping[tuple[str, str], int] = field(default_factory=dict)
     events: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    children: Mapping[str, bool] = field(default_factory=dict)
+    others: Others = field(default_factory=Others)
     loop_lag: Histogram = field(default_factory=Histogram)
 
 
@@ -66,8 +80,13 @@ def _of_supervisor(scene: Scene) -> Iterator[Sample]:
     yield Sample("build", (snapshot.version, scene.python), 1)
     yield Sample("start_time_seconds", (), round(snapshot.at - snapshot.uptime, 3))
     yield Sample("loop_lag_seconds", (), scene.loop_lag)
-    for child, is_running in scene.children.items():
+    for child, is_running in scene.others.children.items():
         yield Sample("child_running", (child,), is_running)
+    for labels, count in scene.others.alerts.items():
+        yield Sample("alerts", labels, count)
+    yield Sample("alerts_dropped", (), scene.others.alerts_dropped)
+    for labels in dict.fromkeys(scene.others.firing):
+        yield Sample("alerts_firing", labels, scene.others.firing.count(labels))
     for labels, count in scene.events.items():
         yield Sample("events", labels, count)
     # From zero on: what is first seen as 1 did not increase for those who look at increases.

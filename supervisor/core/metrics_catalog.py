@@ -70,6 +70,9 @@ _ALL = (
     _histogram("loop_lag_seconds", WAITS, "How late the supervisor's own loop came to what was due.", unit="seconds"),
     _gauge("child_running", "Whether a helper process (inspector, notifier) runs.", "child"),
     _counter("events", "Events told, by their name and severity.", "name", "severity"),
+    _counter("alerts", "Alerts given to the notifier, by their name and severity.", "name", "severity"),
+    _counter("alerts_dropped", "Alerts for which there was no room before the notifier."),
+    _gauge("alerts_firing", "Conditions that hold now and were told.", "name", "severity"),
     _gauge("series_omitted", "Series left out because there are too many, by what they are of.", "kind"),
     # Groups and slots.
     _gauge("group_ready", "Whether the group meets its progress rule, as /readyz tells.", "group"),

@@ -95,6 +95,11 @@ class Alerting:
         """Wait until silences are kept."""
         await self._file.finished(FLUSH)
 
+    @property
+    def firing(self) -> tuple[tuple[str, str], ...]:
+        """The conditions that hold and were told, by name and severity."""
+        return tuple((one.finding.kind.value, one.severity.value) for one in self._conditions.firing)
+
     def answer(self) -> AlertsAnswer:
         """Return what fires, and what is silenced."""
         now, at = self._loop.time(), time.time()

@@ -8,6 +8,8 @@ from supervisor.parent.eventlog import EventLog
 from supervisor.parent.exits import ExitWatch
 from supervisor.parent.notifier import Notifier
 
+MOST_NAMES = 300
+
 
 class Alerts:
     """Keeps one notifier, or none when nobody is to be told."""
@@ -17,6 +19,9 @@ class Alerts:
             spec, program, exits=exits, events=events
         )
         self._notifier: Notifier | None = None
+        self._dropped = 0
+        self.counts: dict[tuple[str, str], int] = {}
+        """How many alerts were given to a notifier, by name and severity."""
 
     def start(self, spec: NotifierSpec | None) -> None:
         """Start a notifier, if anybody is to be told."""
@@ -28,6 +33,7 @@ class Alerts:
         """Put another notifier in the place of this one, which is told what it still has to tell; no event is lost."""
         old, self._notifier = self._notifier, None if spec is None else self._make(spec)
         if old is not None:
+            self._dropped += old.dropped
             old.retire()
             await old.stop()
         if self._notifier is not None:
@@ -35,8 +41,17 @@ class Alerts:
 
     def offer(self, event: Event) -> None:
         """See ``Notifier.offer``; without a notifier nobody is told."""
-        if self._notifier is not None:
-            self._notifier.offer(event)
+        if self._notifier is None:
+            return
+        self._notifier.offer(event)
+        name = (event.name, event.severity.value)
+        if name in self.counts or len(self.counts) < MOST_NAMES:
+            self.counts[name] = self.counts.get(name, 0) + 1
+
+    @property
+    def dropped(self) -> int:
+        """For how many there was no room."""
+        return self._dropped + (self._notifier.dropped if self._notifier is not None else 0)
 
     @property
     def is_running(self) -> bool:

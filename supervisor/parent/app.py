@@ -12,6 +12,7 @@ from pathlib import Path
 
 from supervisor.config import Config, load
 from supervisor.core.exits import ExitCode
+from supervisor.core.exposition import Others
 from supervisor.parent.accepting import Accepting
 from supervisor.parent.alert_api import AlertApi
 from supervisor.parent.alerting import Alerting
@@ -172,7 +173,7 @@ async def _run_slots(plan: Plan, means: _Means, exits: ExitWatch, *, wishes: Wis
     sizing = Sizing(supervisor, is_busy=lambda group: offsets.is_resetting(group) or not operations.is_idle)
     inspector.listener = sizing.heard
     outside = replace(means, launcher=launcher)
-    web = Web(supervisor, duty, lambda: {"inspector": inspector.child is not None, "notifier": alerts.is_running})
+    web = Web(supervisor, duty, partial(_others, inspector, alerts, alerting))
     parts = _Parts(alerts, alerting, inspector, journal, web)
     reloader = _reloader(supervisor, operations, outside, exits, parts=parts)
     operator = OperatorApi(supervisor, operations, reloader, dlq=dlq)
@@ -215,6 +216,15 @@ def _outcome(supervisor: Supervisor, ends: UntilEnd | None) -> int:
     if supervisor.exit_code is ExitCode.FAILURE:
         return _refuse(ExitCode.FAILURE, "\n  ".join(["every group was given up", *supervisor.fatal_reasons()]))
     return supervisor.exit_code
+
+
+def _others(inspector: Inspector, alerts: Alerts, alerting: Alerting) -> Others:
+    return Others(
+        children={"inspector": inspector.child is not None, "notifier": alerts.is_running},
+        alerts=dict(alerts.counts),
+        alerts_dropped=alerts.dropped,
+        firing=alerting.firing,
+    )
 
 
 def _fulfil(wishes: Wishes, supervisor: Supervisor, reloader: Reloader | None) -> None:

@@ -3,11 +3,11 @@
 import asyncio
 import gc
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from supervisor.core.exposition import Scene
+from supervisor.core.exposition import Others, Scene
 from supervisor.parent.rendering import Format, Page, render
 from supervisor.parent.supervisor import Supervisor
 from supervisor.parent.tallies import Tallies
@@ -17,17 +17,15 @@ KEPT = 1.0
 LAG_EVERY = 0.25
 """Seconds between two looks at how late the loop is."""
 
-Children = Callable[[], Mapping[str, bool]]
-
 
 class Scraping:
-    """Makes pages in the parent's loop; only taking the picture is done in it. ``children``: which helpers run."""
+    """Makes pages in the parent's loop; only taking the picture is done in it. ``others``: what other parts add."""
 
-    def __init__(self, supervisor: Supervisor, tallies: Tallies, children: Children) -> None:
+    def __init__(self, supervisor: Supervisor, tallies: Tallies, others: Callable[[], Others]) -> None:
         self._loop = asyncio.get_running_loop()
         self._supervisor = supervisor
         self._tallies = tallies
-        self._children = children
+        self._others = others
         self._pages: dict[Format, tuple[float, asyncio.Future[Page]]] = {}
         self._thread: ThreadPoolExecutor | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -62,7 +60,7 @@ class Scraping:
             cpu_seconds=tallies.cpu_seconds,
             exits=tallies.exits,
             events=tallies.events,
-            children=self._children(),
+            others=self._others(),
             loop_lag=tallies.loop_lag.frozen(),
         )
 

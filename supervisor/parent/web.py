@@ -1,8 +1,9 @@
 """The HTTP listener for whoever wants one: without an address nothing of it is imported."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from supervisor.core.exposition import Others
 from supervisor.parent.duty import Duty
 from supervisor.parent.supervisor import Supervisor
 
@@ -13,12 +14,12 @@ Address = tuple[str, int]
 
 
 class Web:
-    """Listens where it is told, once it is told; ``children`` says which helper processes run."""
+    """Listens where it is told, once it is told; ``others``: what parts beside the slots add to the metrics."""
 
-    def __init__(self, supervisor: Supervisor, duty: Duty, children: Callable[[], Mapping[str, bool]]) -> None:
+    def __init__(self, supervisor: Supervisor, duty: Duty, others: Callable[[], Others]) -> None:
         self._supervisor = supervisor
         self._duty = duty
-        self._children = children
+        self._others = others
         self._address: Address | None = None
         self._listener: HttpListener | None = None
 
@@ -31,7 +32,7 @@ class Web:
             from supervisor.parent.listener import HttpListener  # noqa: PLC0415 - 0.1 s that most starts need not pay
             from supervisor.parent.scraping import Scraping  # noqa: PLC0415 - the same
 
-            scraping = Scraping(self._supervisor, self._supervisor.tallies, self._children)
+            scraping = Scraping(self._supervisor, self._supervisor.tallies, self._others)
             self._listener = HttpListener(self._supervisor, scraping, self._duty)
         self._listener.start(address)
 

@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from supervisor.core.exposition import MOST_PARTITIONS, MOST_TOPICS, Sample, Scene, samples
+from supervisor.core.exposition import MOST_PARTITIONS, MOST_TOPICS, Others, Sample, Scene, samples
 from supervisor.core.histogram import Histogram
 from supervisor.core.lag import GroupLag, PartitionLag
 from supervisor.core.metrics_catalog import CATALOG, Kind
@@ -52,7 +52,7 @@ def test_every_sample_is_of_the_catalogue_with_its_labels_and_kind() -> None:
         groups={"orders": GroupTotals(handled=WHOLE, batches=WHOLE)},
         exits={("orders", "signal"): 1},
         events={("worker.exited", "warning"): 1},
-        children={"inspector": True},
+        others=Others({"inspector": True}, {("worker.exited", "warning"): 2}, 1, (("lag", "warning"),)),
     )
 
     seen = set()
@@ -63,6 +63,15 @@ def test_every_sample_is_of_the_catalogue_with_its_labels_and_kind() -> None:
         seen.add(sample.metric)
     without = {"worker_resident_memory_bytes", "worker_open_fds", "worker_threads"}
     assert seen == CATALOG.keys() - without, "what the catalogue names and nobody shows"
+
+
+def test_conditions_of_one_name_and_severity_are_counted_together() -> None:
+    firing = (("lag", "warning"), ("lag", "warning"), ("no_progress", "critical"))
+
+    found = shown(Scene(snapshot(), others=Others(firing=firing)))
+
+    assert found["alerts_firing", ("lag", "warning")] == 2
+    assert found["alerts_firing", ("no_progress", "critical")] == 1
 
 
 def test_a_dead_worker_has_no_gauges_and_keeps_its_counters() -> None:
