@@ -6,16 +6,24 @@ import os
 import signal
 import stat
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 
+from supervisor.core.dlq import DlqAnswer, DlqRequest, Replay, Verb
 from supervisor.core.letter_view import view
+from supervisor.inspector.letter_sender import KafkaSender, Out
+from supervisor.inspector.replaying import Replaying
+from supervisor.kafka.letters import KafkaLetters
 from tests.broker.real import RealBroker
 from tests.broker.records import Stored, create_topic, end_offsets, read_topic
 from tests.conftest import Scale
 from tests.kafka.letters import SECRET, Folder, put, story
+from tests.unit.test_jsonable import WORKER
 from tests.unit.test_letter_view import CONNECT, SPRING
 from tests.waiting import wait_until
 
@@ -106,6 +114,51 @@ def test_p1_a_replay_that_was_killed_goes_on_and_what_it_may_repeat_is_marked(
     assert len(started) == 2
     assert ended[-1].fields["ended"] == "done"
     assert started[0].fields["uid"] == os.getuid()
+
+
+class Killed(BaseException):
+    """What the kernel does to a process, for a thread."""
+
+
+class Dying(KafkaSender):
+    """Sends half of its second chunk and is no more."""
+
+    chunks = 0
+
+    def send(self, outs: Sequence[Out]) -> None:
+        self.chunks += 1
+        if self.chunks == 2:
+            super().send(outs[: len(outs) // 2])
+            raise Killed
+        super().send(outs)
+
+
+def test_p1_what_was_sent_when_it_died_in_the_middle_of_a_chunk_is_sent_again_and_all_of_it_is_marked(
+    broker: RealBroker, name: str, folder: Folder
+) -> None:
+    fill(broker, name, 40)
+    group = replace(WORKER.group, name=name, topics=(name,), kafka={"bootstrap.servers": broker.bootstrap})
+
+    def run(sender: KafkaSender) -> DlqAnswer:
+        asked = DlqRequest(Verb.REPLAY, group, "", 0, replay=Replay("default", rate=20.0))
+        source = KafkaLetters(group, [f"{name}.dlq"], replay="default")
+        try:
+            return Replaying(asked, source, sender, tell=lambda _: None, stop=Event()).run()
+        finally:
+            source.close()
+            sender.close()
+
+    with pytest.raises(Killed):
+        run(Dying(group))
+    answer = run(KafkaSender(group))
+
+    copies: dict[str, list[str | None]] = {}
+    for one in sent(broker, name):
+        mark = one.header.get("supervisor.dlq.replay-again")
+        copies.setdefault(one.header["supervisor.dlq.replay-of"], []).append(mark)
+    assert len(copies) == 40
+    assert Counter(map(tuple, copies.values())) == {(None,): 30, (None, "1"): 5, ("1",): 5}
+    assert (answer.counts.sent, answer.counts.again, answer.resumed) == (30, 10, True)
 
 
 def test_told_to_stop_it_finishes_what_it_has_in_hand_and_repeats_nothing(

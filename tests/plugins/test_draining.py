@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from supervisor.core.dlq import DlqAnswer, DlqRequest, Replay, Verb
+from supervisor.core.dlq import Counts, DlqAnswer, DlqRequest, Replay, Verb
 from supervisor.core.spec import DeadLetterSpec, PluginSpec, PluginsSpec
 from supervisor.inspector.draining import Draining
 from supervisor.inspector.letter_sender import KafkaSender, Out
@@ -152,6 +152,25 @@ def test_a_file_that_a_worker_writes_meanwhile_loses_nothing(
     assert sunk(state) == list(range(300))
 
 
+def test_a_file_that_its_worker_puts_aside_meanwhile_loses_nothing(
+    state: Path, path: Path, spool: FileSink, letter: Letter, sink: str
+) -> None:
+    put(spool, letter, 1, 2)
+    moved = path.with_name("3.20260131T140000-000.jsonl")
+
+    def put_aside(counts: Counts) -> None:
+        if counts.sent == 2 and not moved.exists():
+            put(spool, letter, 3)
+            path.rename(moved)
+            put(spool, letter, 4)
+
+    Draining(request(state, sink), tell=put_aside, stop=threading.Event()).run()
+    drained(state, sink)
+
+    assert sorted(sunk(state)) == [1, 2, 3, 4]
+    assert list(path.parent.glob("*.jsonl")) == []
+
+
 def test_lines_that_are_no_letters_are_put_aside_and_a_torn_last_one_of_a_dead_writer_too(
     state: Path, path: Path, spool: FileSink, letter: Letter, sink: str
 ) -> None:
@@ -166,6 +185,23 @@ def test_lines_that_are_no_letters_are_put_aside_and_a_torn_last_one_of_a_dead_w
     assert (answer.counts.sent, answer.counts.unreadable, answer.kept) == (1, 1, ())
     assert path.with_name("3.jsonl.rejected").read_bytes() == b'{"v": 1, "aud\n{"v": 1, "audit\n'
     assert not path.exists()
+
+
+def test_a_line_is_put_aside_once_however_often_its_file_is_looked_at(
+    state: Path, path: Path, spool: FileSink, letter: Letter, sink: str
+) -> None:
+    put(spool, letter, 1)
+    with path.open("ab") as file:
+        file.write(b"no letter\n")
+
+    def write_on(counts: Counts) -> None:
+        if counts.sent == 1 and counts.read == 1:
+            put(spool, letter, 2)
+
+    Draining(request(state, sink), tell=write_on, stop=threading.Event()).run()
+
+    assert path.with_name("3.jsonl.rejected").read_bytes() == b"no letter\n"
+    assert set(sunk(state)) == {1, 2}
 
 
 def test_told_to_stop_it_says_what_is_left(state: Path, path: Path, spool: FileSink, letter: Letter, sink: str) -> None:

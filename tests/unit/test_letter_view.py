@@ -76,6 +76,7 @@ def test_springs_numbers_are_big_endian() -> None:
 def test_of_springs_repeated_origins_the_first_counts_and_of_exceptions_the_last() -> None:
     hop = (
         ("kafka_dlt-original-topic", b"orders-retry-0"),
+        ("kafka_dlt-original-partition", b"\x00\x00\x00\x09"),
         ("kafka_dlt-original-offset", b"\x00\x00\x00\x00\x00\x00\x00\x01"),
         ("kafka_dlt-exception-cause-fqcn", b"java.io.IOException"),
     )
