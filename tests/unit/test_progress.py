@@ -113,3 +113,26 @@ def test_no_stated_reason_is_a_hang_however_long_it_lasts() -> None:
 
 def test_a_watcher_that_stood_still_does_not_take_runnable_records_for_a_stall() -> None:
     assert watch(RUNNABLE, replace(RUNNABLE, tick_ns=1), every=3600.0).hung == ""
+
+
+def test_what_is_over_its_time_is_named_and_the_process_around_it_is_alive() -> None:
+    young = replace(RECORD, cell=1, offset=900, last_offset=900, sequence=8)
+    alone, both = replace(BOARD, in_flight=(RECORD,)), replace(BOARD, in_flight=(RECORD, young))
+    verdict = watch(*ticking(alone, 2), *(replace(both, tick_ns=100 + second) for second in range(29)))
+
+    assert verdict.overdue == (("orders", 1, 812, 812),)
+    assert verdict.responsive
+
+
+def test_a_process_that_stands_still_as_a_whole_is_not_responsive() -> None:
+    still = watch(*[replace(BOARD, in_flight=(RECORD,))] * 32)
+
+    assert still.overdue
+    assert not still.responsive
+
+
+def test_handlers_that_share_a_loop_may_all_be_late_for_one_of_them() -> None:
+    blocked = watch(*ticking(replace(BOARD, in_flight=(RECORD,), cancels=True), 36))
+
+    assert blocked.overdue
+    assert not blocked.responsive

@@ -2,6 +2,8 @@
 
 from collections import Counter
 
+import pytest
+
 from supervisor.core.events import EventQuery, Severity
 from tests.broker.real import RealBroker
 from tests.broker.records import committed, create_topic, end_offsets, produce, read_topic
@@ -94,3 +96,49 @@ def test_p1_a_death_in_a_batch_makes_all_of_it_suspect_and_convicts_only_the_cul
     assert ledger.places("done") == {(0, offset) for offset in range(20) if offset != 7}
     assert not out_of_order([line for line in ledger.lines() if line.offset != 7], by_key=False)  # that never ends
     assert deaths(program) == DEATHS + 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        'delivery = "exactly-once"\nconcurrency = 4\nordering = "key"',
+        'ordering = "none"\nconcurrency = 8\ncommit.metadata = true',
+        'ordering = "partition"',
+    ],
+)
+def test_p1_killers_become_dead_letters_once_however_records_are_delivered(
+    broker: RealBroker, name: str, supervise: Supervise, ledger: Ledger, options: str
+) -> None:
+    create_topic(broker.bootstrap, name)
+    create_topic(broker.bootstrap, f"{name}.dlq")
+    values = ["good"] * 20 + ["exit:3"] + ["good"] * 20 + ["segfault"] + ["good"] * 20
+    produce(broker.bootstrap, name, values, key=lambda at: b"key-%d" % (at % 7))
+    program = supervise(broker, options, supervisor=QUICK)
+    program.wait(lambda: committed(broker.bootstrap, name, name).get(0, 0) >= 62, timeout=60.0, what="all is committed")
+
+    letters = read_topic(broker.bootstrap, f"{name}.dlq")
+    assert sorted(letter.header["supervisor.dlq.offset"] for letter in letters) == ["20", "41"]
+    assert {letter.header["supervisor.dlq.disposition"] for letter in letters} == {"worker-killed"}
+    assert ledger.places("done") == {(0, offset) for offset in range(62)} - {(0, 20), (0, 41)}
+    assert deaths(program) <= 2 * (DEATHS + 1)
+
+
+def test_p7_a_handler_over_its_time_shows_its_stack_lets_the_others_finish_and_ends_as_a_timeout(
+    broker: RealBroker, name: str, supervise: Supervise, ledger: Ledger
+) -> None:
+    create_topic(broker.bootstrap, name, partitions=2)
+    create_topic(broker.bootstrap, f"{name}.dlq", partitions=2)
+    produce(broker.bootstrap, name, ["ignore:600"], partition=lambda _: 0)
+    produce(broker.bootstrap, name, ["sleep:0.7"] * 6, partition=lambda _: 1)
+    program = supervise(broker, 'concurrency = 4\nhandler_timeout = "1s"', supervisor=QUICK)
+    program.wait(lambda: all_committed(broker, name), timeout=60.0, what="all is committed")
+
+    (letter,) = read_topic(broker.bootstrap, f"{name}.dlq")
+    assert letter.header["supervisor.dlq.disposition"] == "timeout"
+    assert "in do" in letter.header["supervisor.dlq.stack"]
+    hung = program.events("worker.hung")
+    assert [event.text.partition(" is ")[0] for event in hung] == [f"{name}/0@0"] * DEATHS
+    assert "in do" in program.events("worker.hung")[-1].attachments["stack"]
+    assert deaths(program) == DEATHS
+    starts = [line.offset for line in ledger.lines("start") if line.partition == 1]
+    assert starts == list(range(6)), "what ran beside it finished and was committed each time"
