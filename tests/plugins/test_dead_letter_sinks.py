@@ -187,9 +187,14 @@ def test_a_full_disk_leaves_no_piece_of_a_line_behind(
     assert len(lines(path)) == 2
 
 
-def test_a_file_that_was_moved_away_gets_no_more_letters(sink: FileSink, path: Path, letter: Letter) -> None:
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_file_that_was_moved_away_gets_no_more_letters(
+    sink: FileSink, path: Path, letter: Letter, *, is_replaced: bool
+) -> None:
     sink.send_dead_letter(letter)
     moved = path.rename(path.with_suffix(".moved"))
+    if is_replaced:
+        path.touch()
 
     sink.send_dead_letter(letter)
 
