@@ -10,6 +10,7 @@ from supervisor.config.limit_specs import check_limits
 from supervisor.config.models import Defaults, Group
 from supervisor.config.problems import KeyPath
 from supervisor.config.references import is_secret_key
+from supervisor.config.retry_checks import check_retry, check_retry_topics
 from supervisor.config.source import Source
 from supervisor.config.values import KAFKA_NAME_LENGTH, compile_pattern, decoder_plugin, is_pattern
 from supervisor.core.suggest import did_you_mean
@@ -30,15 +31,9 @@ def check_kafka_table(source: Source, table: Mapping[str, Any], path: KeyPath) -
 
 def check_values(source: Source, values: Defaults, where: Callable[..., KeyPath]) -> None:
     """Report keys that do not fit each other; ``where`` says in which table a key stands."""
-    for name, table in (("retry", values.retry), ("restart", values.restart)):
-        if table.initial > table.max:
-            source.report(where(name), "initial is longer than max", "raise max, or lower initial")
-    for index, one in enumerate(values.retry.rules):
-        initial = values.retry.initial if one.initial is None else one.initial
-        longest = values.retry.max if one.max is None else one.max
-        if initial > longest and (one.initial, one.max) != (None, None):
-            where_ = where("retry", "rules", index)
-            source.report(where_, "initial is longer than max", "raise max, or lower initial")
+    check_retry(source, values, where)
+    if values.restart.initial > values.restart.max:
+        source.report(where("restart"), "initial is longer than max", "raise max, or lower initial")
     if values.batch.size > values.queue_records:
         size, queue = where("batch", "size"), where("queue_records")
         text = f"batch.size ({values.batch.size}) is above queue_records ({values.queue_records})"
@@ -206,6 +201,11 @@ def _example(pattern: str, filler: str) -> str:
     pattern = re.sub(r"\((?:\?:)?([^()|]*)\|[^()]*\)", r"\1", pattern)
     filled = re.sub(r"\[[^\]]*\][*+?]?|\\[wd][*+?]?|\.[*+?]|\(\?:|[()^$]", replace, pattern)
     return re.sub(r"\\(.)|[*+?]", r"\1", filled).split("|")[0]
+
+
+def check_retries(source: Source, groups: Mapping[str, Group]) -> None:
+    """Report retry topics that cannot be, or that two groups would share."""
+    check_retry_topics(source, groups, lambda name, *key: _setting(source, name, *key))
 
 
 def check_plugins(

@@ -263,6 +263,7 @@ def _check(source: Source, tree: Tree, settings: Supervisor | None, groups: dict
         checks.check_dead_letters(source, name, group)
         _check_ids(source, name, group, settings)
         _check_workers(source, name, group, settings)
+    checks.check_retries(source, groups)
     if settings is not None:
         checks.check_plugins(source, groups, settings.alerts, tree["plugins"])
     if _others_may_read(source.file):

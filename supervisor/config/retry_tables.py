@@ -6,15 +6,24 @@ from pydantic import BeforeValidator
 
 from supervisor.config.tables import Table
 from supervisor.config.tables import key as _key
-from supervisor.config.values import Duration, ExceptionClass, Exceptions, Factor, Share, as_list
+from supervisor.config.values import (
+    Delays,
+    Duration,
+    ExceptionClass,
+    Exceptions,
+    Factor,
+    RetryTemplate,
+    Share,
+    as_list,
+)
 
-Then = Literal["dead-letter", "drop", "crash", "pause"]
+Then = Literal["dead-letter", "drop", "crash", "pause", "topic"]
 _ATTEMPTS = "How often a record is tried, the first time included."
 _INITIAL = "The wait before the second attempt."
 _FACTOR = "What each further wait is multiplied by."
 _MAX = "The longest wait between two attempts."
 _JITTER = "The share of a wait that chance may take away: 0 none, 1 all."
-_THEN = "What becomes of a record when all attempts failed; `crash`: the worker ends, `pause`: the group is paused."
+_THEN = "What becomes of a record when all attempts failed; `crash` the worker, `pause` the group, a retry `topic`."
 _AS_AROUND = {"default_text": "that of the group"}
 
 
@@ -39,7 +48,18 @@ class Retry(Table):
     max: Duration = _key("30s", description=_MAX)
     jitter: Share = _key(1.0, description=_JITTER)
     permanent: Exceptions = _key((), description="Exception classes (`module:Class`) that are never tried again.")
-    then: Then = _key("dead-letter", description=_THEN)
+    then: Then | None = _key(
+        None,
+        description=_THEN + ' With `topics` the default is `"topic"`.',
+        json_schema_extra={"default_text": '"dead-letter"'},
+    )
+    topics: Delays = _key(
+        (), description="How long records wait in retry topics, rising; one that fails after the last is a dead letter."
+    )
+    topic: RetryTemplate = _key(
+        "{topic}.retry.{delay}", description="What retry topics are called; `{group}` keeps groups apart."
+    )
+    reorder: bool = _key(default=False, description="Whether retry topics may break the order of `ordering`.")
     rules: Annotated[tuple[RetryRule, ...], BeforeValidator(as_list)] = _key(
         (), description="Other ways for some exception classes; the first that fits an exception holds."
     )

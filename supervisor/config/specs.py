@@ -8,7 +8,7 @@ from supervisor.config.flood_values import rate_of
 from supervisor.config.limit_specs import allowance, limits_spec
 from supervisor.config.models import Breaker, Group, Idempotency, Restart
 from supervisor.config.retry_tables import Retry
-from supervisor.config.values import decoder_plugin
+from supervisor.config.values import decoder_plugin, duration_text
 from supervisor.core.autoscale import COOLDOWN, GROW_EVERY, STUCK_AFTER, Rules, WorkerRange, least_workers
 from supervisor.core.backoff import Backoff
 from supervisor.core.jsonable import to_json
@@ -33,6 +33,7 @@ from supervisor.core.spec import (
     PluginsSpec,
     RetryRule,
     RetrySpec,
+    RetryTier,
     Then,
     WorkerSpec,
 )
@@ -180,12 +181,21 @@ def _dead_letters(group: Group) -> DeadLetterSpec:
 
 
 def _retry(table: Retry) -> RetrySpec:
+    then = table.then or ("topic" if table.topics else "dead-letter")
     rules = []
     for one in table.rules:
         own = {name: value for name, value in one if value is not None and name != "error"}
         whole = table.model_copy(update=own)
-        rules.append(RetryRule(one.error, whole.attempts, backoff=_backoff(whole), then=Then(whole.then)))
-    return RetrySpec(table.attempts, _backoff(table), table.permanent, tuple(rules), Then(table.then))
+        rules.append(RetryRule(one.error, whole.attempts, backoff=_backoff(whole), then=Then(one.then or then)))
+    return RetrySpec(
+        table.attempts,
+        _backoff(table),
+        permanent=table.permanent,
+        rules=tuple(rules),
+        then=Then(then),
+        tiers=tuple(RetryTier(duration_text(delay), delay) for delay in table.topics),
+        topic=table.topic,
+    )
 
 
 def _commit_interval(group: Group) -> float:

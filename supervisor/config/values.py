@@ -192,6 +192,16 @@ def _template(value: str) -> str:
     return value
 
 
+def _retry_template(value: str) -> str:
+    if "{topic}" not in value or "{delay}" not in value:
+        refuse("{topic} and {delay} tell retry topics apart", 'write both: "{topic}.retry.{delay}"')
+    rest = value.replace("{topic}", "t").replace("{delay}", "d").replace("{group}", "g")
+    if "{" in rest or "}" in rest:
+        refuse("placeholders are {topic}, {delay} and {group}", 'write "{topic}.{group}.retry.{delay}"')
+    kafka_name(rest)
+    return value
+
+
 def _workers(value: object) -> int | WorkerRange:
     if isinstance(value, WorkerRange):
         return value
@@ -288,6 +298,10 @@ Topics = Annotated[
 ]
 Handler = Annotated[str, AfterValidator(_reference)]
 RecordKey = Annotated[str, AfterValidator(_record_key)]
+Delays = Annotated[
+    tuple[Timeout, ...], BeforeValidator(as_list), WithJsonSchema({"type": "array", "items": _DURATION_SCHEMA})
+]
+RetryTemplate = Annotated[str, AfterValidator(_retry_template)]
 TopicTemplate = Annotated[str, AfterValidator(_template)]
 Workers = Annotated[
     int | WorkerRange, PlainValidator(_workers), PlainSerializer(_workers_text), WithJsonSchema(_WORKERS_SCHEMA)

@@ -162,6 +162,7 @@ _COUNTERS: Mapping[str, Callable[[SlotTotals], int]] = {
     "attempts_failed": lambda totals: totals.failed_attempts,
     "records_retried": lambda totals: totals.retried,
     "records_dropped": lambda totals: totals.dropped,
+    "records_copied": lambda totals: totals.copied,
     "commits": lambda totals: totals.commits,
     "partition_pauses": lambda totals: totals.pauses,
 }

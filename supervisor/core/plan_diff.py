@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import assert_never
 
+from supervisor.core.retry_topics import subscription
 from supervisor.core.spec import GroupSpec, WorkerSpec
 
 ASSIGNOR = "partition.assignment.strategy"
@@ -94,8 +95,8 @@ def _change(name: str, old: Shape | None, new: Shape) -> GroupChange:
     keys = _changed_keys(old.spec, new.spec)
     if _is_of_another_kind(old.spec.group, new.spec.group):
         change = Change.RESTARTED
-    elif "topics" in keys:
-        is_subset = set(old.spec.group.topics) <= set(new.spec.group.topics)
+    elif set(before := subscription(old.spec.group)) != set(after := subscription(new.spec.group)):
+        is_subset = set(before) <= set(after)
         change = Change.TOPICS if is_subset else Change.FEWER_TOPICS
     elif keys or old.more != new.more:
         change = Change.ROLLED

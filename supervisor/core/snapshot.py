@@ -38,10 +38,10 @@ class PartitionStats:
 class WorkerStats:
     """Counters (since the incarnation began) and gauges of one worker, measured by itself.
 
-    ``settled`` counts records that need no more work: processed, dead-lettered or dropped, and duplicates: those
-    whose key was worked before. ``lag`` is of
-    the owned partitions, ``None`` while unknown. ``oldest`` is the age in seconds of the oldest record
-    delivered but not settled. ``waits`` says why nothing moves, in the words of ``core.board.Wait``.
+    ``settled`` counts records that need no more work: processed, dead-lettered, dropped, ``copied`` to a retry topic,
+    and duplicates: those whose key was worked before. ``lag`` is of the owned partitions, ``None`` while unknown.
+    ``oldest`` is the age in seconds of the oldest record delivered but not settled. ``waits`` says why nothing moves,
+    in the words of ``core.board.Wait``.
     ``paused``: told to read nothing, and all that is owned is paused. ``queue_fill``: the share of what may be held
     unsettled that is, by count or bytes. ``letters`` counts dead letters by disposition, ``rebalances`` callbacks by
     kind; the histograms are those of ``worker.meters``.
@@ -52,6 +52,7 @@ class WorkerStats:
     dead_lettered: int = 0
     dropped: int = 0
     duplicates: int = 0
+    copied: int = 0
     in_flight: int = 0
     queued: int = 0
     queued_bytes: int = 0

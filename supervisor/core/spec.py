@@ -64,6 +64,7 @@ class Then(StrEnum):
     DROP = "drop"
     CRASH = "crash"
     PAUSE = "pause"
+    TOPIC = "topic"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +78,19 @@ class RetryRule:
 
 
 @dataclass(frozen=True, slots=True)
+class RetryTier:
+    """One step of the retry topics: how long a record waits there (seconds), and that as a part of topics' names."""
+
+    label: str
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
 class RetrySpec:
     """When a failed record is tried again. ``permanent`` names exception classes (``module:Class``) never retried.
 
-    ``rules`` are in the order in which they are asked.
+    ``rules`` are in the order in which they are asked. ``tiers`` are the retry topics, the shortest delay first, called
+    after ``topic`` with ``{topic}``, ``{delay}`` and ``{group}``.
     """
 
     attempts: int
@@ -88,6 +98,8 @@ class RetrySpec:
     permanent: tuple[str, ...] = ()
     rules: tuple[RetryRule, ...] = ()
     then: Then = Then.DEAD_LETTER
+    tiers: tuple[RetryTier, ...] = ()
+    topic: str = "{topic}.retry.{delay}"
 
 
 @dataclass(frozen=True, slots=True)

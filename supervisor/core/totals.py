@@ -23,6 +23,7 @@ class SlotTotals:
     failed_attempts: int = 0
     retried: int = 0
     dropped: int = 0
+    copied: int = 0
     commits: int = 0
     pauses: int = 0
     letters: Named = field(default_factory=dict)
@@ -48,6 +49,7 @@ def slot_totals(totals: SlotTotals, before: WorkerStats, now: WorkerStats) -> Sl
         failed_attempts=totals.failed_attempts + _growth(before.failed_attempts, now.failed_attempts),
         retried=totals.retried + _growth(before.retried, now.retried),
         dropped=totals.dropped + _growth(before.dropped, now.dropped),
+        copied=totals.copied + _growth(before.copied, now.copied),
         commits=totals.commits + _growth(before.commits, now.commits),
         pauses=totals.pauses + _growth(before.pauses, now.pauses),
         letters=_by_name(totals.letters, before.letters, now.letters),

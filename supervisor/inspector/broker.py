@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from supervisor.core.jsonable import from_json, to_json
+from supervisor.core.retry_topics import retry_topics
 from supervisor.core.spec import GroupSpec
 from supervisor.core.suggest import did_you_mean
 from supervisor.inspector.connecting import remedy
@@ -19,6 +20,7 @@ from supervisor.inspector.findings import (
     read_topics,
     unseen_group,
 )
+from supervisor.inspector.retry_findings import check_retry_topics
 from supervisor.kafka.admin import Admin, AdminError, TopicState
 
 TIMEOUT = 10.0
@@ -73,7 +75,7 @@ def _group(spec: GroupSpec, workers: int, cluster: _Cluster, admin: Admin) -> li
     where = spec.kafka.get("bootstrap.servers", "")
     findings = [Finding(Level.OK, spec.name, f"broker {where} answers")]
     topics = read_topics(spec, cluster.partitions)
-    names = dict.fromkeys([*topics, *dead_letter_topics(spec, topics).values()])
+    names = dict.fromkeys([*topics, *dead_letter_topics(spec, topics).values(), *retry_topics(spec)])
     states: dict[str, TopicState] = admin.topics(list(names), TIMEOUT)
     # A pattern must not match what was only looked up as a dead-letter topic.
     read = {name: state for name, state in states.items() if name in topics}
@@ -84,6 +86,7 @@ def _group(spec: GroupSpec, workers: int, cluster: _Cluster, admin: Admin) -> li
     findings += check_dead_letters(
         spec, known, creates=cluster.creates, may_create=cluster.may_create, partitions=wanted
     )
+    findings += check_retry_topics(spec, states, may_create=cluster.may_create)
     findings += check_workers(spec, read, workers)
     try:
         findings += check_group(spec, admin.group(spec.name, TIMEOUT))

@@ -63,7 +63,7 @@ def _answer(link: Link, client: GroupOffsets, frame: dict[str, Any]) -> None:
     name = frame["group"]
     match frame["type"]:
         case "goals":
-            goals = client.goals()
+            goals = client.goals(of_copies=bool(frame.get("of_copies")))
             for at in range(0, max(1, len(goals)), AT_ONCE):
                 some = goals[at : at + AT_ONCE]
                 link.send("goals", group=name, goals=to_json(some), more=at + AT_ONCE < len(goals))

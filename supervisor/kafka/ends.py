@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from confluent_kafka import Consumer, KafkaException
 
 from supervisor.core.ends import Goal
+from supervisor.core.retry_topics import retry_topics, subscription
 from supervisor.core.spec import GroupSpec
 from supervisor.kafka.holes import partitions_of
 from supervisor.kafka.offsets import AskError, Place, bounds, committed
@@ -33,10 +34,11 @@ class GroupOffsets:
             | {"group.id": group.name, "enable.auto.commit": False, "isolation.level": isolation}
         )
 
-    def goals(self) -> list[Goal]:
-        """Return the group's partitions as they are now; raises ``MissingTopicError``."""
+    def goals(self, *, of_copies: bool = False) -> list[Goal]:
+        """Return the group's partitions as they are now, or those of its retry topics; raises ``MissingTopicError``."""
+        wanted = tuple(retry_topics(self._group)) if of_copies else subscription(self._group)
         try:
-            places = sorted(partitions_of(self._consumer, self._group.topics, timeout=TIMEOUT))
+            places = sorted(partitions_of(self._consumer, wanted, timeout=TIMEOUT))
         except KafkaException as error:
             raise AskError(error.args[0].name()) from error
         except re.error as error:
@@ -44,7 +46,7 @@ class GroupOffsets:
             raise MissingTopicError(message) from error
         named = {topic for topic in self._group.topics if not topic.startswith("^")}
         missing = named - {topic for topic, _ in places}
-        if missing:
+        if missing and not of_copies:
             message = f"topic {', '.join(sorted(missing))} does not exist, or may not be seen"
             raise MissingTopicError(message)
         done = self.committed(places)

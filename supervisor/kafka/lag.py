@@ -1,13 +1,14 @@
 """Everything that brokers tell of one group's lag, asked by a client that never joins it."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from confluent_kafka import Consumer, KafkaException
 
 from supervisor.core.lag import PartitionLag, lag_of
+from supervisor.core.retry_topics import retry_topics, subscription
 from supervisor.core.spec import GroupSpec
 from supervisor.kafka.members import STABLE, Member, Membership, Place, membership
 from supervisor.kafka.offsets import AskError, bounds, committed
@@ -47,11 +48,12 @@ class GroupReader:
     def __init__(self, group: GroupSpec) -> None:
         self._group = group
         self._begins = first_position(group.kafka)
+        self._copies = retry_topics(group)
         self._consumer = Consumer(asking_settings(group, client_id=f"{group.name}-inspector"))
 
     def read(self, admin: "AdminClient") -> Reading:
         """Return how far the group is; ``admin`` may be shared by groups. Raises ``AskError``."""
-        topics = topics_of(self._consumer, self._group.topics)
+        topics = topics_of(self._consumer, subscription(self._group), optional=self._copies)
         members = self._members(admin)
         owners = None if members is None else _owners(members)
         done: dict[Place, tuple[int, str]] = {}
@@ -66,7 +68,8 @@ class GroupReader:
             if place not in found or place not in done:
                 continue  # it has no leader now, or just went
             (earliest, end), (offset, _) = found[place], done[place]
-            lag = lag_of(offset, earliest, end, begins=self._begins)
+            begins = "earliest" if place[0] in self._copies else self._begins
+            lag = lag_of(offset, earliest, end, begins=begins)
             owner = None if owners is None else owners.get(place, "")
             partitions.append(PartitionLag(*place, max(-1, offset), end, lag, owner))
         return Reading(topics, tuple(partitions), members)
@@ -105,8 +108,11 @@ def look_at(admin: "AdminClient", group: str) -> Membership | None:
         raise AskError(error.args[0].name()) from error
 
 
-def topics_of(consumer: Consumer, wanted: Sequence[str]) -> Topics:
-    """Return what there is of a group's topics; only a pattern asks for every topic of the cluster."""
+def topics_of(consumer: Consumer, wanted: Sequence[str], *, optional: Collection[str] = ()) -> Topics:
+    """Return what there is of a group's topics; only a pattern asks for every topic of the cluster.
+
+    ``optional`` ones are not missing where they are not there.
+    """
     patterns = [topic for topic in wanted if topic.startswith("^")]
     places: set[Place] = set()
     missing, denied = [], []
@@ -122,7 +128,7 @@ def topics_of(consumer: Consumer, wanted: Sequence[str]) -> Topics:
             if topic.error is None:
                 places |= {(name, at) for at in topic.partitions}
             elif topic.error.name() in _MISSING:
-                missing.append(name)
+                missing += [] if name in optional else [name]
             else:
                 denied.append(name)
     except KafkaException as error:

@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from supervisor.core.resets import Applied, OffsetMove, ResetError, is_hopeless, is_unanswered, position
+from supervisor.core.retry_topics import retry_topics, subscription
 from supervisor.core.spec import GroupSpec
 from supervisor.kafka.admin import Admin
 from supervisor.kafka.lag import AT_ONCE, TIMEOUT, asking_settings, topics_of
@@ -29,8 +30,11 @@ class Offsets:
         self._consumer = Consumer(settings)
 
     def moves(self, to: str | None, names: Sequence[str] = ()) -> tuple[OffsetMove, ...]:
-        """Return the group's partitions (those of ``names``, or all) with what ``to`` makes of them."""
-        places = self._places(names)
+        """Return the group's partitions (those of ``names``, or all) with what ``to`` makes of them.
+
+        Retry topics are left alone unless they are named: what waits there is neither done anew nor skipped unasked.
+        """
+        places = self._places(names, is_reset=to is not None)
         found: list[OffsetMove] = []
         for at in range(0, len(places), AT_ONCE):
             some = places[at : at + AT_ONCE]
@@ -67,14 +71,15 @@ class Offsets:
         """Let go of the client."""
         self._consumer.close()
 
-    def _places(self, names: Sequence[str]) -> tuple[Place, ...]:
-        topics = topics_of(self._consumer, self._group.topics)
+    def _places(self, names: Sequence[str], *, is_reset: bool) -> tuple[Place, ...]:
+        copies = retry_topics(self._group)
+        topics = topics_of(self._consumer, subscription(self._group), optional=copies)
         for title, some in (("does not exist", topics.missing), ("may not be seen by this user", topics.denied)):
             if some and not names:
                 message = f"topic {', '.join(some)} {title}"
                 raise ResetError(message)
         if not names:
-            return topics.places
+            return tuple(place for place in topics.places if not is_reset or place[0] not in copies)
         known = {f"{topic}/{partition}": (topic, partition) for topic, partition in topics.places}
         unknown = [name for name in names if name not in known]
         if unknown:

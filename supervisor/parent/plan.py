@@ -13,6 +13,7 @@ from supervisor.config import (
     condition_rules,
     flood_spec,
     flow_rules,
+    group_spec,
     inspector_spec,
     notifier_spec,
     paths,
@@ -25,6 +26,7 @@ from supervisor.core.addresses import parse_address
 from supervisor.core.autoscale import Rules
 from supervisor.core.limits import Allowance
 from supervisor.core.progress import Limits
+from supervisor.core.retry_topics import retry_topics, subscription
 from supervisor.core.slot import Policy
 from supervisor.core.spec import FloodSpec, InspectorSpec, Mode, NotifierSpec, WorkerSpec
 from supervisor.parent.alerting import AlertPlan
@@ -41,7 +43,8 @@ HUNG_MARGIN = 2.0
 class GroupPlan:
     """One group. ``spec(slot, incarnation, mode)`` makes what a worker is told; ``cells`` sizes the slot files.
 
-    ``workers`` is the number to begin with; ``scaling`` says how it changes with the lag, ``None``: not at all.
+    ``topics`` are all that is read, ``retry_topics`` among them. ``workers`` is the number to begin with;
+    ``scaling`` says how it changes with the lag, ``None``: not at all.
     """
 
     name: str
@@ -55,6 +58,7 @@ class GroupPlan:
     max_deaths: int = 3
     scaling: Rules | None = None
     flood: FloodSpec = field(default_factory=FloodSpec)
+    retry_topics: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +115,11 @@ def plan(config: Config) -> Plan:
 
 
 def _group(config: Config, name: str) -> GroupPlan:
-    group, numbers = config.groups[name], slot_policy(config, name)
+    group, numbers, spec = config.groups[name], slot_policy(config, name), group_spec(config, name)
     return GroupPlan(
         name=name,
-        topics=group.topics,
+        topics=subscription(spec),
+        retry_topics=frozenset(retry_topics(spec)),
         workers=numbers.workers,
         policy=Policy(
             backoff=numbers.backoff,

@@ -64,11 +64,13 @@ class Sizing:
         hosts = 1 if lag.members is None else supervisors(lag.members, group, own=self._supervisor.plan.supervisor)
         # A group that an operator stopped or paused lags, too; a worker more would undo what was asked for.
         is_known = lag.total is not None and not self._is_busy(group) and not self._supervisor.rests(group)
+        # What waits in retry topics is no work yet, and nobody can tell from offsets how much of it is due.
+        counted = [one for one in lag.partitions if one.topic not in plan.retry_topics]
         if now - self._heard_at.get(group, now) > GAP:
             memory, _ = advise(plan.scaling, memory, None, workers=workers, hosts=hosts, now=now)
         self._heard_at[group] = now
         self._memory[group], advice = advise(
-            plan.scaling, memory, lag.partitions if is_known else None, workers=workers, hosts=hosts, now=now
+            plan.scaling, memory, counted if is_known else None, workers=workers, hosts=hosts, now=now
         )
         if advice is not None:
             numbers: dict[str, Scalar] = {name: getattr(advice, name) for name in NUMBERS}

@@ -18,8 +18,9 @@ from supervisor.core.events import Severity
 from supervisor.core.exits import ExitCode, describe
 from supervisor.core.frames import Frame
 from supervisor.core.jsonable import from_json, to_json
+from supervisor.core.retry_topics import retry_topics
 from supervisor.core.snapshot import SlotState
-from supervisor.core.spec import EndsSpec, Mode
+from supervisor.core.spec import EndsSpec, GroupSpec, Mode
 from supervisor.parent.channel import Channel
 from supervisor.parent.exits import ExitWatch
 from supervisor.parent.keeper import until
@@ -48,16 +49,42 @@ class Until:
 
 
 class _Group:
-    """One group on its way."""
+    """One group on its way.
 
-    def __init__(self) -> None:
+    Once its topics are done it is asked where its retry topics end: a record that failed is in one of them, and each
+    such round brings it a tier further, or to its end.
+    """
+
+    def __init__(self, group: GroupSpec) -> None:
         self.goals: list[Goal] = []
+        self.fresh: list[Goal] = []
+        """What came of an answer that is not whole yet."""
+        self.copies = frozenset(retry_topics(group))
+        self.rounds = len(group.retry.tiers)
+        self.is_again = False
         self.is_known = False
         self.committed: dict[Place, int] = {}
         self.unanswered = 0
 
     def progress(self) -> Progress:
         return progress(self.goals, self.committed)
+
+    def take(self, goals: list[Goal], *, is_whole: bool) -> None:
+        """Take (a part of) where its partitions end."""
+        self.fresh += goals
+        if not is_whole:
+            return
+        kept = [goal for goal in self.goals if self.is_again and goal.topic not in self.copies]
+        self.goals, self.fresh, self.is_known = kept + self.fresh, [], True
+        self.committed |= {goal.place: goal.committed for goal in self.goals if goal not in kept}
+
+    def ask_again(self) -> bool:
+        """Begin another round, if there is one."""
+        if not self.rounds or self.progress().left:
+            return False
+        self.rounds -= 1
+        self.is_again, self.is_known = True, False
+        return True
 
 
 class UntilEnd:
@@ -71,7 +98,10 @@ class UntilEnd:
         self._until = until
         self._exits = exits
         self._program = program
-        self._groups = {group.name: _Group() for group in supervisor.plan.groups}
+        specs = {group.name: group.spec(0, 0, Mode.WORK).group for group in supervisor.plan.groups}
+        self._groups = {name: _Group(spec) for name, spec in specs.items()}
+        longest = max((tier.delay for spec in specs.values() for tier in spec.retry.tiers), default=0.0)
+        self._patience = until.patience + longest
         self._channel: Channel | None = None
         self._child: Child | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -143,8 +173,8 @@ class UntilEnd:
         self._asked_at = self._loop.time()
         for name, group in self._groups.items():
             if not group.is_known:
-                group.goals = []
-                group.unanswered += self._channel.send("goals", group=name)
+                group.fresh = []
+                group.unanswered += self._channel.send("goals", group=name, of_copies=group.is_again)
                 continue
             left = group.progress().left
             for at in range(0, len(left), AT_ONCE):
@@ -160,11 +190,9 @@ class UntilEnd:
         group = self._groups[frame["group"]]
         match frame["type"]:
             case "goals":
-                group.goals += [from_json(Goal, goal) for goal in frame["goals"]]
+                group.take([from_json(Goal, goal) for goal in frame["goals"]], is_whole=not frame["more"])
                 if frame["more"]:
                     return
-                group.is_known = True
-                group.committed = {goal.place: goal.committed for goal in group.goals}
             case "committed":
                 group.committed |= {(topic, partition): offset for topic, partition, offset in frame["offsets"]}
             case "missing":
@@ -194,6 +222,9 @@ class UntilEnd:
         now = self._loop.time()
         known = all(group.is_known for group in self._groups.values())
         so_far = {name: group.progress() for name, group in self._groups.items()}
+        again = [group for group in self._groups.values() if known and self._is_started and group.ask_again()]
+        if again:
+            return
         if known and not any(one.left for one in so_far.values()):
             self._is_reached = True
             self._show(so_far, now=now)
@@ -210,9 +241,9 @@ class UntilEnd:
         hopeless = self._hopeless(so_far)
         if hopeless:
             self._fail(hopeless)
-        elif now - self._moved_at > self._until.patience:
+        elif now - self._moved_at > self._patience:
             what = "no committed offset has moved" if known else "the broker did not say where the topics end"
-            self._fail(f"{what} for {format_duration(self._until.patience)}{self._left_text()}")
+            self._fail(f"{what} for {format_duration(self._patience)}{self._left_text()}")
 
     def _hopeless(self, so_far: dict[str, Progress]) -> str:
         """Say why what is left of a group cannot be done here, or nothing."""

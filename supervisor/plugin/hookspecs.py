@@ -131,9 +131,9 @@ def retry_decision(failure: Failure) -> Decision | None:
 
     Worker process, a handler thread, once per failed attempt. The record's lane waits for the answer: do
     not block. The first plugin that answers wins; ``None`` leaves it to the next, and in the end to the
-    group's ``[retry]`` table. ``Retry`` in place, ``DeadLetter``, ``Drop``, ``Crash`` the worker, ``Pause`` the
-    group. An exception here dead-letters the record with disposition ``plugin-error``:
-    a broken policy must not stall a partition.
+    group's ``[retry]`` table. ``Retry`` in place, ``RetryTopic``, ``DeadLetter``, ``Drop``, ``Crash`` the worker,
+    ``Pause`` the group. An exception here dead-letters the record with disposition ``plugin-error``: a broken policy
+    must not stall a partition.
     """
 
 

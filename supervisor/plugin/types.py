@@ -83,6 +83,15 @@ class Record(Generic[Data_co]):
         return -1 if offset is None else offset
 
     @property
+    def origin(self) -> tuple[str, int, int]:
+        """Topic, partition and offset where the record was first read: other than its own in a retry topic.
+
+        Every copy of a record has the same: what to be idempotent by.
+        """
+        origin: tuple[str, int, int] | None = getattr(self._message, "origin", None)
+        return (self.topic, self.partition, self.offset) if origin is None else origin
+
+    @property
     def key(self) -> bytes | None:
         """The raw key; ``None`` when the record has none."""
         key: bytes | None = self._message.key()
@@ -192,6 +201,16 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True)
+class RetryTopic:
+    """Copy the record to the group's next retry topic, or to the first later one in which it waits ``after`` seconds.
+
+    Where none waits as long it is the last one. Once it was in the last, it becomes a dead letter.
+    """
+
+    after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class DeadLetter:
     """Give the record up to the dead-letter sink."""
 
@@ -236,7 +255,7 @@ class Pause:
     reason: str
 
 
-Decision = Retry | DeadLetter | Drop | Crash | Pause | DependencyDown
+Decision = Retry | RetryTopic | DeadLetter | Drop | Crash | Pause | DependencyDown
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Mapping
 
 from supervisor.core.events import Scalar, Severity
+from supervisor.core.retry_topics import retry_topics
 from supervisor.kafka.consumer import Source
 from supervisor.kafka.offsets import AskError
 from supervisor.kafka.settings import first_position
@@ -36,6 +37,7 @@ class Beginnings:
         self._committer = committer
         group = engine.spec.group
         self._first = first_position(group.kafka)
+        self._copies = retry_topics(group)
         self._policy = group.out_of_range
         self._source: Source | None = None
         self._lost: dict[Place, tuple[Owned, int | None]] = {}
@@ -100,6 +102,10 @@ class Beginnings:
         # Somebody may have committed since the client asked.
         targets: dict[Place, int | None] = {at: found[at][0] for at in places if at in found and found[at][0] >= 0}
         fresh = [at for at, (offset, _) in found.items() if offset < 0]
+        # A copy may be written before anybody owns its partition: where it lies is where that begins.
+        copies = [at for at in fresh if at[0] in self._copies]
+        targets |= dict.fromkeys(copies)
+        fresh = [at for at in fresh if at not in targets]
         match self._first:
             case "earliest":
                 self._move(targets | dict.fromkeys(fresh))

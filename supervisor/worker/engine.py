@@ -6,7 +6,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Collection, Hashable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from supervisor.core.board import C_ATTEMPT, C_LAST_OFFSET, C_PARTITION, C_SEQUENCE, C_TOPIC, IDLE, BoardWriter
@@ -18,8 +17,9 @@ from supervisor.core.offsets import PartitionOffsets
 from supervisor.core.spec import Ordering, WorkerSpec
 from supervisor.link import Link
 from supervisor.plugin.types import Message
-from supervisor.worker.meters import Meters
+from supervisor.worker.meters import Counters, Meters
 from supervisor.worker.quarantine import Quarantine
+from supervisor.worker.returned import Later
 
 if TYPE_CHECKING:
     from supervisor.plugin.idempotency import Guard
@@ -59,6 +59,7 @@ class Owned:
         "filling",
         "filling_since",
         "filling_size",
+        "later",
         "number",
         "offsets",
         "outputs",
@@ -80,6 +81,7 @@ class Owned:
         """Records that wait for more to make a batch, without a lane; the last of the partition's stretch."""
         self.filling_since = 0.0
         self.filling_size = 0
+        self.later: Later | None = None
         self.outputs: dict[int, Sized] = {}
         """What records' handlers returned and is not confirmed, by offset; the outlet's own."""
         self.accused: dict[int, Case] = {}
@@ -88,17 +90,6 @@ class Owned:
         self.sent: int | None = None
         """The newest offset given to a commit, or to librdkafka's store."""
         self.committed = -1
-
-
-@dataclass(slots=True)
-class Counters:
-    """Since the incarnation began."""
-
-    settled: int = 0
-    failed_attempts: int = 0
-    dead_lettered: int = 0
-    dropped: int = 0
-    commits: int = 0
 
 
 class Engine:
@@ -117,6 +108,8 @@ class Engine:
         """Whoever waits for records to settle (a revoke, the shutdown) waits here."""
         self.lanes: Lanes[Item] = Lanes()
         self.owned: dict[Place, Owned] = {}
+        self.later: set[Owned] = set()
+        """Owned retry partitions whose next record is not due."""
         self.filling: set[Owned] = set()
         """Owned partitions with records that wait for more to make a batch."""
         self.is_full = False
@@ -154,6 +147,8 @@ class Engine:
         """When the first assignment came."""
         self.rejoin = ""
         """Why the group must be left and joined again; the next holder of the baton does it."""
+        self.subscribe_again = False
+        """Whether topics of the subscription are there since it was made; the next holder of the baton looks."""
         self._numbers: dict[Place, int] = {}
         self._end: tuple[ExitCode, str] | None = None
         self.guard: Guard | None = None

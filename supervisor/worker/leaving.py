@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 
 from supervisor.core.exits import ExitCode
+from supervisor.core.retry_topics import subscription
 from supervisor.core.spec import Delivery, WorkerSpec
 from supervisor.kafka.consumer import Place, Source, trouble_of
 from supervisor.kafka.settings import consumer_settings, transaction_settings
@@ -63,7 +64,7 @@ def leave(spec: WorkerSpec, orders: Orders) -> Ending:
     if spec.group.delivery is Delivery.EXACTLY_ONCE:
         _end_transaction(spec)
     watcher = _Watcher()
-    source = Source(consumer_settings(spec), spec.group.topics, watcher)
+    source = Source(consumer_settings(spec), subscription(spec.group), watcher)
     deadline = time.monotonic() + JOIN_TIMEOUT
     while not watcher.joined and time.monotonic() < deadline:
         if orders.wait(0) is not None:

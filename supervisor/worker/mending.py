@@ -7,6 +7,7 @@ is to leave and join once: two rebalances, in which the others only gain and giv
 import threading
 import time
 
+from supervisor.core.retry_topics import subscription
 from supervisor.kafka.holes import Holes
 from supervisor.kafka.members import Place
 from supervisor.worker.engine import Engine
@@ -47,7 +48,7 @@ class Mending:
                 return
         if self._stop.wait(FIRST_LOOK):
             return
-        self._look(Holes(self._group.kafka, self._group.name, self._group.topics))
+        self._look(Holes(self._group.kafka, self._group.name, subscription(self._group)))
 
     def _look(self, holes: Holes) -> None:
         since: dict[Place, float] = {}

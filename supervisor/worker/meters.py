@@ -1,5 +1,7 @@
 """What a worker counts beside its ``Counters``: in the engine's mutex, per chunk or run where handlers are fast."""
 
+from dataclasses import dataclass
+
 from supervisor.core.histogram import RECORDS, SECONDS, WAITS, Tally
 
 
@@ -52,3 +54,16 @@ class Meters:
     def lettered(self, disposition: str) -> None:
         """Count a dead letter that was written."""
         self.letters[disposition] = self.letters.get(disposition, 0) + 1
+
+
+@dataclass(slots=True)
+class Counters:
+    """Since the incarnation began."""
+
+    settled: int = 0
+    failed_attempts: int = 0
+    dead_lettered: int = 0
+    dropped: int = 0
+    copied: int = 0
+    """To retry topics."""
+    commits: int = 0

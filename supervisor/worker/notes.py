@@ -6,7 +6,7 @@ a handler. Everything belongs to the holder of the baton.
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 
 from supervisor.core.commit_metadata import LIMIT, Runs, above, decode, encode, holds, joined
@@ -76,8 +76,8 @@ class Notes:
             count = sum(end - first for place in places for first, end in self.claimed.get(place, ()))
             logger.info("commit.metadata_read", extra={"fields": {"settled": count}})
 
-    def spread(self, owned: Owned, batch: Sequence[Message]) -> None:
-        """Put delivered records into lanes as ``Engine.spread`` does, and settle at once what was noted; mutex held."""
+    def spread(self, owned: Owned, batch: Sequence[Message], into: Callable[[Owned, Sequence[Message]], None]) -> None:
+        """Put delivered records ``into`` lanes, and settle at once what was noted; mutex held."""
         engine, runs = self._engine, self.claimed[owned.place]
         for is_settled, group in groupby(batch, lambda message: holds(runs, message.offset() or 0)):
             messages = list(group)
@@ -88,7 +88,7 @@ class Notes:
                     owned.offsets.settle(offset)
                 engine.dirty.add(owned)
             else:
-                engine.spread(owned, messages)
+                into(owned, messages)
         left = above(runs, owned.offsets.position or 0)
         if left:
             self.claimed[owned.place] = left

@@ -5,11 +5,9 @@ waits, and a sink that cannot be written is tried again with backoff for as long
 """
 
 import random
-import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
-from functools import partial
 from typing import assert_never
 
 from supervisor.core.backoff import Backoff
@@ -17,6 +15,7 @@ from supervisor.core.docket import Case
 from supervisor.core.exits import ExitCode
 from supervisor.core.lanes import BREAKER, Lane
 from supervisor.core.letters import shorter
+from supervisor.core.retry_topics import next_tier
 from supervisor.kafka.outputs import RefusedOutputError
 from supervisor.kafka.refusals import TOO_LARGE
 from supervisor.kafka.topics import DeadLetterTopics
@@ -34,15 +33,19 @@ from supervisor.plugin.types import (
     Pause,
     Produce,
     Retry,
+    RetryTopic,
 )
 from supervisor.worker.breaker import Breaker
+from supervisor.worker.confirmations import Confirmations, Pending
+from supervisor.worker.copies import Copies, PendingCopy
 from supervisor.worker.dependencies import BusyRetry
 from supervisor.worker.engine import Engine, Item, Owned
 from supervisor.worker.flood import Fate, FloodGuard
 from supervisor.worker.outlet import Outlet
 from supervisor.worker.pauses import LONGEST, Pauses
 from supervisor.worker.sinks import Sinks, Taken, UnwrittenError, code_of, no_answer
-from supervisor.worker.verdicts import Judge, Verdict
+from supervisor.worker.turns import Turns
+from supervisor.worker.verdicts import Judge, Verdict, own_headers
 
 FAILURES = (Disposition.ERROR, Disposition.TIMEOUT)
 MAY_WAIT = (*FAILURES, Disposition.DESERIALIZATION)
@@ -50,31 +53,37 @@ MAY_WAIT = (*FAILURES, Disposition.DESERIALIZATION)
 SINK_BACKOFF = Backoff(initial=0.5, factor=2.0, max=30.0, jitter=0.5)
 
 
-class PendingLetter:
-    """A dead letter on its way. ``token`` grows with each try, so that a late answer to an older one is ignored.
+class PendingLetter(Pending):
+    """A dead letter on its way.
 
     ``offered`` is what the sink whose turn it is gets: the letter, or less of its headers once that was too large.
     ``is_sentence``: its record was convicted, and the parent is told when it is confirmed.
     """
 
-    __slots__ = ("deadline", "failures", "is_sentence", "is_told", "letter", "offered", "sink", "token", "tries")
+    __slots__ = ("failures", "is_sentence", "is_told", "letter", "offered", "sink")
 
     def __init__(self, letter: Letter, *, is_sentence: bool = False) -> None:
+        super().__init__()
         self.letter = self.offered = letter
         self.is_sentence = is_sentence
         self.failures: dict[int, str] = {}
         """Why sinks did not take it, by their place."""
         self.is_told = False
         self.sink = 0
-        self.tries = 0
-        self.token = 0
-        self.deadline = 0.0
 
 
 class Outcomes:
     """The way of failed records. Methods are called by the thread whose busy lane it is, mutex not held."""
 
-    def __init__(self, engine: Engine, active: Active, outlet: Outlet, topics: DeadLetterTopics | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        active: Active,
+        outlet: Outlet,
+        topics: DeadLetterTopics | None = None,
+        *,
+        there: Collection[str] = (),
+    ) -> None:
         self._engine = engine
         self.outlet = outlet
         self._judge = Judge(engine, active)
@@ -82,8 +91,11 @@ class Outcomes:
         self.pauses = Pauses(engine)
         self.flood = FloodGuard(engine)
         self._letters = engine.spec.group.dead_letters
+        self._tiers = engine.spec.group.retry.tiers
         self.sinks = Sinks(engine, active, topics)
-        self._awaited: dict[Lane[Item], PendingLetter] = {}
+        self._turns = Turns(engine)
+        self._confirmations = Confirmations(engine, self._letters.timeout, self._answered)
+        self._copies = Copies(engine, outlet, self._turns, there=there, refused=self._not_copied)
 
     def failed(self, lane: Lane[Item], error: BaseException) -> None:
         """Decide over the head of ``lane`` after a failed attempt, and do it."""
@@ -91,7 +103,7 @@ class Outcomes:
             owned, message = lane.head
             if owned.revoked:
                 self.breaker.lost(lane)
-                self._let_go(lane)
+                self._turns.let_go(lane)
                 return
         self.follow(lane, *self._judge.judge(message, error, attempt=lane.attempt, since=lane.failed_at))
 
@@ -107,20 +119,26 @@ class Outcomes:
             case BusyRetry(after):
                 with engine.mutex:
                     self.breaker.lost(lane)
-                self._wait(lane, after, attempt=failure.attempt)
+                self._turns.wait(lane, after, attempt=failure.attempt)
             case Retry(after):
-                self._wait(lane, after, attempt=failure.attempt + 1)
+                self._turns.wait(lane, after, attempt=failure.attempt + 1)
             case DependencyDown(name):
                 self.breaker.down(name, lane)
-                self._put_back(lane, attempt=failure.attempt)
+                self._turns.put_back(lane, attempt=failure.attempt)
             case Drop():
                 with engine.mutex:
                     engine.counters.dropped += 1
-                    self._let_go(lane)
+                    self._turns.let_go(lane)
+            case RetryTopic() if engine.lanes.closed & BREAKER:
+                self._turns.put_back(lane, attempt=failure.attempt)
+            case RetryTopic(after):
+                tier = next_tier(self._tiers, getattr(lane.head[1], "tier", -1), after)
+                assert tier is not None  # noqa: S101 - else judge() makes a dead letter of it
+                self._copies.begin(lane, failure, tier, own_headers(failure.record))
             case DeadLetter():
                 self._give_up_on(lane, failure, decision)
             case Pause(reason):
-                self._wait(lane, LONGEST, attempt=failure.attempt + 1, paused=True)
+                self._turns.wait(lane, LONGEST, attempt=failure.attempt + 1, among=self.pauses.lanes)
                 self.pauses.ask(failure.record, reason)
             case Crash(reason):
                 # Its lane stays taken: nobody works it again, and what has settled by then may still be committed.
@@ -135,12 +153,12 @@ class Outcomes:
         fate = self._fate(decision)
         match fate:
             case Fate.HOLD:
-                self._put_back(lane, attempt=failure.attempt)
+                self._turns.put_back(lane, attempt=failure.attempt)
             case Fate.SHED:
                 self._judge.shed(failure)
                 with engine.mutex:
                     engine.counters.dropped += 1
-                    self._let_go(lane, is_letter=True)
+                    self._settle_letter(lane)
             case Fate.WRITE:
                 if decision.disposition is Disposition.DESERIALIZATION:  # no handler saw it: it tells nothing
                     with engine.mutex:
@@ -158,6 +176,10 @@ class Outcomes:
                 self.flood.written_anyway()
                 return Fate.WRITE
         return self.flood.letter()
+
+    def _not_copied(self, lane: Lane[Item], failure: Failure, code: str) -> None:
+        """Give up a record that no broker takes into a retry topic."""
+        self._give_up_on(lane, failure, DeadLetter(f"its retry topic refused it: {code}"))
 
     def refused(self, owned: Owned, message: Message, error: RefusedOutputError) -> None:
         """Give up a record whose handler was done, and whose outputs will never be taken."""
@@ -211,18 +233,20 @@ class Outcomes:
             self.failed(lane, first)
 
     def send_again(self, lane: Lane[Item]) -> None:
-        """Offer the dead letter of a busy lane to the sink whose turn it is."""
+        """Offer the dead letter of a busy lane to the sink whose turn it is, or send its copy."""
         engine, pending = self._engine, lane.letter
+        if isinstance(pending, PendingCopy):
+            self._copies.send(lane, pending)
+            return
         with engine.mutex:
             if lane.head[0].revoked or (isinstance(pending, Case) and pending.buried):
-                self._let_go(lane)
+                self._turns.let_go(lane)
                 return
             if isinstance(pending, Case):
                 letter = self._judge.sentence(lane.head[1], pending)
                 lane.letter = pending = PendingLetter(letter, is_sentence=True)
             assert isinstance(pending, PendingLetter)  # noqa: S101 - only lanes with a letter come here
             pending.token += 1
-            token = pending.token
             owned, message = lane.head
         try:
             future = answer = self.sinks.offer(pending.sink, pending.offered)
@@ -237,41 +261,15 @@ class Outcomes:
         if not isinstance(future, Future):
             self._not_written(lane, no_answer())
             return
-        with engine.mutex:
-            pending.deadline = time.monotonic() + self._letters.timeout
-            self._awaited[lane] = pending
-            engine.lanes.block(lane)
-        future.add_done_callback(partial(self._answered, lane, pending, token))
+        self._confirmations.wait_for(lane, pending, future)
 
     def overdue(self) -> None:
         """Give up on sinks that did not answer in time, and on a parent that did not pause. Main thread, each tick."""
         self.pauses.look()
-        now = time.monotonic()
-        with self._engine.mutex:
-            late = [(lane, pending) for lane, pending in self._awaited.items() if pending.deadline <= now]
-        for lane, pending in late:
-            self._take_back(lane, pending, pending.token, TimeoutError(f"no answer within {self._letters.timeout:g} s"))
+        self._confirmations.overdue()
+        self._copies.overdue()
 
-    def _answered(self, lane: Lane[Item], asked: PendingLetter, token: int, future: "Future[None]") -> None:
-        """Take a sink's answer; whatever thread the future ends in."""
-        try:
-            error = future.exception()
-        except BaseException as cancelled:  # noqa: BLE001 - a cancelled future was not written
-            error = cancelled
-        try:
-            self._take_back(lane, asked, token, error)
-        except BaseException as crash:  # noqa: BLE001 - crash-only: futures swallow what their callbacks raise
-            self._engine.crash(crash)
-
-    def _take_back(self, lane: Lane[Item], asked: PendingLetter, token: int, error: BaseException | None) -> None:
-        """Take an answer, unless it is late: to an older try, or to a letter that another one of the lane followed."""
-        with self._engine.mutex:
-            pending = self._awaited.get(lane)
-            if pending is not asked or pending.token != token:
-                return
-            del self._awaited[lane]
-            pending.token += 1
-            self._engine.lanes.unblock(lane)
+    def _answered(self, lane: Lane[Item], error: BaseException | None) -> None:
         if error is None:
             self._written(lane)
         else:
@@ -284,7 +282,7 @@ class Outcomes:
         if pending.is_sentence and is_sure:
             self._engine.quarantine.buried(pending.letter)
         with self._engine.mutex:
-            self._let_go(lane, is_letter=True)
+            self._settle_letter(lane)
         if is_sure:
             self.sinks.recovered(pending.letter, pending.sink)
         self.sinks.written(pending.offered, pending.sink, is_whole=pending.offered is pending.letter)
@@ -297,7 +295,7 @@ class Outcomes:
         fewer = shorter(pending.offered.headers, self._letters.headers) if is_too_large else None
         if fewer is not None:
             pending.offered = replace(pending.offered, headers=fewer)
-            self._wait(lane, 0.0, attempt=lane.attempt)
+            self._turns.wait(lane, 0.0, attempt=lane.attempt)
             return
         pending.failures[pending.sink] = self.sinks.failed(pending.sink, pending.letter, error)
         pending.offered = pending.letter
@@ -309,53 +307,10 @@ class Outcomes:
             if not pending.is_told:  # once: where others are written, it may wait alone for being too large
                 pending.is_told = True
                 self.sinks.unwritten(pending.letter, pending.failures)
-        self._wait(lane, delay, attempt=lane.attempt)
+        self._turns.wait(lane, delay, attempt=lane.attempt)
 
-    def _wait(self, lane: Lane[Item], after: float, *, attempt: int, paused: bool = False) -> None:
-        engine = self._engine
-        with engine.mutex:
-            if lane.head[0].revoked or engine.stopping:
-                self._give_up(lane)
-                return
-            lane.attempt = attempt
-            if paused:
-                self.pauses.lanes.add(lane)
-            engine.meters.retried += 1
-            engine.lanes.wait(lane, due=time.monotonic() + max(0.0, after))
-            engine.progress.notify_all()
-            engine.work.notify()
-
-    def _put_back(self, lane: Lane[Item], *, attempt: int) -> None:
-        """Let the head of a busy lane be the next to be begun, once anything is; this attempt counts for nothing."""
-        engine = self._engine
-        with engine.mutex:
-            if lane.head[0].revoked or engine.stopping:
-                self._give_up(lane)
-                return
-            lane.attempt = attempt
-            engine.lanes.put_back(lane)
-            engine.progress.notify_all()
-            engine.work.notify()
-
-    def _let_go(self, lane: Lane[Item], *, is_letter: bool = False) -> None:
-        """Settle the head of a busy lane and end the lane's turn; mutex held."""
+    def _settle_letter(self, lane: Lane[Item]) -> None:
+        """Settle a record whose dead letter is written, or shed; mutex held."""
         before = self._engine.counters.settled
-        self._engine.settle_head(lane)
-        if is_letter:
-            self.flood.settles(self._engine.counters.settled - before)
-        self._end_turn(lane)
-
-    def _give_up(self, lane: Lane[Item]) -> None:
-        """End a busy lane's turn with its head unsettled, to be delivered again, here or elsewhere; mutex held.
-
-        While stopping all of the lane goes: what else a batch left undone must not be begun before its head.
-        Otherwise only what was revoked: records of the partition's next ownership may wait behind it.
-        """
-        while self._engine.stopping and lane.items:
-            self._engine.lanes.settle_head(lane)
-        self._end_turn(lane)
-
-    def _end_turn(self, lane: Lane[Item]) -> None:
-        self._engine.drop_revoked(lane)
-        self._engine.lanes.give_back(lane)
-        self._engine.work.notify()
+        self._turns.let_go(lane)
+        self.flood.settles(self._engine.counters.settled - before)

@@ -57,6 +57,9 @@ class Outlet(Protocol):
     def letter(self, owned: Owned, message: Message, taken: Taken) -> "Future[None] | None":
         """Take a dead letter that a sink wants produced; the record is settled once the future ends, or at once."""
 
+    def copy(self, owned: Owned, message: Message, copy: Produce) -> "Future[None] | None":
+        """Take a copy for a retry topic, as ``letter``; one that is refused becomes a dead letter."""
+
     def held_of(self, owned: Owned, offsets: Sequence[int]) -> list[int]:
         """Return which of these records, that handlers are done with, must stay unsettled for now; mutex held."""
 
@@ -193,15 +196,18 @@ class Outbox:
 
     def letter(self, owned: Owned, message: Message, taken: Taken) -> "Future[None] | None":
         """See ``Outlet``."""
+        return self.copy(owned, message, taken.outputs[0])
+
+    def copy(self, owned: Owned, message: Message, copy: Produce) -> "Future[None] | None":
+        """See ``Outlet``."""
         del owned, message
-        (letter,) = taken.outputs
         return self._send(
-            letter.topic,
-            _bytes(letter.value),
-            key=_bytes(letter.key),
-            headers=letter.headers,
-            partition=letter.partition,
-            timestamp=letter.timestamp,
+            copy.topic,
+            _bytes(copy.value),
+            key=_bytes(copy.key),
+            headers=copy.headers,
+            partition=copy.partition,
+            timestamp=copy.timestamp,
         )
 
     def held_of(self, owned: Owned, offsets: Sequence[int]) -> list[int]:

@@ -13,6 +13,7 @@ from typing import Any, cast
 from supervisor.core.board import H_TICK_NS
 from supervisor.core.events import Severity
 from supervisor.core.exits import ExitCode
+from supervisor.core.retry_topics import retry_topics, subscription
 from supervisor.kafka.consumer import Source, error_of, partition_of, topic_of, trouble_of
 from supervisor.plugin.types import Message
 from supervisor.worker.beginnings import CODES as LOST
@@ -23,6 +24,7 @@ from supervisor.worker.ownership import Ownership
 from supervisor.worker.pressure import Pressure
 from supervisor.worker.runs import Run, Serial, due_batches, into_lanes, run_of
 from supervisor.worker.troubles import NO_TOPIC, Troubles
+from supervisor.worker.waits import Waits
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +47,9 @@ class Poller:
         self.beginnings = Beginnings(engine, committer)
         self._group = engine.spec.group
         self._source: Source | None = None
-        topics = self._group.topics
+        topics = subscription(self._group)
         self._only_topic = topics[0] if len(topics) == 1 and not topics[0].startswith("^") else None
+        self._waits = Waits(engine, retry_topics(self._group))
         self._pressure = Pressure(engine, committer.notes)
         self._troubles = Troubles(engine)
         self._ends_noted_at = 0.0
@@ -83,6 +86,9 @@ class Poller:
             self._troubles.look(now)
         if self._engine.rejoin and self._engine.joined_at is not None and not self._engine.stopping:
             self._join_again()
+        if self._engine.subscribe_again and not self._engine.stopping:
+            self._engine.subscribe_again = False
+            self.source.subscribe()
         return self.source.poll(timeout, room)
 
     def _join_again(self) -> None:
@@ -123,16 +129,22 @@ class Poller:
                 owned = engine.owned.get(place)
                 if owned is None:
                     continue  # revoked within this very poll: another member will get it
-                if owned.offsets.position is None:
-                    owned.sent = batch[0].offset() or 0
-                    if owned.committed < 0:
-                        begun.append((place, owned.sent))
-                run = self._hand_out(owned, batch, ends.pop(place, None), spread=spread)
-                if run is not None:
-                    runs.append(run)
+                if place[0] in self._waits.topics:
+                    batch = self._waits.due(owned, batch, ends)  # noqa: PLW2901 - what of it is to be worked now
+                if batch:
+                    self._begin(owned, batch, begun)
+                    runs += self._hand_out(owned, batch, ends.pop(place, None), spread=spread)
             runs += self._left_over(ends, runs, spread=spread)
         self._committer.begin(begun)
+        self._waits.seek(self.source)
         return self._serial(runs, cell)
+
+    def _begin(self, owned: Owned, batch: Sequence[Message], begun: list[tuple[Place, int]]) -> None:
+        """Note where a partition begins, if it does, and that nothing was committed for it; mutex held."""
+        if owned.offsets.position is None:
+            owned.sent = batch[0].offset() or 0
+            if owned.committed < 0:
+                begun.append((owned.place, owned.sent))
 
     def _serial(self, runs: list[Run], cell: int | None) -> Serial | None:
         """Make runs the serial chunk of their thread: from now on they, and the baton, can be taken from it."""
@@ -143,7 +155,7 @@ class Poller:
             serial = engine.serial = Serial(cell, runs)
         return serial
 
-    def _hand_out(self, owned: Owned, batch: list[Message], end: int | None, *, spread: bool) -> Run | None:
+    def _hand_out(self, owned: Owned, batch: list[Message], end: int | None, *, spread: bool) -> list[Run]:
         """Put a partition's records into lanes, or return them as a run; mutex held."""
         engine, place = self._engine, owned.place
         if end is not None and end > (batch[-1].offset() or 0):
@@ -151,17 +163,19 @@ class Poller:
         else:
             engine.at_end.discard(place)
         run = None
+        returns = place[0] in self._waits.topics
+        into = self._waits.spread if returns else engine.spread
         if place in self._notes.claimed:
-            self._notes.spread(owned, batch)
-        elif spread:
+            self._notes.spread(owned, batch, into)
+        elif spread or returns:
             into_lanes(engine, owned, ())
-            engine.spread(owned, batch)
+            into(owned, batch)
         else:
             run = run_of(engine, owned, batch)
         if end is not None:
             owned.offsets.advance(end)
         self._pressure.handed_out(owned, run)
-        return run
+        return [run] if run is not None else []
 
     def _left_over(self, ends: dict[Place, int], runs: list[Run], *, spread: bool) -> list[Run]:
         """Note partition ends that came alone; return the batches that waited long enough (lanes may wait instead)."""
@@ -194,6 +208,8 @@ class Poller:
                 ends[message.topic() or "", message.partition() or 0] = message.offset() or 0
             elif trouble[0] in LOST:
                 self.beginnings.heard((message.topic() or "", message.partition() or 0), message.offset())
+            elif trouble[0] in NO_TOPIC and message.topic() in self._waits.topics:
+                pass  # ``retry_topics`` makes it, and tells when it cannot
             elif trouble[0] in NO_TOPIC:
                 self._troubles.no_topic(message.topic() or "", trouble[1])
             else:

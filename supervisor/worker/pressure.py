@@ -10,6 +10,7 @@ from supervisor.plugin.types import Message
 from supervisor.worker.engine import MAIN, Engine, Owned, Place
 from supervisor.worker.notes import Notes
 from supervisor.worker.runs import Run
+from supervisor.worker.waits import waiting
 
 CHUNK = 1000
 FIRST = 16
@@ -88,12 +89,12 @@ class Pressure:
             self._look_again(now)
             owned = engine.owned
             is_all = self._is_full or engine.stopping or engine.reads_nothing
-            wanted = set(owned) if is_all else self._held_back & owned.keys()
+            wanted = set(owned) if is_all else self._held_back.union(waiting(engine, now)) & owned.keys()
             if not wanted and not engine.paused:
                 return
             pause = wanted - engine.paused
             resume = [
-                (place, None if place in engine.stopped else owned[place].offsets.position)
+                (place, None if place in engine.stopped else _position(owned[place]))
                 for place in engine.paused - wanted
                 if place in owned
             ]
@@ -134,3 +135,8 @@ class Pressure:
             return False
         records, size = engine.held(place)
         return records >= group.queue_records * share or size >= group.queue_bytes * share
+
+
+def _position(owned: Owned) -> int | None:
+    """Return where a partition goes on: behind what was handed out, which is not all of what was delivered."""
+    return owned.offsets.position if owned.later is None else owned.later.offset

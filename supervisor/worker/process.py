@@ -15,6 +15,7 @@ from supervisor.core.events import Severity
 from supervisor.core.exits import ExitCode
 from supervisor.core.frames import Frame
 from supervisor.core.jsonable import from_json
+from supervisor.core.retry_topics import subscription
 from supervisor.core.spec import BreakerOrder, End, FloodOrder, WorkerSpec
 from supervisor.kafka.consumer import Source
 from supervisor.kafka.fencing import other_member
@@ -34,6 +35,7 @@ from supervisor.worker.outcomes import Outcomes
 from supervisor.worker.ownership import Ownership
 from supervisor.worker.poller import Poller
 from supervisor.worker.report import Teller, note_on_board
+from supervisor.worker.retry_topics import RetryTopics
 
 if TYPE_CHECKING:
     from supervisor.worker.tasks import TaskExecutor
@@ -94,7 +96,7 @@ def work(
     except StartError as error:
         return Ending(ExitCode.FAILURE, str(error), is_tidy=incarnation.join())
     engine = incarnation.engine
-    source = Source(consumer_settings(spec), group.topics, incarnation.poller)
+    source = Source(consumer_settings(spec), subscription(group), incarnation.poller)
     incarnation.is_first = before is None
     if spec.is_static and before is not None and before.wait is Wait.REVOKING:
         engine.rejoin = "its last process died while it gave partitions up"
@@ -102,9 +104,11 @@ def work(
     _spare_the_collector()
     incarnation.begin(source)
     mending.start()
+    incarnation.retry_topics.start()
     link.send("ready")
     incarnation.run()
     mending.end()
+    incarnation.retry_topics.end()
     if engine.end is not None:
         return _failed(engine, *engine.end)
     producer.close(1.0)
@@ -146,7 +150,8 @@ class Incarnation:
         self.ownership.meanwhile = self._meanwhile
         self.poller = Poller(self.engine, self.ownership, self.committer)
         orders.other = self._obey
-        self.outcomes = Outcomes(self.engine, active, self.outlet, made.topics)
+        self.retry_topics = RetryTopics(self.engine)
+        self.outcomes = Outcomes(self.engine, active, self.outlet, made.topics, there=self.retry_topics.there)
         self.outlet.connect(self.outcomes)
         self.executor: Executor | TaskExecutor = _executor_of(active)(
             self.engine, active, poller=self.poller, committer=self.committer, outcomes=self.outcomes

@@ -73,7 +73,7 @@ def stated_wait(engine: Engine) -> Wait:  # noqa: C901, PLR0911 - one return per
         return Wait.SINK
     if engine.on_hold:
         return Wait.PAUSED
-    if engine.next_due() is not None:
+    if engine.next_due() is not None or engine.later:
         return Wait.RETRY
     if engine.paused:
         return Wait.PAUSED
@@ -103,6 +103,7 @@ def worker_stats(engine: Engine) -> WorkerStats:
             dead_lettered=counters.dead_lettered,
             dropped=counters.dropped,
             duplicates=engine.guard.duplicates if engine.guard is not None else 0,
+            copied=counters.copied,
             in_flight=lanes.busy + (1 if engine.serial else 0),
             queued=engine.queued,
             queued_bytes=engine.queued_size,
@@ -142,6 +143,8 @@ def _fill(engine: Engine) -> float:
 def _next(engine: Engine, owned: Owned) -> int | None:
     """Return where the next commit would lead, for the lag; at an end that was reached without a record, that end."""
     committable = owned.offsets.committable()
+    if committable is None and owned.later is not None:
+        return owned.later.offset
     if committable is None and owned.place in engine.at_end:
         return engine.ends.get(owned.place)
     return committable

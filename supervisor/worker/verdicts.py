@@ -10,6 +10,7 @@ from supervisor.core.docket import Case
 from supervisor.core.exits import describe
 from supervisor.core.letters import Origin, audit_id, dead_letter_headers, where
 from supervisor.core.retry import Ruling, rule
+from supervisor.core.retry_topics import next_tier
 from supervisor.core.spec import Then
 from supervisor.kafka.outputs import RefusedOutputError
 from supervisor.plugin.active import Active
@@ -27,6 +28,7 @@ from supervisor.plugin.types import (
     Pause,
     Record,
     Retry,
+    RetryTopic,
 )
 from supervisor.worker.calling import HandlerTimeoutError, WrongReturnError
 from supervisor.worker.dependencies import busy_retry, down_name, shown
@@ -65,6 +67,7 @@ class Judge:
         first = now if since is None else since
         failure = Failure(Record(message, attempt), error, attempt=attempt, first_failed_at=first, failed_at=now)
         decision = busy_retry(failure, chance=random.random()) if is_busy else self._decide(failure)  # noqa: S311 - jitter
+        decision = self._with_tier(failure, decision, getattr(message, "tier", -1))
         self._log(failure, decision)
         self._told(failure, decision)
         return failure, decision
@@ -73,15 +76,28 @@ class Judge:
         """See ``dependencies``."""
         return down_name(error, self._down_errors)
 
+    def _with_tier(self, failure: Failure, decision: Decision, at: int) -> Decision:
+        """Return a decision for the retry topics as the one that it leads to, or the dead letter that is left."""
+        if not isinstance(decision, RetryTopic):
+            return decision
+        tiers = self._retry.tiers
+        if not tiers:
+            return DeadLetter("retry_decision returned RetryTopic, and the group has no retry topics", PLUGIN_ERROR)
+        tier = next_tier(tiers, at, decision.after)
+        if tier is None:
+            return _dead_letter(failure, f"failed {failure.attempt} times, the last after {tiers[-1].label}")
+        return RetryTopic(tiers[tier].delay)
+
     def letter(self, failure: Failure, decision: DeadLetter) -> Letter:
-        """Return the dead letter of a record that was given up."""
+        """Return the dead letter of a record that was given up; of a copy it is its first self's."""
         record, spec = failure.record, self._engine.spec
+        topic, partition, offset = record.origin
         origin = Origin(
             group=spec.group.name,
             worker=spec.instance_id,
-            topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
+            topic=topic,
+            partition=partition,
+            offset=offset,
             timestamp=record.timestamp,
             disposition=decision.disposition.value,
             reason=decision.reason,
@@ -99,14 +115,15 @@ class Judge:
     def sentence(self, message: Message, case: Case) -> Letter:
         """Return the dead letter of a record that was convicted of killing its workers; nobody else is asked."""
         record, spec, evidence = Record(message, case.deaths), self._engine.spec, case.evidence
+        topic, partition, offset = record.origin
         is_late = case.cause is Cause.TIMEOUT
         how = "took too long" if is_late else describe(evidence.status)
         origin = Origin(
             group=spec.group.name,
             worker=spec.instance_id,
-            topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
+            topic=topic,
+            partition=partition,
+            offset=offset,
             timestamp=record.timestamp,
             disposition=case.cause.value,
             reason=f"ended its worker {case.deaths} times; the last time: {how}",
@@ -129,13 +146,13 @@ class Judge:
         letters = self._engine.spec.group.dead_letters
         return Letter(
             audit_id=audit_id(origin.group, origin.topic, origin.partition, origin.offset),
-            topic=letters.topic.replace("{topic}", record.topic),
+            topic=letters.topic.replace("{topic}", origin.topic),
             key=record.key,
             value=record.value,
-            headers=dead_letter_headers(_headers(record), origin, letters.headers),
-            source_topic=record.topic,
-            source_partition=record.partition,
-            source_offset=record.offset,
+            headers=dead_letter_headers(own_headers(record), origin, letters.headers),
+            source_topic=origin.topic,
+            source_partition=origin.partition,
+            source_offset=origin.offset,
             disposition=disposition,
             timestamp=record.timestamp,
         )
@@ -184,10 +201,10 @@ class Judge:
 
     def _log(self, failure: Failure, decision: Decision) -> None:
         record = failure.record
-        if isinstance(decision, Retry | DependencyDown) and not self._is_worth_a_line():
+        if isinstance(decision, Retry | RetryTopic | DependencyDown) and not self._is_worth_a_line():
             return
         logger.log(
-            logging.INFO if isinstance(decision, Retry | DependencyDown) else logging.WARNING,
+            logging.INFO if isinstance(decision, Retry | RetryTopic | DependencyDown) else logging.WARNING,
             "record.dropped" if isinstance(decision, Drop) else "record.failed",
             extra={
                 "fields": {
@@ -205,6 +222,10 @@ def _checked(answer: object) -> Decision:
     """Return a policy's answer when it can be followed; types are only promises, and this one keeps a partition."""
     match answer:
         case Retry(after=float() | int() as after) if after < LONGEST_RETRY:
+            return answer
+        case RetryTopic(after=None):
+            return answer
+        case RetryTopic(after=float() | int() as after) if after < LONGEST_RETRY:
             return answer
         case DeadLetter(reason=str() as reason, disposition=str() as disposition) if disposition in list(Disposition):
             return DeadLetter(reason, Disposition(disposition))
@@ -227,8 +248,9 @@ def _given_up(failure: Failure, ruling: Ruling) -> Decision:
     """Return what the ``[retry]`` table makes of a record whose attempts are used up."""
     match ruling.then:
         case Then.DEAD_LETTER:
-            timed_out = isinstance(failure.error, HandlerTimeoutError)
-            return DeadLetter(ruling.reason, Disposition.TIMEOUT if timed_out else Disposition.ERROR)
+            return _dead_letter(failure, ruling.reason)
+        case Then.TOPIC:
+            return RetryTopic()
         case Then.DROP:
             return Drop(ruling.reason)
         case Then.CRASH:
@@ -239,7 +261,13 @@ def _given_up(failure: Failure, ruling: Ruling) -> Decision:
             assert_never(ruling.then)
 
 
-def _headers(record: Record) -> tuple[tuple[str, bytes | None], ...]:
+def _dead_letter(failure: Failure, reason: str) -> DeadLetter:
+    timed_out = isinstance(failure.error, HandlerTimeoutError)
+    return DeadLetter(reason, Disposition.TIMEOUT if timed_out else Disposition.ERROR)
+
+
+def own_headers(record: Record) -> tuple[tuple[str, bytes | None], ...]:
+    """Return a record's headers, none where they cannot be read."""
     try:
         return tuple(record.headers)
     except Exception:  # noqa: BLE001 - a name that is no UTF-8 cannot be read; the letter is worth more than its headers
@@ -250,6 +278,8 @@ def _words(decision: Decision) -> str:
     match decision:
         case Retry(after):
             return f"retry in {after:.2f} s"
+        case RetryTopic(after):
+            return f"retry topic, for {after:g} s"
         case DeadLetter(reason):
             return f"dead letter: {reason}"
         case Drop(reason):

@@ -1,9 +1,10 @@
 """What a retry policy has done to the whole supervisor: groups paused and resumed, workers ended."""
 
 from tests.broker.real import RealBroker
-from tests.broker.records import committed, create_topic, produce
+from tests.broker.records import committed, create_topic, produce, read_topic
 from tests.whole.conftest import Supervise
 from tests.whole.ledger import Ledger
+from tests.whole.program import Program
 
 RULES = """
 workers = 2
@@ -53,3 +54,51 @@ def test_p1_p7_a_record_that_crashes_its_worker_comes_again_to_the_next(
     assert ledger.offsets(0)[-2:] == [1, 2]
     assert len(program.events("worker.exited")) == program.slots()[0].restarts
     assert program.terminate() == 0
+
+
+TOPICS = """
+workers = 2
+ordering = "none"
+retry.attempts = 1
+retry.topics = ["500ms", "1s"]
+"""
+
+
+def test_until_end_waits_for_what_is_in_retry_topics(
+    broker: RealBroker, name: str, supervise: Supervise, ledger: Ledger
+) -> None:
+    create_topic(broker.bootstrap, name, partitions=2)
+    create_topic(broker.bootstrap, f"{name}.dlq", partitions=2)
+    produce(broker.bootstrap, name, ["good", "raise"] * 20, partition=lambda at: at // 2 % 2)
+
+    program = supervise(broker, TOPICS, arguments=("--until-end",))
+
+    assert program.ended(90) == 0
+    assert len(read_topic(broker.bootstrap, f"{name}.dlq")) == 20
+    tries = sorted(line.attempt for line in ledger.lines("start"))
+    assert tries == [1] * 40 + [2] * 20 + [3] * 20
+
+
+def test_what_waits_in_a_retry_topic_is_lag_is_shown_with_offsets_and_no_reset_touches_it_unnamed(
+    broker: RealBroker, name: str, supervise: Supervise, ledger: Ledger
+) -> None:
+    create_topic(broker.bootstrap, name)
+    program = supervise(broker, TOPICS.replace('"500ms", "1s"', '"1h"'))
+    program.wait(lambda: program.logged("partitions.assigned", f"{name}.retry.1h/0"), what="it reads its retry topic")
+
+    produce(broker.bootstrap, name, ["good", "raise", "good"])
+    program.wait(lambda: committed(broker.bootstrap, name, name) == {0: 3}, what="the others go on")
+
+    program.wait(lambda: lags(program) == {name: 0, f"{name}.retry.1h": 1}, what="the lag is known")
+    shown = program.cli("offsets", "show", name, "--json").stdout
+    assert f"{name}.retry.1h" in shown
+    assert program.cli("stop", name).returncode == 0
+    planned = program.cli("offsets", "reset", name, "--to", "earliest", "--dry-run").stdout
+    assert f"{name}/0" in planned
+    assert "retry.1h" not in planned
+    assert program.terminate() == 0
+
+
+def lags(program: Program) -> dict[str, int | None]:
+    lag = program.control.status().groups[0].lag
+    return {one.topic: one.lag for one in lag.partitions} if lag is not None else {}

@@ -32,10 +32,26 @@ class FakeCluster:
         """How many questions go without an answer."""
         self.metadata: dict[Place, str] = {}
 
-    def add(self, place: Place, value: bytes | None, key: bytes | None = None, *, hole: int = 0) -> int:
+    def add(
+        self,
+        place: Place,
+        value: bytes | None,
+        key: bytes | None = None,
+        *,
+        hole: int = 0,
+        headers: list[tuple[str, bytes | None]] | None = None,
+    ) -> int:
         """Append a record behind ``hole`` offsets that hold none; return its offset."""
         offset = self.ends.get(place, 0) + hole
-        message = Message(topic=place[0], partition=place[1], offset=offset, key=key, value=value, timestamp=(1, 1))
+        message = Message(
+            topic=place[0],
+            partition=place[1],
+            offset=offset,
+            key=key,
+            value=value,
+            timestamp=(1, 1),
+            headers=list(headers) if headers else None,
+        )
         self.records.setdefault(place, []).append(message)
         self.ends[place] = offset + 1
         return offset
@@ -54,6 +70,7 @@ class FakeSource:
         self.answers: Answers = lambda _place, _offset: None
         self.on_commit: Callable[[Place, int], None] = lambda _place, _offset: None
         self.chunk: Callable[[int], int] = lambda limit: limit
+        self.refuses_seeks = False
         self.generation = -1
         self._told_end: dict[Place, int] = {}
         self._lost: set[Place] = set()
@@ -125,7 +142,9 @@ class FakeSource:
         for place, offset in positions:
             self.paused.discard(place)
             if offset is not None and place in self.positions:
-                if offset < self.positions[place]:
+                if self.refuses_seeks:
+                    continue
+                if offset < self.positions[place] and ".retry." not in place[0]:
                     self.problems.append(f"{place} was sought back from {self.positions[place]} to {offset}")
                 self.positions[place] = offset
 

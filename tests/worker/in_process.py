@@ -70,6 +70,7 @@ class FakeOutputs:
     def __init__(self) -> None:
         self.sent: list[tuple[Produce, Told]] = []
         self.failures: list[str] = []
+        self.letters: list[tuple[str, Any]] = []
 
     def send(self, output: Produce, told: Told, *, alone: bool = False) -> None:
         del alone
@@ -83,8 +84,9 @@ class FakeOutputs:
     def failed(self, code: str, _topic: str) -> None:
         self.failures.append(code)
 
-    def letter(self, topic: str, value: bytes | None, **_: object) -> "Future[None]":
-        del topic, value
+    def letter(self, topic: str, value: bytes | None, *, headers: Any = (), **_: object) -> "Future[None]":
+        del value
+        self.letters.append((topic, tuple(headers)))
         future: Future[None] = Future()
         future.set_result(None)
         return future

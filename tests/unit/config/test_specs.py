@@ -15,7 +15,8 @@ from supervisor.config import (
 from supervisor.core.autoscale import WorkerRange
 from supervisor.core.backoff import Backoff
 from supervisor.core.jsonable import from_json, to_json
-from supervisor.core.spec import Mode, Ordering, PluginSpec, RetryRule, Then, WorkerSpec
+from supervisor.core.retry_topics import subscription
+from supervisor.core.spec import Mode, Ordering, PluginSpec, RetryRule, RetryTier, Then, WorkerSpec
 from tests.unit.config.texts import GROUP, KAFKA, MINIMAL, Loader
 
 
@@ -176,3 +177,22 @@ def test_what_a_retry_rule_does_not_say_is_as_in_the_table_around_it(load_text: 
         RetryRule("shop:Busy", 9, Backoff(0.2, 2.0, 120.0, 0.0), Then.DROP),
         RetryRule("shop:Broken", 1, Backoff(0.2, 2.0, 30.0, 0.0), Then.CRASH),
     )
+
+
+def test_with_retry_topics_a_record_goes_there_unless_a_rule_says_otherwise(load_text: Loader) -> None:
+    text = """
+    ordering = "none"
+    [groups.orders.retry]
+    topics = ["5s", "90s"]
+    [[groups.orders.retry.rules]]
+    error = "shop:Busy"
+    [[groups.orders.retry.rules]]
+    error = "shop:Broken"
+    then = "dead-letter"
+    """
+
+    spec = group_spec(load_text(MINIMAL + text), "orders")
+
+    assert spec.retry.tiers == (RetryTier("5s", 5.0), RetryTier("90s", 90.0))
+    assert [spec.retry.then, *(rule.then for rule in spec.retry.rules)] == [Then.TOPIC, Then.TOPIC, Then.DEAD_LETTER]
+    assert subscription(spec) == ("orders", "orders.retry.5s", "orders.retry.90s")

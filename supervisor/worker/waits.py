@@ -1,0 +1,87 @@
+"""What comes from retry topics: handed out when its time has come, its partition at rest until then.
+
+The holder of the baton. A partition that waits is paused and sought back to the record that is not due; nothing of
+it is held here, and the worker stays a member that polls.
+"""
+
+import logging
+import time
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
+
+from supervisor.core.retry_topics import RetryTopic
+from supervisor.kafka.consumer import Source
+from supervisor.plugin.types import Message
+from supervisor.worker.engine import Engine, Owned, Place
+from supervisor.worker.returned import Later, Returned
+
+logger = logging.getLogger(__name__)
+
+
+class Waits:
+    """The retry partitions of one worker."""
+
+    def __init__(self, engine: Engine, topics: Mapping[str, RetryTopic]) -> None:
+        self._engine = engine
+        self._topics = topics
+        self._group = engine.spec.group.name
+        self._jumped: dict[Place, int] = {}
+
+    @property
+    def topics(self) -> Collection[str]:
+        """The names of the group's retry topics."""
+        return self._topics
+
+    def due(self, owned: Owned, batch: Sequence[Message], ends: MutableMapping[Place, int]) -> list[Message]:
+        """Return what of a retry partition's records may be worked now, and have the rest come again; mutex held."""
+        topic, place = self._topics[owned.place[0]], owned.place
+        later, first = owned.later, batch[0].offset() or 0
+        if later is not None and first > later.offset and not later.is_sought:
+            # A seek that was refused, or records that are gone: only a new beginning tells the one from the other.
+            self._jumped[place] = later.offset
+            owned.later = Later(later.due, later.offset, is_sought=True)
+            ends.pop(place, None)
+            return []
+        owned.later = None
+        due: list[Message] = []
+        for message in batch:
+            returned = Returned(message, topic, self._group)
+            wait = returned.wait(topic.delay)
+            if wait > 0 and returned.is_ours:
+                owned.later = Later(time.monotonic() + wait, message.offset() or 0)
+                self._engine.later.add(owned)
+                ends.pop(place, None)
+                break
+            due.append(returned)
+        return due
+
+    def spread(self, owned: Owned, batch: Sequence[Message]) -> None:
+        """Put such records into lanes of their own: with their copies they left their order behind; mutex held."""
+        engine = self._engine
+        owned.offsets.deliver([message.offset() or 0 for message in batch], now=time.monotonic())
+        for message in batch:
+            assert isinstance(message, Returned)  # noqa: S101 - ``due`` makes them so
+            offset = message.offset() or 0
+            if not message.is_ours:
+                owned.offsets.settle(offset)
+                engine.dirty.add(owned)
+                continue
+            size = len(message.value() or b"")
+            lane = engine.lanes.add(("alone", owned.place, offset), owned.place, (owned, message), size=size)
+            lane.attempt, lane.failed_at = message.attempts + 1, message.first_failed_at
+            lane.solo = int(engine.in_batches)
+
+    def seek(self, source: Source) -> None:
+        """Go back in partitions that delivered what they should not have; mutex not held."""
+        if not self._jumped:
+            return
+        jumped, self._jumped = self._jumped, {}
+        logger.warning("retry.sought_back", extra={"fields": {"partitions": len(jumped)}})
+        source.move(dict(jumped))
+
+
+def waiting(engine: Engine, now: float) -> Collection[Place]:
+    """Return the retry partitions whose next record is not due; mutex held."""
+    if not engine.later:
+        return ()
+    engine.later = {one for one in engine.later if not one.revoked and one.later is not None and one.later.due > now}
+    return {one.place for one in engine.later}
