@@ -271,6 +271,7 @@ class Defaults(Table):
         '`"pydantic"`, `"avro"`, `"protobuf"`, `"json-schema"`; or a plugin with the hook `decode`.',
     )
     handler_timeout: Timeout = _key("5m", description="How long a handler may take for one record.")
+    extend_limit: Timeout = _key("1h", description="How long a record may have that asks for more time.")
     protocol: Literal["classic", "consumer"] = _key(
         "classic", description="Kafka's group protocol: static members that restart unnoticed, or KIP-848."
     )

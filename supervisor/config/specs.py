@@ -156,6 +156,7 @@ def group_spec(config: Config, name: str) -> GroupSpec:
         flood=flood_spec(config, name),
         kafka=_kafka(config, group),
         out_of_range=group.out_of_range,
+        extend_limit=group.extend_limit,
         preload=group.preload,
         code_version=group.code_version,
         decoder=decoder,

@@ -25,7 +25,10 @@ IDLE = -1
 H_MAGIC, H_PID, H_INCARNATION, H_TICK_NS, H_WAIT, H_CELLS, H_TOPICS, H_STARTED_NS, H_SETTLED, H_TOPICS_USED = range(10)
 H_CANCELS, H_RUNNABLE = 10, 11
 # cell words
-C_OFFSET, C_TOPIC, C_PARTITION, C_SEQUENCE, C_THREAD, C_SINCE_NS, C_LAST_OFFSET, C_ATTEMPT = range(8)
+C_OFFSET, C_TOPIC, C_PARTITION, C_SEQUENCE, C_THREAD, C_UNTIL, C_LAST_OFFSET, C_ATTEMPT = range(8)
+
+
+_SEQUENCE_BITS = 20
 
 
 class Wait(IntEnum):
@@ -50,7 +53,10 @@ class Wait(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class InFlight:
-    """A record in its handler. ``sequence`` grows with each run of its thread; ``last_offset`` ends a batch."""
+    """A record in its handler. ``sequence`` grows with each run of its thread; ``last_offset`` ends a batch.
+
+    ``until``: it asked for time up to then (monotonic seconds of this machine), 0 when it did not.
+    """
 
     cell: int
     topic: str
@@ -60,6 +66,7 @@ class InFlight:
     sequence: int
     attempt: int
     thread: int
+    until: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +135,17 @@ class BoardWriter:
         return index
 
 
+def until_word(until: float, sequence: int) -> int:
+    """Return a time as the word ``C_UNTIL``, which holds for one ``sequence``: no run has to clear the last one's."""
+    return round(until * 1000) << _SEQUENCE_BITS | (sequence & (1 << _SEQUENCE_BITS) - 1)
+
+
+def until_of(word: int, sequence: int) -> float:
+    """Return the time that ``until_word`` was given, 0 when it was for another run."""
+    is_its_own = word & (1 << _SEQUENCE_BITS) - 1 == sequence & (1 << _SEQUENCE_BITS) - 1
+    return (word >> _SEQUENCE_BITS) / 1000 if is_its_own else 0.0
+
+
 def cell_base(cell: int) -> int:
     """Return the index of a cell's first word."""
     return HEADER_WORDS + CELL_WORDS * cell
@@ -163,6 +181,7 @@ def read_board(data: bytes | mmap.mmap) -> Board | None:
                 sequence=words[base + C_SEQUENCE],
                 attempt=words[base + C_ATTEMPT],
                 thread=words[base + C_THREAD],
+                until=until_of(words[base + C_UNTIL], words[base + C_SEQUENCE]),
             )
         )
     wait = words[H_WAIT]

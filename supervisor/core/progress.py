@@ -1,7 +1,8 @@
 """Is a worker alive? Judged by what its board shows from one look to the next. Pure.
 
 Alive means progress: the poll loop's tick moves, no record stays in its handler beyond its time, and where records
-could be worked some are. All times are the watcher's own: a value is as old as the first look that showed it. When
+could be worked some are. All times are the watcher's own: a value is as old as the first look that showed it. Only a
+record that asked for more time (``Record.extend``) says until when, by the clock of this machine. When
 the watcher itself stood still (a suspended machine, a stopped process) that gap counts for nobody.
 """
 
@@ -120,7 +121,8 @@ def _judge(progress: Progress, board: Board, limits: Limits, *, now: float) -> V
     ages = {cell: now - since for cell, _, since in progress.work}
     oldest = max(ages.values(), default=0.0)
     allowed = limits.handler_timeout + (limits.cancel_margin if board.cancels else 0.0)
-    late = [record for record in board.in_flight if ages[record.cell] > allowed]
+    margin = allowed - limits.handler_timeout
+    late = [one for one in board.in_flight if ages[one.cell] > allowed and now > one.until + margin]
     if late:
         text = f"{coordinates(late[0])} is in its handler for {format_duration(ages[late[0].cell])}"
         return Verdict(

@@ -250,6 +250,7 @@ class GroupSpec:
     batch: BatchSpec
     kafka: dict[str, str | int | float | bool] = field(repr=False)
     out_of_range: str = "stop"
+    extend_limit: float = 3600.0
     preload: tuple[str, ...] = ()
     code_version: str = ""
     decoder: str = ""

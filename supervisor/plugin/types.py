@@ -16,6 +16,8 @@ else:
 
     Data_co = TypeVar("Data_co", covariant=True)
 
+from supervisor.plugin.extending import extend
+
 Headers = Sequence[tuple[str, bytes | None]]
 
 TIMESTAMP_TYPES = ("NoTimestampType", "CreateTime", "LogAppendTime")
@@ -81,6 +83,14 @@ class Record(Generic[Data_co]):
         """The record's offset in its partition."""
         offset = self._message.offset()
         return -1 if offset is None else offset
+
+    def extend(self, seconds: float) -> float:
+        """Ask for ``seconds`` from now on for the call of the handler that has this record; return what is given.
+
+        For honest long work, which ``handler_timeout`` would take for a hang. May be called again, in the handler's
+        thread or a task of it; the deadline never moves back. It ends ``extend_limit`` after the first call.
+        """
+        return extend(seconds)
 
     @property
     def origin(self) -> tuple[str, int, int]:

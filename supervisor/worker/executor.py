@@ -20,9 +20,11 @@ from supervisor.core.board import (
 )
 from supervisor.core.lanes import Lane
 from supervisor.plugin.active import Active
+from supervisor.plugin.extending import EXTEND
 from supervisor.worker.calling import batch_outcomes, work_in_order
 from supervisor.worker.committer import Commits
 from supervisor.worker.engine import MAIN, Engine, Item
+from supervisor.worker.extension import Extension
 from supervisor.worker.outcomes import Outcomes
 from supervisor.worker.poller import Poller
 from supervisor.worker.serial import SerialWork
@@ -123,6 +125,7 @@ class Executor:
         try:
             words, base = self._engine.board.words, cell_base(cell)
             words[base + C_THREAD] = threading.get_ident()
+            EXTEND.set(Extension(self._engine, base))
             while True:
                 lane, stop = self._next(cell)
                 if stop:

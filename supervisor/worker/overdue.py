@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Sequence
 
-from supervisor.core.board import C_OFFSET, C_PARTITION, C_SEQUENCE, C_TOPIC, IDLE, cell_base
+from supervisor.core.board import C_OFFSET, C_PARTITION, C_SEQUENCE, C_TOPIC, C_UNTIL, IDLE, cell_base, until_of
 from supervisor.core.durations import format_duration
 from supervisor.core.events import Severity
 from supervisor.worker.engine import Engine
@@ -70,7 +70,11 @@ class Overdue:
                 cell.seen, cell.since = sequence, now
             elif has_stood:
                 cell.since += gap
-            elif sequence != IDLE and now - cell.since >= self._timeout:
+            elif (
+                sequence != IDLE
+                and now - cell.since >= self._timeout
+                and now >= until_of(words[cell.base + C_UNTIL], sequence)
+            ):
                 cell.since = math.inf
                 self._loop.soon(self._cancel, cell, sequence)
 

@@ -11,6 +11,7 @@ import time
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 from itertools import islice
 from typing import Any, cast
@@ -28,10 +29,12 @@ from supervisor.core.board import (
 )
 from supervisor.core.lanes import Lane
 from supervisor.plugin.active import Active
+from supervisor.plugin.extending import EXTEND
 from supervisor.plugin.types import Message, Record, Records
 from supervisor.worker.calling import HandlerTimeoutError, batch_outcomes
 from supervisor.worker.committer import Commits
 from supervisor.worker.engine import MAIN, Engine, Item, Owned
+from supervisor.worker.extension import Extension
 from supervisor.worker.idle import Idle
 from supervisor.worker.loop import LoopThread, join_named
 from supervisor.worker.outcomes import Outcomes
@@ -157,7 +160,9 @@ class TaskExecutor:
         for number, cell in enumerate(self._cells):
             words[cell.base + C_THREAD], words[cell.base + C_LAST_OFFSET] = thread, IDLE
             work = self._work_records(cell) if self._batch is None else self._work_batches(cell)
-            cell.task = self._loop.loop.create_task(work, name=f"handler-{number}")
+            context = copy_context()
+            context.run(EXTEND.set, Extension(self._engine, cell.base))
+            cell.task = self._loop.loop.create_task(work, name=f"handler-{number}", context=context)
             cell.task.add_done_callback(self._task_ended)
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 import pytest
 
 from supervisor.core import board
-from supervisor.core.board import BoardWriter, InFlight, Wait, cell_base, read_board
+from supervisor.core.board import BoardWriter, InFlight, Wait, cell_base, read_board, until_of, until_word
 
 CELLS = 4
 
@@ -171,3 +171,12 @@ def test_a_count_of_topics_beyond_the_table_is_survived(memory: mmap.mmap, write
 
     assert found is not None
     assert found.in_flight[0].topic == "orders"
+
+
+@pytest.mark.parametrize("sequence", [0, 7, (1 << 20) - 1, 1 << 20, (1 << 40) + 5])
+def test_a_time_a_record_asked_for_holds_for_its_own_run_only(sequence: int) -> None:
+    word = until_word(86_400_000.25, sequence)
+
+    assert until_of(word, sequence) == 86_400_000.25
+    assert until_of(word, sequence + 1) == 0.0
+    assert -(1 << 63) <= word < 1 << 63

@@ -136,3 +136,10 @@ def test_handlers_that_share_a_loop_may_all_be_late_for_one_of_them() -> None:
 
     assert blocked.overdue
     assert not blocked.responsive
+
+
+def test_a_record_that_asked_for_more_time_is_a_hang_only_after_that() -> None:
+    board = replace(BOARD, in_flight=(replace(RECORD, until=190.0),))
+
+    assert not watch(*ticking(board, 90)).hung
+    assert watch(*ticking(board, 91)).hung

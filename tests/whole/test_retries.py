@@ -102,3 +102,18 @@ def test_what_waits_in_a_retry_topic_is_lag_is_shown_with_offsets_and_no_reset_t
 def lags(program: Program) -> dict[str, int | None]:
     lag = program.control.status().groups[0].lag
     return {one.topic: one.lag for one in lag.partitions} if lag is not None else {}
+
+
+def test_honest_long_work_that_asks_for_its_time_is_not_taken_for_a_hang(
+    broker: RealBroker, name: str, supervise: Supervise, ledger: Ledger
+) -> None:
+    create_topic(broker.bootstrap, name)
+    program = supervise(broker, 'handler_timeout = "1s"')
+    produce(broker.bootstrap, name, ["extend:3", "good"])
+
+    program.wait(lambda: committed(broker.bootstrap, name, name) == {0: 2}, what="all is worked")
+
+    assert [line.attempt for line in ledger.lines("start")] == [1, 1]
+    assert program.events("worker.hung") == []
+    assert [slot.restarts for slot in program.slots()] == [0]
+    assert program.terminate() == 0

@@ -36,7 +36,10 @@ class Noting:
 
     def _work(self, record: Record) -> None:
         self._note("start", record)
-        do((record.value or b"").decode(errors="replace"))
+        value = (record.value or b"").decode(errors="replace")
+        if value.startswith("extend:"):
+            record.extend(10 * float(value.removeprefix("extend:")))
+        do(value.replace("extend:", "sleep:"))
         self._note("done", record)
 
     def _note(self, word: str, record: Record) -> None:
