@@ -132,7 +132,7 @@ class RegistryDecoder:
 def read(deserializer: Deserializer, record: Record) -> object:
     """Return what a deserializer makes of a record's value."""
     headers = cast("Any", record.headers) or None
-    return deserializer(record.value, SerializationContext(record.topic, MessageField.VALUE, headers))
+    return deserializer(record.value, SerializationContext(record.origin[0], MessageField.VALUE, headers))
 
 
 def _schema_of(record: Record) -> bytes:

@@ -105,7 +105,7 @@ def _store_problems(spec: IdempotencySpec | None, hooks: Mapping[str, Sequence[N
 def key_function(key: str, group: str) -> Callable[[Record], str | None]:
     """Return what makes the key of a record of ``group``, ``None`` for one that has none; raises ``PluginError``."""
     if key == "offset":
-        return lambda record: f"{group}/{record.topic}/{record.partition}/{record.offset}"
+        return lambda record: "/".join((group, *map(str, record.origin)))
     if key.startswith("header:"):
         return lambda record: _text(group, _header(record, key.partition(":")[2]))
     name = f"idempotency.key {key!r}"

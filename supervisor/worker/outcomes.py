@@ -280,7 +280,7 @@ class Outcomes:
         pending = lane.letter
         assert isinstance(pending, PendingLetter)  # noqa: S101 - as in send_again
         if pending.is_sentence and is_sure:
-            self._engine.quarantine.buried(pending.letter)
+            self._engine.quarantine.buried(*lane.head)
         with self._engine.mutex:
             self._settle_letter(lane)
         if is_sure:

@@ -18,7 +18,7 @@ from supervisor.core.events import Severity
 from supervisor.core.frames import Frame
 from supervisor.core.jsonable import from_json
 from supervisor.core.lanes import ALONE, Lane
-from supervisor.plugin.types import Letter, Message
+from supervisor.plugin.types import Message
 
 if TYPE_CHECKING:
     from supervisor.worker.engine import Engine, Item, Owned
@@ -163,7 +163,6 @@ class Quarantine:
 
     # --- sentences ----------------------------------------------------------------------------------------
 
-    def buried(self, letter: Letter) -> None:
+    def buried(self, owned: "Owned", message: Message) -> None:
         """Tell the parent that the dead letter of a convicted record is confirmed. Any thread, no mutex needed."""
-        record = [letter.source_topic, letter.source_partition, letter.source_offset]
-        self._engine.link.send("buried", records=[record])
+        self._engine.link.send("buried", records=[[*owned.place, message.offset()]])

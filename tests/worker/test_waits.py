@@ -11,6 +11,7 @@ from supervisor.core.board import H_WAIT, Wait
 from supervisor.core.retry_topics import Copy, copy_headers
 from supervisor.core.spec import Ordering, RetrySpec, RetryTier, Then
 from supervisor.plugin import Failure, Letter, Produce, Record, RetryTopic
+from supervisor.plugin.front import key_function
 from tests.worker.fake_source import FakeCluster
 from tests.worker.in_process import PLACE, InProcess
 
@@ -114,6 +115,17 @@ def test_a_handler_sees_the_records_own_headers_its_first_coordinates_and_the_at
     assert record.origin == (*PLACE, 7)
     assert record.attempt == 4
     assert list(record.headers) == [("trace", b"1")]
+
+
+def test_a_copy_has_the_idempotency_key_of_its_first_self(cluster: FakeCluster) -> None:
+    add_copy(cluster, WAITING, b"x", due=-1)
+    keys: list[str | None] = []
+
+    with start(cluster, lambda record: keys.append(key_function("offset", "g")(record))) as worker:
+        worker.source.assign(WAITING)
+        worker.until(lambda: keys)
+
+    assert keys == ["g/t/0/7"]
 
 
 def test_a_record_that_is_no_copy_is_its_own_origin(cluster: FakeCluster) -> None:
