@@ -44,6 +44,9 @@ class Ownership:
                     raise RuntimeError(message)
                 engine.owned[place] = Owned(place, engine.board.topic_index(place[0]), engine.number_of(place))
             engine.meters.rebalanced("assigned")
+            if self._source is not None and self._source.begin_paused:
+                # The client pauses them in this very callback; before the next poll nobody else would know.
+                engine.paused |= set(places)
             if engine.joined_at is None:
                 engine.joined_at = time.monotonic()
         asked = engine.quarantine.ask(places)

@@ -121,6 +121,9 @@ class SimConsumer:
         with _Alone(self):
             self._paused |= {(tp.topic, tp.partition) for tp in partitions}
 
+    def incremental_assign(self, _partitions: Sequence[TopicPartition]) -> None:
+        """Do nothing: what was assigned is taken once the callback is over; asked for within it, to pause it there."""
+
     def resume(self, partitions: Sequence[TopicPartition]) -> None:
         with _Alone(self):
             for tp in partitions:

@@ -40,6 +40,8 @@ class Ledger:
         """Records that nobody settled yet."""
         self.begun = 0
         self.repeated = 0
+        self.attempts_may_repeat = False
+        """Once a dependency was down: who would have become a dead letter meanwhile has the same attempt again."""
         self._ordering = ordering
         self._max_gap = max_gap
         self._patient = patient
@@ -111,7 +113,9 @@ class Ledger:
         if offset in ownership.done:
             self._break("P2", record, "was begun again after it was settled")
         attempt = ownership.attempts[offset] = ownership.attempts.get(offset, 0) + 1
-        if record.attempt != attempt:
+        if record.attempt < attempt and self.attempts_may_repeat:
+            ownership.attempts[offset] = record.attempt
+        elif record.attempt != attempt:
             self._break("attempts", record, f"is attempt {record.attempt} but was begun {attempt} times")
         beyond = self.broker.logs[ownership.place].at(offset) - ownership.first_open
         if beyond >= self._max_gap:
@@ -135,6 +139,12 @@ class Ledger:
         for record in records:
             self._in_hand.get(process, set()).discard(((record.topic, record.partition), record.offset))
             self._running.pop((process, self._lane((record.topic, record.partition), record.offset, record.key)), None)
+
+    def uncount(self, records: Sequence[Record]) -> None:
+        """Note attempts that count for nothing: what the handler needs was away."""
+        for record in records:
+            message: Any = record._message
+            message.ownership.attempts[record.offset] -= 1
 
     def settle(self, ownership: Ownership, offset: int) -> None:
         """Note that a record needs no more work: it was processed, dead-lettered or dropped."""

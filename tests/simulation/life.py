@@ -14,6 +14,7 @@ from supervisor.core.exits import ExitCode
 from supervisor.core.spec import End
 from supervisor.plugin.types import Record
 from supervisor.worker.outcomes import Outcomes
+from tests.simulation.breaker import SimBreaker
 from tests.simulation.broker import Broker, Log, Place
 from tests.simulation.classic import ClassicGroup, ClassicMembership
 from tests.simulation.consumer import SimConsumer
@@ -69,6 +70,7 @@ class Life:
         )
         self.broker.logs = {place: Log() for place in shape.places}
         self.parent = Parent(max_deaths=shape.max_deaths)
+        self.breaker = SimBreaker(self.machine, self.ledger, shape)
         self.slots = [Slot(self, number, self.parent) for number in range(shape.workers)]
         self.sinks_down = False
         self.ends: Counter[str] = Counter()
@@ -191,6 +193,7 @@ class Life:
         self.machine.note("healed")
         self._is_healed = True
         self.sinks_down = False
+        self.breaker.come_back()
         self.broker.commit_fault = lambda _place, _offset: None
         self.broker.come_back()
         for slot in self.slots:
@@ -203,6 +206,7 @@ class Life:
         """Look after the group now and then: who does not poll, and whether the end is reached."""
         machine = self.machine
         machine.at(LOOK, self._look)
+        self.breaker.look()
         for process, consumer in list(self._consumers.items()):
             if not process.is_alive:
                 del self._consumers[process]
@@ -340,6 +344,10 @@ class Life:
             self.sinks_down = False
 
         self.machine.at(seconds, end)
+
+    def _down(self, seconds: float) -> None:
+        self.breaker.go_down()
+        self.machine.at(seconds, self.breaker.come_back)
 
     def _join(self, _seconds: float) -> None:
         slot = Slot(self, self._numbers, self.parent)

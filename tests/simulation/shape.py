@@ -31,6 +31,8 @@ FAULTS = (
     "refuse",
     "refuse",
     "sinks",
+    "down",
+    "down",
     "join",
     "leave",
     "keep",

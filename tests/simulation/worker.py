@@ -3,17 +3,29 @@
 import mmap
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any, Protocol, cast
 
 from supervisor.core.backoff import Backoff
 from supervisor.core.board import BoardWriter, read_board, size
 from supervisor.core.exits import ExitCode
-from supervisor.core.spec import BatchSpec, CommitSpec, DeadLetterSpec, End, GroupSpec, RetrySpec, WorkerSpec
+from supervisor.core.spec import (
+    BatchSpec,
+    BreakerSpec,
+    CommitSpec,
+    DeadLetterSpec,
+    End,
+    GroupSpec,
+    RetrySpec,
+    WorkerSpec,
+)
 from supervisor.link import Link
 from supervisor.plugin.active import Active
+from supervisor.plugin.errors import DependencyDownError
 from supervisor.plugin.types import Decision, Disposition, Drop, Failure, Letter, Record
 from supervisor.worker.orders import Orders, Stop
 from supervisor.worker.process import work
+from tests.simulation.breaker import SimBreaker
 from tests.simulation.consumer import SimConsumer
 from tests.simulation.ledger import Ledger, Ownership
 from tests.simulation.machine import Killed, Machine, Process, Task
@@ -23,6 +35,7 @@ from tests.worker.direct import group_spec
 from tests.worker.in_process import worker_spec
 
 STOP_TIMEOUT = 6.0
+PROBE = Backoff(0.05, 2.0, 0.2, 0.25)
 SECONDS = {"slow": 0.004, "pause": 0.08, "stuck": 0.9}
 
 
@@ -33,6 +46,7 @@ class World(Protocol):
     ledger: Ledger
     shape: Shape
     sinks_down: bool
+    breaker: SimBreaker
 
     def exits(self, process: Process, code: ExitCode, reason: str) -> None: ...
     def died(self, slot: "Slot", code: ExitCode | None) -> None: ...
@@ -40,7 +54,7 @@ class World(Protocol):
 
 
 class SimOrders:
-    """What the parent tells: at most the last order counts."""
+    """What the parent tells: at most the last order counts, and every frame."""
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
@@ -75,7 +89,7 @@ class SimOrders:
 
 
 class SimLink:
-    """Takes what is sent: the parent answers and hears what is said of accused records."""
+    """Takes what is sent: the parent answers and hears what is said of accused records, and of breakers."""
 
     lost = False
 
@@ -90,6 +104,9 @@ class SimLink:
             self._machine.note("event", members["name"])
             if members["name"] == "accusations.unknown":
                 slot.told = None
+        elif kind == "breaker":
+            self._machine.note("breaker", slot.name, members["state"])
+            slot.world.breaker.heard(slot.key, members)
         elif kind == "accused":
             answer = slot.parent.answer(members)
             self._machine.at(0.001, lambda: slot.hear(process, answer))
@@ -107,6 +124,8 @@ class Slot:
     def __init__(self, world: World, number: int, parent: Parent, *, name: str = "") -> None:
         self.world = world
         self.number = number
+        self.key = world.breaker.enter(self)
+        """Its name before the breaker; twins have one each."""
         self.name = name or f"w{number}"
         self.process: Process | None = None
         self.consumer: SimConsumer | None = None
@@ -141,6 +160,7 @@ class Slot:
         process.on_death = lambda: self._is_dead(process)
         self.told, self.crashed, self.culprit = set(), None, None
         self.orders = SimOrders(machine)
+        self._spec = replace(self._spec, breaker=self.world.breaker.order(self.key))
         machine.spawn(process, lambda: self._main(process), "main")
 
     def stop(self, end: End, timeout: float = STOP_TIMEOUT) -> None:
@@ -210,6 +230,7 @@ class Slot:
             self.parent.died(board, culprit=self.culprit, thread=self.crashed)
         self.world.ledger.gone(process, board, interval=interval_of(self.world.shape))
         self.process = self.orders = None
+        self.world.breaker.look()
         code, self._code = self._code, None
         self.world.died(self, code)
 
@@ -237,6 +258,7 @@ def slot_spec(shape: Shape, number: int) -> WorkerSpec:
         commit=CommitSpec(shape.commit_mode, shape.commit_count, shape.commit_interval),
         batch=BatchSpec(shape.batch_size, shape.batch_age),
         max_deaths=shape.max_deaths,
+        breaker=BreakerSpec(probe=PROBE),
     )
     spec = worker_spec(group)
     return WorkerSpec(**{name: getattr(spec, name) for name in spec.__slots__} | {"slot": number, "state_dir": "."})
@@ -258,6 +280,10 @@ class Handler:
         try:
             self._machine.switch_point()
             answer = self._work(record)
+        except DependencyDownError:
+            self._ledger.uncount([record])
+            raise
+        else:
             if answer is None:
                 self._ledger.settle(_ownership(record), record.offset)
             return answer
@@ -280,6 +306,11 @@ class Handler:
                 else:
                     self._ledger.settle(_ownership(record), record.offset)
                     outcomes.append(None)
+            failed = [at for at, outcome in enumerate(outcomes) if outcome is not None]
+            down = [at for at in failed if isinstance(outcomes[at], DependencyDownError)]
+            # Where others failed beside them, all are tried alone, and only the first in line knows why it failed.
+            counted_for_nothing = down if down == failed else [at for at in down if at == failed[0]]
+            self._ledger.uncount([records[at] for at in counted_for_nothing])
             return outcomes
         finally:
             self._ledger.leave(self._process, records)
@@ -336,6 +367,9 @@ class Handler:
         seconds = SECONDS.get(kind)
         if seconds is not None:
             self._machine.park(seconds * (0.5 + self._machine.chance.random()))
+        if self._world.breaker.is_down:
+            self._world.breaker.refused(self._process)
+            raise DependencyDownError(dependency="db")
         match kind:
             case "fails once" if record.attempt == 1:
                 raise ValueError

@@ -65,6 +65,7 @@ class FakeSource:
         self.listener = listener
         self.positions: dict[Place, int] = {}
         self.paused: set[Place] = set()
+        self.begin_paused = False
         self.closed = ""
         self.problems: list[str] = []
         self.answers: Answers = lambda _place, _offset: None
@@ -88,6 +89,8 @@ class FakeSource:
                 self.generation += 1
                 self.positions.update({place: self.cluster.committed.get(place, -1) for place in places})
             self.listener.assigned(list(places))
+            if self.begin_paused:
+                self.paused |= set(places)
 
         return self.script(hand_over)
 

@@ -136,6 +136,24 @@ def test_a_worker_that_is_told_to_hold_begins_nothing_and_one_told_to_go_on_work
     assert told(worker) == []
 
 
+def test_what_is_assigned_in_the_poll_in_which_the_hold_ends_is_read(cluster: FakeCluster) -> None:
+    dependency = Dependency()
+    dependency.is_up.set()
+
+    with InProcess(cluster, dependency.process, breaker=NEVER) as worker:
+        obey(worker, is_open=True, name="payments-db")
+        worker.until(lambda: worker.source.begin_paused)
+
+        def hand_over_and_end() -> None:
+            worker.source.positions[PLACE] = 0
+            worker.source.listener.assigned([PLACE])
+            worker.source.paused.add(PLACE)
+            obey(worker)
+
+        worker.source.script(hand_over_and_end)
+        worker.until(lambda: worker.engine.counters.settled == 3)
+
+
 def test_a_worker_that_holds_and_has_no_record_reads_one_to_try_with(cluster: FakeCluster) -> None:
     dependency = Dependency()
     dependency.is_up.set()
