@@ -1,6 +1,7 @@
 """A dependency that goes down and comes back, and the parent's part in it: ``core.breaker``'s rules over slots."""
 
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from supervisor.core.breaker import Breaker, Step, heard_down, heard_nothing, heard_up, look, order_for
@@ -100,6 +101,4 @@ class SimBreaker:
             if slot.orders is None or (order.is_open, order.probes) == (before.is_open, before.probes):
                 continue
             self._told[key] = order
-            frame = {"type": "breaker", "order": to_json(order)}
-            orders = slot.orders
-            self._machine.at(LATENCY, lambda orders=orders, frame=frame: orders.tell(frame))
+            self._machine.at(LATENCY, partial(slot.orders.tell, {"type": "breaker", "order": to_json(order)}))
