@@ -164,13 +164,15 @@ def read_board(data: bytes | mmap.mmap) -> Board | None:
     cells = words[H_CELLS]
     if cells < 0 or len(copy) < size(cells):
         return None
-    topics = _topics(copy[size(cells) - TOPIC_BYTES :], words[H_TOPICS])
+    topics: list[str] | None = None
     in_flight = []
     for cell in range(cells):
         base = cell_base(cell)
         offset, topic = words[base + C_OFFSET], words[base + C_TOPIC]
         if offset == IDLE:
             continue
+        if topics is None:  # an idle worker's are not asked for, each second of each worker
+            topics = _topics(copy[size(cells) - TOPIC_BYTES :], words[H_TOPICS])
         in_flight.append(
             InFlight(
                 cell=cell,
