@@ -19,7 +19,7 @@ class FakeSupervisor:
     """A supervisor that scales at once."""
 
     def __init__(self, scaling: Rules | None, workers: int) -> None:
-        group = SimpleNamespace(name="orders", scaling=scaling)
+        group = SimpleNamespace(name="orders", scaling=scaling, retry_topics=frozenset({"t.retry.5s"}))
         self.plan = cast("Plan", SimpleNamespace(supervisor="a", groups=(group,)))
         self.events = EventLog()
         self.groups = {"orders": workers}
@@ -45,10 +45,12 @@ class Rig:
         self._loop = loop
         self._offset = 0
 
-    def read(self, *lags: int, after: float = 5.0, members: tuple[GroupMember, ...] | None = ()) -> int:
+    def read(
+        self, *lags: int, after: float = 5.0, members: tuple[GroupMember, ...] | None = (), topic: str = "t"
+    ) -> int:
         self._loop.now += after
         self._offset += 1
-        parts = tuple(PartitionLag("t", at, self._offset, self._offset + lag, lag) for at, lag in enumerate(lags))
+        parts = tuple(PartitionLag(topic, at, self._offset, self._offset + lag, lag) for at, lag in enumerate(lags))
         self.sizing.heard("orders", GroupLag(sum(lags), 0.0, parts, members))
         return self.supervisor.groups["orders"]
 
@@ -138,3 +140,10 @@ def test_a_time_that_nobody_watched_counts_for_nothing() -> None:
 
 def test_a_group_that_is_gone_is_no_error() -> None:
     rig().sizing.heard("payments", GroupLag(1, 0.0))
+
+
+def test_what_waits_in_retry_topics_asks_for_no_worker() -> None:
+    rigged = rig()
+
+    assert rigged.read(900, 900, 900, topic="t.retry.5s") == 1
+    assert rigged.read(900, 900, 900, after=60.0) == 2

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from supervisor.core.plan_diff import ASSIGNOR, Change, Shape, plan_diff
-from supervisor.core.spec import Mode, Ordering
+from supervisor.core.spec import Mode, Ordering, RetryTier
 from tests.process.parent_program import worker_spec
 
 SPEC = worker_spec(Path("x"), "orders", {}, 0, 0, Mode.WORK)
@@ -28,6 +28,7 @@ def changed(**members: Any) -> Shape:
         (replace(OLD, spec=replace(SPEC, log_level="debug")), Change.ROLLED, ("log_level",)),
         (changed(ordering=Ordering.KEY, concurrency=4), Change.ROLLED, ("ordering", "concurrency")),
         (changed(topics=("orders", "more")), Change.TOPICS, ("topics",)),
+        (changed(retry=replace(SPEC.group.retry, tiers=(RetryTier("5s", 5.0),))), Change.TOPICS, ("retry",)),
         (changed(topics=("more",)), Change.FEWER_TOPICS, ("topics",)),
         (changed(topics=("^ord.*",)), Change.FEWER_TOPICS, ("topics",)),
         (changed(protocol="consumer", topics=("more",)), Change.RESTARTED, ("topics", "protocol")),
@@ -54,6 +55,15 @@ def test_one_topic_less_makes_every_slot_leave() -> None:
     (found,) = plan_diff({"orders": changed(topics=("a", "b"))}, {"orders": changed(topics=("a",))})
 
     assert (found.change, found.keys) == (Change.FEWER_TOPICS, ("topics",))
+
+
+def test_one_retry_topic_less_makes_every_slot_leave() -> None:
+    tiers = RetryTier("5s", 5.0), RetryTier("1m", 60.0)
+    both, one = (changed(retry=replace(SPEC.group.retry, tiers=some)) for some in (tiers, tiers[:1]))
+
+    (found,) = plan_diff({"orders": both}, {"orders": one})
+
+    assert (found.change, found.keys) == (Change.FEWER_TOPICS, ("retry",))
 
 
 def test_what_an_incarnation_is_told_of_itself_is_no_change() -> None:
