@@ -163,6 +163,7 @@ _COUNTERS: Mapping[str, Callable[[SlotTotals], int]] = {
     "records_retried": lambda totals: totals.retried,
     "records_dropped": lambda totals: totals.dropped,
     "records_copied": lambda totals: totals.copied,
+    "records_duplicate": lambda totals: totals.duplicates,
     "commits": lambda totals: totals.commits,
     "partition_pauses": lambda totals: totals.pauses,
 }

@@ -98,6 +98,7 @@ _ALL = (
     _counter("records_dead_lettered", "Dead letters written, by disposition.", *_SLOT, "disposition"),
     _counter("records_dropped", "Records let go by an explicit decision.", *_SLOT),
     _counter("records_copied", "Records copied to a retry topic, in which they wait.", *_SLOT),
+    _counter("records_duplicate", "Records not worked because their key had been worked before.", *_SLOT),
     _gauge("records_in_flight", "Records, or runs of them, in their handlers now.", *_SLOT),
     _gauge("records_queued", "Records the worker holds unsettled.", *_SLOT),
     _gauge("queued_bytes", "Bytes of the records the worker holds unsettled.", *_SLOT, unit="bytes"),

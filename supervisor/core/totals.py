@@ -24,6 +24,7 @@ class SlotTotals:
     retried: int = 0
     dropped: int = 0
     copied: int = 0
+    duplicates: int = 0
     commits: int = 0
     pauses: int = 0
     letters: Named = field(default_factory=dict)
@@ -50,6 +51,7 @@ def slot_totals(totals: SlotTotals, before: WorkerStats, now: WorkerStats) -> Sl
         retried=totals.retried + _growth(before.retried, now.retried),
         dropped=totals.dropped + _growth(before.dropped, now.dropped),
         copied=totals.copied + _growth(before.copied, now.copied),
+        duplicates=totals.duplicates + _growth(before.duplicates, now.duplicates),
         commits=totals.commits + _growth(before.commits, now.commits),
         pauses=totals.pauses + _growth(before.pauses, now.pauses),
         letters=_by_name(totals.letters, before.letters, now.letters),
