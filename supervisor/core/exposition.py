@@ -176,7 +176,7 @@ def _of_worker(labels: Labels, stats: WorkerStats) -> Iterator[Sample]:
     yield Sample("queued_bytes", labels, stats.queued_bytes)
     yield Sample("queue_fill_ratio", labels, stats.queue_fill)
     yield Sample("oldest_unsettled_seconds", labels, stats.oldest)
-    yield Sample("partitions_owned", labels, len(stats.partitions))
+    yield Sample("partitions_owned", labels, stats.owned)
     yield Sample("partitions_paused", labels, stats.paused_partitions)
     yield Sample("partitions_stopped", labels, sum(bool(one.stopped) for one in stats.partitions))
     if stats.waits in _REASONS:

@@ -42,8 +42,9 @@ class WorkerStats:
     and duplicates: those whose key was worked before. ``lag`` is of the owned partitions, ``None`` while unknown.
     ``oldest`` is the age in seconds of the oldest record delivered but not settled. ``waits`` says why nothing moves,
     in the words of ``core.board.Wait``.
-    ``paused``: told to read nothing, and all that is owned is paused. ``queue_fill``: the share of what may be held
-    unsettled that is, by count or bytes. ``letters`` counts dead letters by disposition, ``rebalances`` callbacks by
+    ``paused``: told to read nothing, and all that is owned is paused. ``owned``: how many partitions, which are
+    not all among ``partitions`` where there are very many. ``queue_fill``: the share of what may be held unsettled that
+    is, by count or bytes. ``letters`` counts dead letters by disposition, ``rebalances`` callbacks by
     kind; the histograms are those of ``worker.meters``.
     """
 
@@ -63,6 +64,7 @@ class WorkerStats:
     waits: str = ""
     paused: bool = False
     partitions: tuple[PartitionStats, ...] = ()
+    owned: int = 0
     received: int = 0
     retried: int = 0
     pauses: int = 0

@@ -112,6 +112,7 @@ def worker_stats(engine: Engine) -> WorkerStats:
             commit_errors=dict(engine.commit_errors),
             waits=stated_wait(engine).name.lower(),
             paused=engine.on_hold and engine.paused >= engine.owned.keys(),
+            owned=len(owned),
             received=meters.received,
             retried=meters.retried,
             pauses=meters.pauses,

@@ -15,7 +15,7 @@ from supervisor.core.snapshot import (
 )
 from supervisor.core.totals import GroupTotals, SlotTotals
 
-STATS = WorkerStats(settled=7, waits="eof", partitions=(PartitionStats("orders", 0, 5, 2, gap=1),))
+STATS = WorkerStats(settled=7, owned=1, waits="eof", partitions=(PartitionStats("orders", 0, 5, 2, gap=1),))
 RUNNING = SlotSnapshot("orders", 0, SlotState.RUNNING, pid=4, uptime=9.0, joined=True, healthy=True, stats=STATS)
 DEAD = SlotSnapshot("orders", 1, SlotState.BACKOFF, incarnation=3, reason="SIGSEGV")
 WHOLE = Histogram((1, *[0] * 20), 1e-6)

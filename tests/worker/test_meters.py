@@ -118,4 +118,5 @@ def test_rebalances_and_commits_are_counted() -> None:
         stats = worker_stats(worker.engine)
 
     assert stats.rebalances == {"assigned": 1, "revoked": 1}
+    assert stats.owned == 0
     assert 0 < stats.committing.total < 30
