@@ -177,11 +177,11 @@ async def _scraped(scrapes: int) -> Figures:
         lines = [await asyncio.to_thread(scraper.stdout.readline) for _ in range(scrapes + 1)]
     finally:
         _end([scraper])
-    taken = time.perf_counter()
+    taken = time.thread_time()
     scene = scraping.scene()
-    rendered = time.perf_counter()
+    rendered = time.thread_time()
     page = render(scene, Format.OPENMETRICS)
-    ended = time.perf_counter()
+    ended = time.thread_time()
     await listener.stop()
     spans = [tuple(map(float, line.split())) for line in lines[1:]]  # the first brings what is loaded late
     during = [_latest(late, begin, end) for begin, end in spans]
