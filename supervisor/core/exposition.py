@@ -100,6 +100,7 @@ def _of_group(scene: Scene, group: GroupSnapshot) -> Iterator[Sample]:
     yield Sample("group_paused", labels, group.paused)
     yield Sample("group_half_open", labels, bool(group.condition))
     yield Sample("group_breaker_open", labels, group.breaker is not None)
+    yield Sample("group_flood_tripped", labels, group.flood is not None)
     yield Sample("group_slots_wanted", labels, group.workers)
     for state in SlotState:
         yield Sample("group_slots", (group.name, state.value), sum(slot.state is state for slot in group.slots))

@@ -79,6 +79,7 @@ _ALL = (
     _gauge("group_paused", "Whether an operator has the group read nothing.", "group"),
     _gauge("group_half_open", "Whether the group failed as a whole and one worker is tried first.", "group"),
     _gauge("group_breaker_open", "Whether the group waits for a dependency that is down.", "group"),
+    _gauge("group_flood_tripped", "Whether the group holds because too many records became dead letters.", "group"),
     _gauge("group_slots_wanted", "Worker processes the group should have on this host.", "group"),
     _gauge("group_slots", "Slots of the group by state.", "group", "state"),
     _gauge("slot_progressing", "Whether the slot's worker has joined and progresses or waits for a reason.", *_SLOT),
@@ -92,7 +93,7 @@ _ALL = (
     _gauge("worker_threads", "Threads of the worker.", *_SLOT),
     # Records.
     _counter("records_received", "Records taken from Kafka.", *_SLOT),
-    _counter("records_settled", "Records that need no more work: processed, dead-lettered or dropped.", *_SLOT),
+    _counter("records_settled", "Records that need no more work here, whatever became of them.", *_SLOT),
     _counter("attempts_failed", "Attempts that failed, whatever became of the record.", *_SLOT),
     _counter("records_retried", "Attempts to be made again.", *_SLOT),
     _counter("records_dead_lettered", "Dead letters written, by disposition.", *_SLOT, "disposition"),

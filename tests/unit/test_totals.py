@@ -1,3 +1,5 @@
+from dataclasses import fields
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -77,6 +79,15 @@ def test_names_that_workers_make_up_are_bounded_and_plain_words() -> None:
     assert len(totals.commit_errors) <= MOST_NAMES + 1
     assert totals.commit_errors[OTHER] == 102 - MOST_NAMES
     assert all(name == OTHER or name.startswith("CODE_") for name in totals.commit_errors)
+
+
+def test_every_counter_of_a_worker_is_in_the_totals() -> None:
+    gauges = {"in_flight", "queued", "queued_bytes", "oldest", "lag", "waits", "paused", "partitions", "owned"}
+    gauges |= {"paused_partitions", "queue_fill"}
+    twice = {"dead_lettered"}  # the sum of ``letters``
+    told = {one.name for one in fields(WorkerStats)} - gauges - twice
+
+    assert told == {one.name for one in (*fields(SlotTotals), *fields(GroupTotals))}
 
 
 def test_histograms_of_a_group_add_up_over_its_workers() -> None:
