@@ -139,7 +139,7 @@ class Flood(Table):
         "pause", description="Begin no record; stop the group; or drop what would be a dead letter, counted and logged."
     )
     resume_after: ResumeAfter = _key(
-        "5m", description="When a few records try whether it is over; `manual`: `supervisor resume GROUP` alone ends it."
+        "5m", description="When a few records try whether it is over; `manual`: only `supervisor resume GROUP` ends it."
     )
 
 
