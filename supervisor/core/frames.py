@@ -8,6 +8,7 @@
 | ``stop`` | parent → worker, notifier | ``end``: ``keep`` or ``leave``; ``timeout``; ``overdue``: records that hang |
 | ``accused`` | worker → parent, on assignment | ``ask``: a number; ``partitions`` whose accused records it asks for |
 | ``accused`` | parent → worker, the answer | ``ask``; ``suspects``: runs of offsets; ``convicted``: with their cases |
+| ``identified`` | worker → parent | ``topics``: the ids of topics with convicted records, by name |
 | ``acquitted``, ``buried`` | worker → parent | ``records``: they finished; their dead letters are confirmed |
 | ``alert`` | parent → notifier | ``event``: a ``core.events.Event`` |
 | ``breaker`` | parent → worker | ``order``: a ``core.spec.BreakerOrder``; hold all records, try with one, go on |

@@ -52,6 +52,7 @@ class Ownership:
         asked = engine.quarantine.ask(places)
         self._committer.notes.read(places)
         engine.quarantine.await_answer(asked, self.meanwhile)
+        engine.quarantine.identify()
         logger.info("partitions.assigned", extra={"fields": {"partitions": _words(places)}})
         if places:
             self._active.partitions_assigned(list(places))

@@ -18,6 +18,7 @@ from supervisor.core.events import Severity
 from supervisor.core.frames import Frame
 from supervisor.core.jsonable import from_json
 from supervisor.core.lanes import ALONE, Lane
+from supervisor.kafka.identity import topic_ids
 from supervisor.plugin.types import Message
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ class Quarantine:
         self._asked = self._answered = 0
         self.watched: set[Owned] = set()
         """Owned partitions with accused records that were not delivered yet."""
+        self._unproven: dict[str, set[str]] = {}
+        """Topics with convicted records, and the ids of those that are meant, as far as the parent knows them."""
         self._queued: dict[Owned, set[int]] = {}
         """Accused records that were delivered and are not done."""
 
@@ -73,11 +76,14 @@ class Quarantine:
     def heard(self, frame: Frame) -> None:
         """Take the parent's answer; what comes late counts for what was not delivered yet. Main thread, no mutex."""
         found: dict[Place, dict[int, Case]] = {}
-        for topic, partition, runs, _ in frame["suspects"]:
+        ids: dict[str, set[str]] = {}
+        for topic, partition, runs, of in frame["suspects"]:
             found[topic, partition] = dict.fromkeys(sorted(offsets_of(runs)), SUSPECT)
+            ids.setdefault(topic, set()).update(of)
         for topic, partition, offset, case in frame["convicted"]:
             found.setdefault((topic, partition), {})[offset] = from_json(Case, case)
         with self._engine.mutex:
+            self._unproven |= {topic: ids.get(topic, set()) for topic, *_ in frame["convicted"]}
             for place, cases in found.items():
                 owned = self._engine.owned.get(place)
                 if owned is not None:
@@ -92,6 +98,26 @@ class Quarantine:
                 "convicted": sum(case.convicted for cases in found.values() for case in cases.values()),
             }
             logger.info("records.accused", extra={"fields": fields})
+
+    def identify(self) -> None:
+        """Let go of convictions that are of another topic of the same name; mutex not held, waits ``PATIENCE`` at most.
+
+        Only convictions are worth the question: a suspect runs, and nothing is lost when it does.
+        """
+        engine = self._engine
+        with engine.mutex:
+            unproven, self._unproven = self._unproven, {}
+        if not unproven or engine.stopping:
+            return
+        found = topic_ids(engine.spec.group.kafka, sorted(unproven), engine.spec.instance_id, PATIENCE)
+        with engine.mutex:
+            for topic, known in unproven.items():
+                if topic in found and known - {found[topic]}:
+                    for owned in [owned for owned in engine.owned.values() if owned.place[0] == topic]:
+                        owned.accused.clear()
+                        self.watched.discard(owned)
+        if found:
+            engine.link.send("identified", topics=found)
 
     def watch(self, owned: "Owned") -> None:
         """Look out for a partition's accused records, from its next delivery on."""
