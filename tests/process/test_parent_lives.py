@@ -207,7 +207,8 @@ def test_events_reach_the_notifier_and_one_that_kills_it_comes_once(tmp_path: Pa
         os.kill(before, signal.SIGKILL)
 
         alerts = parent.folder / "alerts"
-        wait_until(lambda: alerts.exists() and alerts.read_text() == "worker.exited\nnotifier.exited\n")
+        told = "worker.exited\nnotifier.exited\n"  # each waits a moment for others of its kind
+        wait_until(lambda: alerts.exists() and alerts.read_text() == told, 40)
         assert len(parent.events("notifier.exited")) == 1
 
 
