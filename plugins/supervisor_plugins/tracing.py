@@ -4,8 +4,10 @@ Attributes and names are those of the messaging semantic conventions. Keys and v
 a span.
 """
 
+import math
 import os
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -93,6 +95,7 @@ class Tracing:
         self._common: dict[str, str] = {"messaging.system": "kafka"}
         self._open: OrderedDict[Place, Span] = OrderedDict()
         self._lock = threading.Lock()
+        self._calls: dict[int, tuple[float, str, float]] = {}
 
     @hookimpl
     def worker_started(self, context: WorkerContext) -> None:
@@ -161,6 +164,13 @@ class Tracing:
         span.end()
 
     @hookimpl
+    def traced_calls(self) -> list[tuple[float, str, float]]:
+        """Hand out the last traced call of each order of magnitude, for the metrics to point to."""
+        with self._lock:
+            calls, self._calls = self._calls, {}
+        return list(calls.values())
+
+    @hookimpl
     def partitions_revoked(self, partitions: Sequence[tuple[str, int]]) -> None:
         """End the spans of records that wait: whoever has the partition now begins its own."""
         gone = set(partitions)
@@ -187,6 +197,7 @@ class Tracing:
         place = _place(record)
         span = self._taken(place) or self._started(record)
         token = otel.attach(trace.set_span_in_context(span))
+        began = time.perf_counter()
         try:
             yield span
         except BaseException:
@@ -194,6 +205,7 @@ class Tracing:
             raise
         finally:
             otel.detach(token)
+            self._note(span, time.perf_counter() - began)
         if record.attempt > 1:
             span.set_attribute("supervisor.attempts", record.attempt)
         span.end()
@@ -203,11 +215,20 @@ class Tracing:
         first = records[0]
         links = [link for record in records if (link := _link(record)) is not None]
         attributes = {**self._attributes(first), "messaging.batch.message_count": len(records)}
-        name = f"process {first.topic}"
+        name, began = f"process {first.topic}", time.perf_counter()
         with self._tracer.start_as_current_span(
             name, kind=SpanKind.CONSUMER, attributes=attributes, links=links, record_exception=False
         ) as span:
-            yield span
+            try:
+                yield span
+            finally:
+                self._note(span, time.perf_counter() - began)
+
+    def _note(self, span: Span, seconds: float) -> None:
+        context = span.get_span_context()
+        if context.trace_flags.sampled:
+            with self._lock:
+                self._calls[math.frexp(seconds)[1]] = (seconds, f"{context.trace_id:032x}", time.time())
 
     def _started(self, record: Record) -> Span:
         link = _link(record)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from supervisor.core.board import Wait
 from supervisor.core.exits import ExitClass
-from supervisor.core.histogram import Histogram
+from supervisor.core.histogram import Exemplar, Histogram
 from supervisor.core.lag import GroupLag, PartitionLag
 from supervisor.core.readiness import progresses, readiness
 from supervisor.core.snapshot import GroupSnapshot, PartitionStats, SlotSnapshot, SlotState, Snapshot, WorkerStats
@@ -61,6 +61,7 @@ class Sample:
     metric: str
     labels: Labels
     value: float | Histogram
+    exemplars: tuple[Exemplar, ...] = ()
 
 
 def samples(scene: Scene) -> Iterator[Sample]:
@@ -105,7 +106,7 @@ def _of_group(scene: Scene, group: GroupSnapshot) -> Iterator[Sample]:
     for state in SlotState:
         yield Sample("group_slots", (group.name, state.value), sum(slot.state is state for slot in group.slots))
     totals = scene.groups.get(group.name, GroupTotals())
-    yield Sample("handler_seconds", labels, totals.handled)
+    yield Sample("handler_seconds", labels, totals.handled, totals.exemplars)
     yield Sample("poll_records", labels, totals.polled)
     if totals.batches.counts:
         yield Sample("batch_records", labels, totals.batches)

@@ -1,7 +1,9 @@
 """Histograms with fixed buckets: counted where things happen, sent as they are, added up over processes. Pure."""
 
 from bisect import bisect_left
+from collections.abc import Iterable
 from dataclasses import dataclass
+from math import isfinite
 
 SECONDS = (
     1e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
@@ -14,12 +16,40 @@ RECORDS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0,
 """Upper bounds of buckets for numbers of records taken together."""
 
 
+TRACE_ID = 32
+"""Hexadecimal digits of a trace id (W3C Trace Context)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Histogram:
     """How often values fell into each bucket, the last one above all bounds; and their sum. Empty before the first."""
 
     counts: tuple[int, ...] = ()
     total: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Exemplar:
+    """One value that was counted, the trace it is of, and when (epoch)."""
+
+    value: float
+    trace_id: str
+    at: float
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether it can be shown: it comes from a process that runs user code."""
+        is_id = len(self.trace_id) == TRACE_ID and all(one in "0123456789abcdef" for one in self.trace_id)
+        return is_id and isfinite(self.value) and isfinite(self.at)
+
+
+def newest(known: Iterable[Exemplar], more: Iterable[Exemplar], bounds: tuple[float, ...]) -> tuple[Exemplar, ...]:
+    """Return the last exemplar of each bucket that has one, in the buckets' order; unsound ones are left out."""
+    found: dict[int, Exemplar] = {}
+    for one in (*known, *more):
+        if one.is_sound:
+            found[bisect_left(bounds, one.value)] = one
+    return tuple(found[bucket] for bucket in sorted(found))
 
 
 class Tally:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from supervisor.core.histogram import Histogram
+from supervisor.core.histogram import Exemplar, Histogram
 from supervisor.core.lag import GroupLag
 
 
@@ -45,7 +45,7 @@ class WorkerStats:
     ``paused``: told to read nothing, and all that is owned is paused. ``owned``: how many partitions, which are
     not all among ``partitions`` where there are very many. ``queue_fill``: the share of what may be held unsettled that
     is, by count or bytes. ``letters`` counts dead letters by disposition, ``rebalances`` callbacks by
-    kind; the histograms are those of ``worker.meters``.
+    kind; the histograms are those of ``worker.meters``, ``exemplars`` traced values of ``handled``.
     """
 
     settled: int = 0
@@ -76,6 +76,7 @@ class WorkerStats:
     polled: Histogram = field(default_factory=Histogram)
     batches: Histogram = field(default_factory=Histogram)
     committing: Histogram = field(default_factory=Histogram)
+    exemplars: tuple[Exemplar, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

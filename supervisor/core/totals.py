@@ -1,9 +1,9 @@
 """Counters that outlive worker processes: what each incarnation counted, added up per slot and per group. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
-from supervisor.core.histogram import Histogram, added, grown
+from supervisor.core.histogram import SECONDS, Exemplar, Histogram, added, grown, newest
 from supervisor.core.snapshot import WorkerStats
 
 MOST_NAMES = 30
@@ -40,6 +40,7 @@ class GroupTotals:
     polled: Histogram = field(default_factory=Histogram)
     batches: Histogram = field(default_factory=Histogram)
     committing: Histogram = field(default_factory=Histogram)
+    exemplars: tuple[Exemplar, ...] = ()
 
 
 def slot_totals(totals: SlotTotals, before: WorkerStats, now: WorkerStats) -> SlotTotals:
@@ -63,10 +64,11 @@ def slot_totals(totals: SlotTotals, before: WorkerStats, now: WorkerStats) -> Sl
 def group_totals(totals: GroupTotals, before: WorkerStats, now: WorkerStats) -> GroupTotals:
     """Return the totals after one worker's histograms went from ``before`` to ``now``."""
     news = {name: grown(getattr(before, name), getattr(now, name)) for name in _GROUP}
-    return GroupTotals(**{name: added(getattr(totals, name), new) for name, new in news.items()})
+    exemplars = newest(totals.exemplars, now.exemplars, SECONDS)
+    return GroupTotals(**{name: added(getattr(totals, name), new) for name, new in news.items()}, exemplars=exemplars)
 
 
-_GROUP = tuple(one.name for one in fields(GroupTotals))
+_GROUP = ("handled", "polled", "batches", "committing")
 
 
 def _by_name(total: Named, before: Named, now: Named) -> Named:

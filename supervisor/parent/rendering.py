@@ -3,6 +3,7 @@
 import gc
 import gzip
 import sys
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,7 +22,9 @@ from prometheus_client.metrics_core import (
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 
+from supervisor.core import histogram as core
 from supervisor.core import metrics_catalog as catalog
 from supervisor.core.exposition import Sample, Scene, samples
 from supervisor.core.histogram import Histogram
@@ -103,7 +106,7 @@ def _family(metric: catalog.Metric, found: list[Sample]) -> Metric:
             histogram = HistogramMetricFamily(metric.family, metric.help, labels=metric.labels, unit=metric.unit)
             for one in found:
                 if isinstance(one.value, Histogram):
-                    histogram.add_metric(one.labels, _buckets(metric, one.value), one.value.total)
+                    histogram.add_metric(one.labels, _buckets(metric, one), one.value.total)
             return histogram
         case Kind.INFO:
             info = InfoMetricFamily(metric.family, metric.help)
@@ -116,9 +119,22 @@ def _number(value: float | Histogram) -> float:
     return 0.0 if isinstance(value, Histogram) else float(value)
 
 
-def _buckets(metric: catalog.Metric, histogram: Histogram) -> list[tuple[str, float]]:
-    """Return cumulative counts with their bounds; one that was counted with other bounds shows nothing."""
+def _buckets(metric: catalog.Metric, sample: Sample) -> list[tuple[str, float] | tuple[str, float, Exemplar]]:
+    """Return cumulative counts with their bounds and exemplars; counted with other bounds, it shows nothing.
+
+    Only OpenMetrics shows exemplars, the text format has none.
+    """
+    assert isinstance(sample.value, Histogram)  # noqa: S101 - only histograms come here
     names = [*(f"{bound:g}" for bound in metric.bounds), "+Inf"]
-    is_whole = len(histogram.counts) == len(names)
-    counts = histogram.counts if is_whole else (0,) * len(names)
-    return list(zip(names, map(float, accumulate(counts)), strict=True))
+    if len(sample.value.counts) != len(names):
+        return [(name, 0.0) for name in names]
+    traced = {bisect_left(metric.bounds, one.value): one for one in sample.exemplars}
+    buckets: list[tuple[str, float] | tuple[str, float, Exemplar]] = []
+    for at, (name, count) in enumerate(zip(names, map(float, accumulate(sample.value.counts)), strict=True)):
+        one = traced.get(at)
+        buckets.append((name, count) if one is None else (name, count, _shown(one)))
+    return buckets
+
+
+def _shown(one: core.Exemplar) -> Exemplar:
+    return Exemplar({"trace_id": one.trace_id}, one.value, one.at)

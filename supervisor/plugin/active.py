@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from supervisor.core.events import Event
+from supervisor.core.histogram import SECONDS, Exemplar, newest
 from supervisor.core.suggest import did_you_mean
 from supervisor.plugin.errors import PluginError, Problem, StartError
 from supervisor.plugin.idempotency import Guard
@@ -108,6 +109,18 @@ class Active:
         """Tell plugins what becomes of a record. Any handler thread; never raises."""
         if self.watches_failures:
             self._tell("failure_decided", failure, decision)
+
+    def traced_calls(self) -> tuple[Exemplar, ...]:
+        """Ask plugins for calls that are part of a trace; the last of each bucket. Main thread; never raises."""
+        found: list[Exemplar] = []
+        for name, function in self._hooks.get("traced_calls", ()):
+            try:
+                found += [Exemplar(float(value), str(trace_id), float(at)) for value, trace_id, at in function() or ()]
+            except KeyboardInterrupt:
+                raise
+            except BaseException:  # noqa: BLE001 - user code: no measurement is worth a worker
+                _log.exception("plugin.failed", extra={"fields": {"plugin": name, "hook": "traced_calls"}})
+        return newest((), found, SECONDS) if found else ()
 
     def partitions_assigned(self, partitions: Sequence[tuple[str, int]]) -> None:
         """Tell plugins of partitions gained. Polling thread; never raises."""

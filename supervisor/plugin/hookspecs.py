@@ -92,6 +92,15 @@ def wrap_process_batch(process: ProcessBatch, is_async: bool) -> ProcessBatch | 
 
 
 @hookspec
+def traced_calls() -> Sequence[tuple[float, str, float]] | None:
+    """Return calls of the handler that are part of a trace, as (seconds, trace id, when it ended).
+
+    Worker process, main thread, about once a second: return what is kept since the last time, and not much. They
+    become exemplars of the metric ``handler_seconds``. Exceptions are logged.
+    """
+
+
+@hookspec
 def failure_decided(failure: Failure, decision: Decision) -> None:
     """Learn what becomes of a record whose attempt failed, whoever decided it; nothing can be changed here.
 

@@ -142,7 +142,7 @@ class Incarnation:
         self._thread = 0
         self.engine = Engine(spec, board, link, in_batches=active.process_batch is not None)
         self.engine.on_hold = spec.paused
-        self._teller = Teller(self.engine)
+        self._teller = Teller(self.engine, active.traced_calls)
         self.engine.guard = active.guard
         self.committer, self.outlet = delivery(self.engine, made)
         self.engine.outlet = self.outlet

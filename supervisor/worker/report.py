@@ -1,9 +1,11 @@
 """What a worker says of itself, to the parent when it changed and each tick on its board."""
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from supervisor.core.board import H_RUNNABLE, H_SETTLED, H_WAIT, Wait
+from supervisor.core.histogram import Exemplar
 from supervisor.core.jsonable import to_json
 from supervisor.core.lanes import BREAKER, HELD
 from supervisor.core.snapshot import PartitionStats, WorkerStats
@@ -23,14 +25,15 @@ class Teller:
     An idle worker's would be most of what the parent of many does.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, traced: Callable[[], tuple[Exemplar, ...]] = tuple) -> None:
         self._engine = engine
+        self._traced = traced
         self._told: WorkerStats | None = None
         self._told_at = self._since = time.monotonic()
 
     def tell(self) -> None:
         """Count, and tell the parent if that is news to it; ``seconds`` is the time in which the change came to be."""
-        stats, now = worker_stats(self._engine), time.monotonic()
+        stats, now = replace(worker_stats(self._engine), exemplars=self._traced()), time.monotonic()
         if stats != self._told or now - self._told_at >= KEEP_ALIVE:
             seconds = round(now - self._since, 3)
             if not self._engine.link.send("stats", stats=to_json(stats), seconds=seconds):

@@ -8,6 +8,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode
 
 from supervisor.plugin import DeadLetter, Disposition, Drop, Failure, Produce, Record, Retry, WorkerContext
@@ -103,6 +104,27 @@ def test_a_record_without_a_context_begins_a_trace(traced: Traced, headers: list
     traced.plugin.wrap_process(lambda _: None, False)(record(headers=headers))
 
     assert traced.one().links == ()
+
+
+def test_traced_calls_are_told_once_with_their_trace(traced: Traced) -> None:
+    traced.plugin.wrap_process(lambda _: None, False)(record())
+
+    ((seconds, trace_id, at),) = traced.plugin.traced_calls()
+    assert trace_id == f"{traced.one().context.trace_id:032x}"
+    assert 0 <= seconds < 60
+    assert at > 1e9
+    assert traced.plugin.traced_calls() == []
+
+
+def test_calls_of_traces_that_are_not_kept_are_not_told(context: WorkerContext) -> None:
+    provider = TracerProvider(sampler=ALWAYS_OFF)
+    plugin = Tracing(Tracing.Options(), provider=provider)
+    plugin.worker_started(context)
+
+    plugin.wrap_process(lambda _: None, False)(record())
+
+    assert plugin.traced_calls() == []
+    provider.shutdown()
 
 
 def test_what_the_handler_does_is_within_the_span(traced: Traced) -> None:

@@ -3,7 +3,7 @@ from dataclasses import fields
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.core.histogram import RECORDS, Histogram, Tally, added, grown
+from supervisor.core.histogram import RECORDS, Exemplar, Histogram, Tally, added, grown
 from supervisor.core.snapshot import WorkerStats
 from supervisor.core.totals import MOST_NAMES, OTHER, GroupTotals, SlotTotals, group_totals, slot_totals
 
@@ -88,6 +88,19 @@ def test_every_counter_of_a_worker_is_in_the_totals() -> None:
     told = {one.name for one in fields(WorkerStats)} - gauges - twice
 
     assert told == {one.name for one in (*fields(SlotTotals), *fields(GroupTotals))}
+
+
+ID = "0af7651916cd43dd8448eb211c80319c"
+
+
+def test_the_last_sound_exemplar_of_each_bucket_is_kept() -> None:
+    known = (Exemplar(0.002, ID, 1.0), Exemplar(0.2, ID, 1.0))
+    more = (Exemplar(0.0021, ID, 2.0), Exemplar(0.0022, "no id", 3.0), Exemplar(float("nan"), ID, 3.0))
+
+    totals = group_totals(GroupTotals(), WorkerStats(), WorkerStats(exemplars=known))
+    totals = group_totals(totals, WorkerStats(), WorkerStats(exemplars=more))
+
+    assert totals.exemplars == (more[0], known[1])
 
 
 def test_histograms_of_a_group_add_up_over_its_workers() -> None:
