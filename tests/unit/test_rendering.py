@@ -19,7 +19,7 @@ def traced() -> Scene:
 def test_a_bucket_names_the_trace_of_its_last_call() -> None:
     page = render(traced(), Format.OPENMETRICS).plain.decode()
 
-    families = {family.name: family for family in text_string_to_metric_families(page)}
+    families = {family.name: family for family in text_string_to_metric_families(page)}  # type: ignore[no-untyped-call]
     found = [sample for sample in families["kafka_supervisor_handler_seconds"].samples if sample.exemplar]
     assert [(one.labels["le"], one.exemplar.labels, one.exemplar.value) for one in found if one.exemplar] == [
         ("0.0025", {"trace_id": ID}, 0.002)
