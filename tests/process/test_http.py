@@ -8,6 +8,8 @@ import re
 import select
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from http.client import HTTPConnection, HTTPException
@@ -224,3 +226,11 @@ def test_p10_no_metric_name_or_label_is_outside_the_plain_words(scraped: Parent,
     del scraped
     for name in values(port):
         assert re.fullmatch(r"[a-z_]+(\{([a-z]+=\"[A-Za-z0-9_.+:-]*\",?)+\})?", name), name
+
+
+def test_without_a_listener_nothing_of_it_is_imported() -> None:
+    program = "import sys, supervisor.parent.app; print([name for name in sys.modules if 'prometheus' in name])"
+
+    printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+
+    assert printed.stdout.strip() == "[]"
