@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+from supervisor.core.exits import ExitClass
 from supervisor.core.exposition import MOST_PARTITIONS, MOST_TOPICS, Others, Sample, Scene, samples
 from supervisor.core.histogram import Histogram
 from supervisor.core.lag import GroupLag, PartitionLag
@@ -85,6 +86,14 @@ def test_a_dead_worker_has_no_gauges_and_keeps_its_counters() -> None:
     assert ("records_in_flight", ("orders", "0")) in found
     assert ("records_in_flight", ("orders", "1")) not in found
     assert ("worker_start_time_seconds", ("orders", "1")) not in found
+
+
+def test_what_alerts_look_at_is_shown_from_zero_on() -> None:
+    found = shown(Scene(snapshot(group(RUNNING)), exits={("orders", "signal"): 2, ("orders", "survivor"): 1}))
+
+    ends = {labels[1]: value for (metric, labels), value in found.items() if metric == "worker_exits"}
+    assert ends == {kind.value: 0 for kind in ExitClass} | {"signal": 2, "survivor": 1}
+    assert found["records_dead_lettered", ("orders", "0", "error")] == 0
 
 
 def test_a_stated_reason_is_a_series_of_its_own_and_nothing_else_is() -> None:
