@@ -10,68 +10,17 @@ Handler threads *pull*: nothing is submitted per record, and a lane is handed ou
 import heapq
 from collections import deque
 from collections.abc import Collection, Hashable, Iterable, Sequence
-from enum import Enum, auto
 from typing import Generic, Protocol, TypeVar
 
+from supervisor.core.lane import BLOCKED, BUSY, READY, WAITING, Lane, Place
+
 T = TypeVar("T")
-Place = tuple[str, int]
-
-
-class LaneState(Enum):
-    """Where a lane is. ``READY`` lanes are in line, ``BUSY`` ones belong to a thread."""
-
-    READY = auto()
-    BUSY = auto()
-    WAITING = auto()
-    BLOCKED = auto()
 
 
 BREAKER, ALONE, FLOOD = 1, 2, 4
 """Bits of ``Lanes.closed``: who keeps records from being begun. A dependency, a suspect's turn, a flood."""
 HELD = BREAKER | FLOOD
 """Bits that hold back all records, and keep new ones from being read."""
-
-READY, BUSY, WAITING, BLOCKED = LaneState
-"""By themselves: to look a member up in its class costs 0.1 us in Python 3.11, several times per record."""
-
-
-class Lane(Generic[T]):
-    """One lane. ``attempt``, ``failed_at`` and ``letter`` are of its head record; ``due`` counts while ``WAITING``.
-
-    ``taken`` is how many records its thread has in hand: one, or a batch. ``solo`` is how many at its front
-    failed in a batch and are to be worked one by one. ``since`` is when the head came (for the age of a batch).
-    """
-
-    __slots__ = ("attempt", "due", "failed_at", "items", "letter", "name", "place", "since", "solo", "state", "taken")
-
-    def __init__(self, name: Hashable, place: Place) -> None:
-        self.name = name
-        self.place = place
-        self.items: deque[tuple[T, int]] = deque()
-        self.state = READY
-        self.due = 0.0
-        self.taken = 1
-        self.solo = 0
-        self.since: float | None = None
-        self.attempt = 1
-        self.failed_at: float | None = None
-        self.letter: object | None = None
-
-    @property
-    def filling(self) -> bool:
-        """Whether it waits for more records to make a batch, and for nothing else."""
-        return self.state is WAITING and self.failed_at is None and not self.solo
-
-    @property
-    def head(self) -> T:
-        """The record to work next."""
-        return self.items[0][0]
-
-    def fresh_head(self) -> None:
-        """Forget what was known of the last head."""
-        self.attempt = 2 if self.solo else 1
-        self.failed_at = None
-        self.letter = None
 
 
 class Gate(Protocol[T]):

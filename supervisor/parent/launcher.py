@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -10,8 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from supervisor.core.slot import Rung
 from supervisor.core.spec import WorkerSpec
 
+RUNGS = {
+    Rung.DUMP: signal.SIGUSR1,
+    Rung.TERM: signal.SIGTERM,
+    Rung.ABORT: signal.SIGABRT,
+    Rung.KILL: signal.SIGKILL,
+}
+"""What each rung of the ladder sends."""
 MARK = "KAFKA_SUPERVISOR_PID"
 """In the environment of all children: what of theirs is left to us one day is known by it (``parent.subreaper``)."""
 

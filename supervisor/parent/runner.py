@@ -38,20 +38,14 @@ from supervisor.parent.channel import Channel
 from supervisor.parent.crash import remove_crash_file
 from supervisor.parent.deaths import Inquest
 from supervisor.parent.house import House
-from supervisor.parent.launcher import Child, send_signal
+from supervisor.parent.launcher import RUNGS, Child, send_signal
 from supervisor.parent.limits import SlotLimits
 from supervisor.parent.plan import GroupPlan
+from supervisor.parent.slot_view import shown
 from supervisor.parent.slotfile import SlotFile
 from supervisor.parent.starting import Born, Starting
 from supervisor.parent.telemetry import Telemetry
 from supervisor.parent.told import Told, death_detail, death_fields, scalars, seconds_of, tell, why_paused
-
-SIGNALS = {
-    Rung.DUMP: signal.SIGUSR1,
-    Rung.TERM: signal.SIGTERM,
-    Rung.ABORT: signal.SIGABRT,
-    Rung.KILL: signal.SIGKILL,
-}
 
 logger = logging.getLogger(__name__)
 
@@ -221,33 +215,9 @@ class SlotRunner:
 
     def snapshot(self) -> SlotSnapshot:
         """Return what people may see of the slot."""
-        now, slot, seen = self._loop.time(), self.slot, self._telemetry
-        waits = slot.state is SlotState.BACKOFF or (slot.state is SlotState.LEAVING and slot.after is SlotState.BACKOFF)
-        reason = self._starting.note or slot.reason
-        if waits and slot.parked:
-            reason = "waits for its group's canary" + (f": {reason}" if reason else "")
-        if slot.held and slot.state is SlotState.RUNNING:
-            reason = "held: stays down when it next exits"
-        return SlotSnapshot(
-            group=self.group.name,
-            slot=self.number,
-            state=slot.state,
-            pid=self.child.pid if self.child else None,
-            uptime=round(now - seen.since, 3) if seen else None,
-            incarnation=slot.incarnation,
-            restarts=slot.restarts,
-            joined=slot.joined,
-            reason=reason,
-            next_start_in=round(max(0.0, slot.start_at - now), 3) if waits and not slot.parked else None,
-            records_per_s=seen.records_per_s(now=now) if seen else None,
-            rss_bytes=seen.reading.rss_bytes if seen else None,
-            cpu_percent=seen.reading.cpu_percent if seen else None,
-            stats=seen.stats if seen else None,
-            paused=self.is_paused,
-            healthy=seen.verdict.healthy if seen and slot.ready else None,
-            open_fds=seen.reading.open_fds if seen else None,
-            threads=seen.reading.threads if seen else None,
-        )
+        pid = self.child.pid if self.child else None
+        seen, note = self._telemetry, self._starting.note
+        return shown(self._key, self.slot, pid, seen, note=note, paused=self.is_paused, now=self._loop.time())
 
     def _cut_off(self, now: float) -> str:
         """Say that the worker has lived on for long without a connection: it cannot be told anything any more."""
@@ -323,7 +293,7 @@ class SlotRunner:
     def _signal(self, rung: Rung) -> None:
         if self.child is None:
             return
-        number = SIGNALS[rung]
+        number = RUNGS[rung]
         fields = {"group": self.group.name, "slot": self.number, "pid": self.child.pid, "signal": number.name}
         logger.info("worker.signalled", extra={"fields": fields})
         send_signal(self.child, number, whole_group=rung is Rung.KILL)

@@ -8,7 +8,8 @@ import random
 import time
 
 from supervisor.core.breaker import Hold, told, went_down
-from supervisor.core.lanes import BREAKER, BUSY, Lane
+from supervisor.core.lane import BUSY, Lane
+from supervisor.core.lanes import BREAKER
 from supervisor.core.spec import BreakerOrder
 from supervisor.worker.engine import Engine, Item
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 
-from supervisor.core.lanes import Lane
+from supervisor.core.lane import Lane
 from supervisor.worker.engine import Engine, Item
 
 Then = Callable[[Lane[Item], BaseException | None], None]

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 
 from supervisor.core.backoff import Backoff
 from supervisor.core.events import Severity
-from supervisor.core.lanes import Lane
+from supervisor.core.lane import Lane
 from supervisor.core.letters import where
 from supervisor.core.retry_topics import Copy, copy_headers, topic_name
 from supervisor.kafka.refusals import REFUSALS

@@ -12,7 +12,8 @@ from supervisor.core.board import C_ATTEMPT, C_LAST_OFFSET, C_PARTITION, C_SEQUE
 from supervisor.core.docket import Case
 from supervisor.core.events import Scalar, Severity
 from supervisor.core.exits import ExitCode
-from supervisor.core.lanes import HELD, Lane, Lanes
+from supervisor.core.lane import Lane
+from supervisor.core.lanes import HELD, Lanes
 from supervisor.core.offsets import PartitionOffsets
 from supervisor.core.spec import Ordering, WorkerSpec
 from supervisor.link import Link

@@ -18,7 +18,7 @@ from supervisor.core.board import (
     IDLE,
     cell_base,
 )
-from supervisor.core.lanes import Lane
+from supervisor.core.lane import Lane
 from supervisor.plugin.active import Active
 from supervisor.plugin.extending import EXTEND
 from supervisor.worker.calling import batch_outcomes, work_in_order

@@ -13,7 +13,8 @@ from typing import assert_never
 from supervisor.core.backoff import Backoff
 from supervisor.core.docket import Case
 from supervisor.core.exits import ExitCode
-from supervisor.core.lanes import BREAKER, Lane
+from supervisor.core.lane import Lane
+from supervisor.core.lanes import BREAKER
 from supervisor.core.letters import shorter
 from supervisor.core.retry_topics import next_tier
 from supervisor.kafka.outputs import RefusedOutputError

@@ -17,7 +17,8 @@ from supervisor.core.docket import Case, offsets_of
 from supervisor.core.events import Severity
 from supervisor.core.frames import Frame
 from supervisor.core.jsonable import from_json
-from supervisor.core.lanes import ALONE, Lane
+from supervisor.core.lane import Lane
+from supervisor.core.lanes import ALONE
 from supervisor.kafka.identity import topic_ids
 from supervisor.plugin.types import Message
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from operator import length_hint
 from typing import Any
 
-from supervisor.core.lanes import Lane
+from supervisor.core.lane import Lane
 from supervisor.plugin.types import Message
 from supervisor.worker.engine import Engine, Item, Owned
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 
 from supervisor.core.board import C_LAST_OFFSET, C_OFFSET, IDLE, cell_base
-from supervisor.core.lanes import Lane
+from supervisor.core.lane import Lane
 from supervisor.plugin.active import Active, Process, ProcessBatch
 from supervisor.plugin.types import DependencyDown, Message, Retry
 from supervisor.worker.calling import batch_outcomes, work_in_order

@@ -27,7 +27,7 @@ from supervisor.core.board import (
     H_CANCELS,
     IDLE,
 )
-from supervisor.core.lanes import Lane
+from supervisor.core.lane import Lane
 from supervisor.plugin.active import Active
 from supervisor.plugin.extending import EXTEND
 from supervisor.plugin.types import Message, Record, Records

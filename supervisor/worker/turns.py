@@ -2,7 +2,7 @@
 
 import time
 
-from supervisor.core.lanes import Lane
+from supervisor.core.lane import Lane
 from supervisor.worker.engine import Engine, Item
 
 

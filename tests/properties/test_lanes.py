@@ -8,7 +8,8 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from supervisor.core.lanes import BREAKER, FLOOD, Lane, Lanes, LaneState
+from supervisor.core.lane import Lane, LaneState
+from supervisor.core.lanes import BREAKER, FLOOD, Lanes
 
 Item = tuple[str, int, int]  # topic, key, number
 Name = tuple[tuple[str, int], int]

@@ -9,7 +9,8 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from supervisor.core.lanes import Lane, Lanes
+from supervisor.core.lane import Lane
+from supervisor.core.lanes import Lanes
 from supervisor.core.offsets import PartitionOffsets
 
 PLACE = ("t", 0)

@@ -1,6 +1,7 @@
 """The gate of the lanes: while it is closed no record is begun, and what was given up already goes on."""
 
-from supervisor.core.lanes import ALONE, BREAKER, FLOOD, Lane, Lanes
+from supervisor.core.lane import Lane
+from supervisor.core.lanes import ALONE, BREAKER, FLOOD, Lanes
 
 PLACE = ("t", 0)
 
