@@ -126,12 +126,17 @@ class Fake:
         self.misbehave_rarely(verb)
         return self.serve(verb, arguments)
 
+    def die(self, verb: str) -> None:
+        """Crash in a record's handler, or fall with nothing in hand: then no record is to blame."""
+        self.ask()
+        if verb == "crash":
+            self.put_in_flight(812)
+        os.kill(os.getpid(), signal.SIGSEGV)
+
     def misbehave(self, verb: str) -> None:
         match verb:
-            case "crash":
-                self.ask()
-                self.put_in_flight(812)
-                os.kill(os.getpid(), signal.SIGSEGV)
+            case "crash" | "fall":
+                self.die(verb)
             case "stuck":
                 self.put_in_flight(812)
             case "garbage":
@@ -215,7 +220,7 @@ class Fake:
                 paused = bool(frame["on"])
                 self.log(f"pause {paused}")
             self.log_order(frame)
-            if frame["type"] == "stop" and verb not in ("stubborn", "stubborn-grow", "deaf"):
+            if frame["type"] == "stop" and verb not in ("stubborn", "stubborn-grow", "deaf", "stuck"):
                 self.log(f"stop {frame['end']}")
                 self.say("bye", code=0, reason="")
                 return 0

@@ -23,7 +23,7 @@ def started_after_half_open(parent: Parent) -> list[int | None]:
 
 def test_a_group_that_fails_as_a_whole_tries_one_slot_and_recovers_with_all(tmp_path: Path) -> None:
     parent = Parent(tmp_path, {"orders": 4}, **QUICKLY)
-    parent.behave("crash")
+    parent.behave("fall")
     with parent:
         snapshot = parent.snapshot_when(lambda s: condition(s).startswith("half-open"))
         (half,) = parent.events("group.half_open")
@@ -46,7 +46,7 @@ def test_a_group_that_fails_as_a_whole_tries_one_slot_and_recovers_with_all(tmp_
 
 def test_slots_that_wait_for_the_canary_leave_the_group(tmp_path: Path) -> None:
     parent = Parent(tmp_path, {"orders": 3}, failover_after=60.0, **QUICKLY)
-    parent.behave("crash")
+    parent.behave("fall")
     with parent:
         parent.snapshot_when(lambda s: condition(s).startswith("half-open"))
         (half,) = parent.events("group.half_open")
@@ -89,7 +89,7 @@ def test_one_config_exit_gives_the_group_up_but_not_the_worker_that_is_ready(tmp
 
 def test_a_slot_that_fails_often_is_flapping_once(tmp_path: Path) -> None:
     parent = Parent(tmp_path, {"orders": 3}, failover_after=60.0, backoff=[0.05, 1.0, 0.05, 0.0], healthy_after=1.0)
-    parent.behave("crash", "orders-1")
+    parent.behave("fall", "orders-1")
     with parent:
         wait_until(lambda: len(parent.events("worker.exited")) >= 8)
         parent.behave("work", "orders-1")

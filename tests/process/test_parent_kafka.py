@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from supervisor.control.client import ControlClient, ControlError
+from supervisor.core.events import Event
 from supervisor.core.snapshot import SlotSnapshot, SlotState
 from tests.broker.real import RealBroker
 from tests.broker.records import create_topic, produce
@@ -54,6 +55,10 @@ class Run:
         except AssertionError as error:
             raise AssertionError(f"{error}\n{found}\n{(self.folder / 'log').read_text()[-5000:]}") from error
         return found
+
+
+def events(run: Run, name: str) -> list[Event]:
+    return [entry.event for entry in run.client.events().entries if entry.event.name == name]
 
 
 def owned(slot: SlotSnapshot) -> int:
@@ -104,7 +109,7 @@ def test_a_killed_worker_takes_its_partitions_back_and_a_held_one_leaves_them_to
         assert run.process.wait(30) == 0
 
 
-def test_a_handler_that_kills_its_worker_again_and_again_is_backed_off_and_named(
+def test_p7_a_record_that_kills_its_worker_again_and_again_is_named_and_ends_as_a_dead_letter(
     tmp_path: Path, broker: RealBroker, name: str
 ) -> None:
     (tmp_path / "handlers.py").write_text("import ctypes\ndef process(record): ctypes.string_at(0)\n")
@@ -113,9 +118,12 @@ def test_a_handler_that_kills_its_worker_again_and_again_is_backed_off_and_named
         run.slots_when(lambda slots: sum(map(owned, slots)) == 1)
         produce(broker.bootstrap, topic, [b"x"])
 
-        waiting = run.slots_when(lambda slots: any(slot.state is SlotState.BACKOFF for slot in slots))
-        dead = next(slot for slot in waiting if slot.state is SlotState.BACKOFF)
+        wait_until(lambda: events(run, "record.dead_lettered"), 30)
+        run.slots_when(lambda slots: all(slot.state is SlotState.RUNNING for slot in slots))
 
-        assert dead.reason == f"SIGSEGV at {topic}/0@0"
-        deaths = [entry.event for entry in run.client.events().entries if entry.event.name == "worker.exited"]
+        (letter,) = events(run, "record.dead_lettered")
+        assert letter.fields["disposition"] == "worker-killed"
+        deaths = events(run, "worker.exited")
         assert {event.fields["in_flight"] for event in deaths} == {f"{topic}/0@0"}
+        assert all(event.text.startswith(f"SIGSEGV at {topic}/0@0") for event in deaths)
+        assert 3 <= len(deaths) <= 4
