@@ -13,7 +13,7 @@ def test_p3_p4_p7_the_older_of_two_supervisors_with_one_name_is_fenced_and_waits
     create_topic(broker.bootstrap, name, partitions=2)
     older = supervise(broker, "workers = 2", folder="older", called="twin")
     older.wait(lambda: older.shared_out(2), what="one partition each")
-    produce(broker.bootstrap, name, ["sleep:0.01"] * 600, partition=lambda at: at % 2)
+    produce(broker.bootstrap, name, ["sleep:0.01"] * 2000, partition=lambda at: at % 2)
     older.wait(lambda: committed(broker.bootstrap, name, name), what="the older one works")
     old_pids = set(older.workers().values())
 
@@ -39,9 +39,9 @@ def test_p3_p4_p7_the_older_of_two_supervisors_with_one_name_is_fenced_and_waits
     assert "two supervisors are named 'twin'" in older.cli("status").stdout
 
     # The newer one is left alone and does all the work.
-    newer.wait(lambda: committed(broker.bootstrap, name, name) == {0: 300, 1: 300}, what="all is committed")
+    newer.wait(lambda: committed(broker.bootstrap, name, name) == {0: 1000, 1: 1000}, 60, what="all is committed")
     assert newer.events("worker.exited") == []
-    assert ledger.places() == {(partition, offset) for partition in range(2) for offset in range(300)}
+    assert ledger.places() == {(partition, offset) for partition in range(2) for offset in range(1000)}
     assert out_of_order(ledger.lines(), by_key=False) == []
     assert {line.pid for line in ledger.lines("done")[-50:]}.isdisjoint(old_pids)
 
