@@ -71,6 +71,20 @@ class BrokerUnreachable(Condition):
     after: Duration = _key("2m", description="How long it must last before it is told.")
 
 
+class DependencyDown(Condition):
+    """A group's breaker is open: handlers said that something they need is down."""
+
+    severity: Urgency = _key("critical", description="How urgent it is; `off`: nobody is told.")
+    after: Duration = _key("0s", description="How long it must last before it is told.")
+
+
+class Flood(Condition):
+    """A group's flood guard tripped: very many of its records became dead letters."""
+
+    severity: Urgency = _key("critical", description="How urgent it is; `off`: nobody is told.")
+    after: Duration = _key("0s", description="How long it must last before it is told.")
+
+
 class Conditions(Table):
     """The conditions that are looked for, every few seconds; see `docs/alerts.md`."""
 
@@ -82,6 +96,8 @@ class Conditions(Table):
     dead_letters: ManyDeadLetters = _key(default_factory=ManyDeadLetters, description="Many dead letters a minute.")
     commits_failing: CommitsFailing = _key(default_factory=CommitsFailing, description="No commit succeeds.")
     broker_unreachable: BrokerUnreachable = _key(default_factory=BrokerUnreachable, description="No broker answers.")
+    dependency_down: DependencyDown = _key(default_factory=DependencyDown, description="A group's breaker is open.")
+    flood: Flood = _key(default_factory=Flood, description="A group's flood guard tripped.")
 
 
 class Alerting(Table):

@@ -16,6 +16,8 @@ from supervisor.core.events import Event, Severity
 
 FIRING = "alert.firing"
 RESOLVED = "alert.resolved"
+AS_CONDITIONS = frozenset({"breaker.opened", "breaker.closed", "flood.tripped", "flood.resumed"})
+"""Beginnings and ends of what is a condition, too, by which people are told: its end is for whom its beginning was."""
 MOST_LINES = 1000
 """Lines that are remembered; a line is an event's name and a group, so that is never reached in earnest."""
 MINUTE = 60.0
@@ -89,6 +91,8 @@ class Flow:
         """Return what is to be told at once: this event, or nothing yet."""
         if event.severity in {Severity.DEBUG, Severity.INFO} and event.name != RESOLVED:
             return []
+        if event.name in AS_CONDITIONS:
+            return []
         if event.name in {FIRING, RESOLVED}:
             return self._condition(event, now=now, at=at)
         if self._is_silenced(event, at=at):
@@ -105,7 +109,7 @@ class Flow:
             if line.newest is None:
                 if line.told_at is not None and now - line.told_at >= self.rules.repeat and key[0] != FIRING:
                     del self._lines[key]
-            elif line.due <= now and self._is_silenced(line.newest, at=at):
+            elif line.due <= now and self._is_all_silenced(line, at=at):
                 self._hush(line)
             elif line.due <= now:
                 told += self._tell(line, now=now)
@@ -117,7 +121,7 @@ class Flow:
         return [
             told
             for line in waiting
-            if line.newest is not None and not self._is_silenced(line.newest, at=at)
+            if line.newest is not None and not self._is_all_silenced(line, at=at)
             for told in self._tell(line, now=now)
         ]
 
@@ -134,6 +138,12 @@ class Flow:
 
     def _is_silenced(self, event: Event, *, at: float) -> bool:
         return any(one.covers(event, at=at) for one in self.silences)
+
+    def _is_all_silenced(self, line: _Line, *, at: float) -> bool:
+        """Tell whether what waits is not to be told of any of its slots; a silence of one is not of the others."""
+        newest = line.newest
+        slots: list[int | None] = [*line.slots] or [None]
+        return newest is not None and all(self._is_silenced(replace(newest, slot=slot), at=at) for slot in slots)
 
     def _hush(self, line: _Line) -> None:
         """Forget what waits in a line that was silenced meanwhile; a condition stays, it may outlive the silence."""

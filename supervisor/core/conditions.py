@@ -31,6 +31,8 @@ class Kind(StrEnum):
     DEAD_LETTERS = "dead_letters"
     COMMITS_FAILING = "commits_failing"
     BROKER_UNREACHABLE = "broker_unreachable"
+    DEPENDENCY_DOWN = "dependency_down"
+    FLOOD = "flood"
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +196,7 @@ class Conditions:
                 yield from self._of_slot(slot)
 
     def _of_group(self, group: GroupSnapshot, *, now: float) -> Iterator[Finding]:
+        yield from _held(group)
         wanted = [slot for slot in group.slots if slot.state is not SlotState.STOPPED]
         if wanted and not any(slot.state in _UP for slot in wanted):
             reason = next((slot.reason for slot in wanted if slot.reason), "")
@@ -234,6 +237,16 @@ class Conditions:
     def _is_above(self, kind: Kind, value: float) -> bool:
         rule = self._rules.get(kind)
         return rule is not None and rule.above is not None and value > rule.above
+
+
+def _held(group: GroupSnapshot) -> Iterator[Finding]:
+    """Yield why a group as a whole holds its records back, or lets them go."""
+    if group.breaker is not None:
+        text = f"{group.breaker.dependency} is down: no record is begun until it is back"
+        yield Finding(Kind.DEPENDENCY_DOWN, group.name, None, text)
+    if group.flood is not None:
+        text = f"{group.flood.reason}; by the flood guard's action {group.flood.action}: supervisor status"
+        yield Finding(Kind.FLOOD, group.name, None, text)
 
 
 _UP = (SlotState.RUNNING, SlotState.DRAINING, SlotState.STARTING)

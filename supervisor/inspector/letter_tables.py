@@ -28,6 +28,7 @@ class TableLetters:
         self._paths = paths
         self._progress = Progress(progress)
         self._tables: dict[str, sqlite3.Connection] = {}
+        self._keys: dict[str, str] = {}
         self._at: dict[str, int] = {}
         self._ends: dict[str, int] = {}
         self.total = self.unreadable = 0
@@ -64,20 +65,22 @@ class TableLetters:
 
     def is_again(self, letter: Stored) -> bool:
         """See ``Source``."""
-        return letter.position <= self._progress.until.get(letter.place, -1)
+        return letter.position <= self._progress.until.get(self._keys[letter.place], -1)
 
     def intend(self, letters: Iterable[Stored]) -> None:
         """See ``Source``."""
         for letter in letters:
-            self._progress.until[letter.place] = max(letter.position, self._progress.until.get(letter.place, -1))
+            key = self._keys[letter.place]
+            self._progress.until[key] = max(letter.position, self._progress.until.get(key, -1))
         self._save()
 
     def done(self, letters: Iterable[Stored]) -> None:
         """See ``Source``."""
         for letter in letters:
-            self._progress.at[letter.place] = letter.position
-            if letter.position >= self._progress.until.get(letter.place, -1):
-                self._progress.until.pop(letter.place, None)
+            key = self._keys[letter.place]
+            self._progress.at[key] = letter.position
+            if letter.position >= self._progress.until.get(key, -1):
+                self._progress.until.pop(key, None)
         self._save()
 
     def forget(self) -> None:
@@ -113,12 +116,14 @@ class TableLetters:
         except sqlite3.Error as error:
             raise _unreadable(place, error) from error
         self._tables[place] = table
+        # Its name alone may be another table's, too: one that was copied from another host, or from a backup.
+        key = self._keys[place] = str(path.resolve())
         (end,) = self._ask(place, "select coalesce(max(seq), 0) from sqlite_sequence where name = ?", ("letters",))[0]
-        at = self._progress.at.get(place, 0)
+        at = self._progress.at.get(key, 0)
         # Fewer rows than were passed: another file of that name, so nothing of it was.
         self._at[place] = at if at <= end else 0
         if at > end:
-            self._progress.until.pop(place, None)
+            self._progress.until.pop(key, None)
         self._ends[place] = end
 
     def _range(self, place: str) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """Dead letters in SQLite files, made by hand as the sink's table is, so that it stays readable without its code."""
 
 import json
+import shutil
 import sqlite3
 from base64 import b64encode
 from collections.abc import Callable, Iterator
@@ -162,3 +163,21 @@ def test_a_file_that_is_no_database_says_so_and_one_that_is_missing_holds_nothin
 
     assert missing.read(1) == []
     assert not (tmp_path / "y.sqlite").exists()
+
+
+def test_a_table_of_the_same_name_elsewhere_is_not_where_another_stands(path: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "backup" / path.name
+    elsewhere.parent.mkdir()
+    put(path, 1, 2)
+    shutil.copy(path, elsewhere)
+    progress = progress_file(str(tmp_path), "g", "default")
+    with closing(TableLetters([path], progress)) as source:
+        source.open(pending=True, meaning="m")
+        source.done(source.read(10))
+
+    with closing(TableLetters([elsewhere], progress)) as other, closing(TableLetters([path], progress)) as again:
+        other.open(pending=True, meaning="m")
+        again.open(pending=True, meaning="m")
+
+        assert len(other.read(10)) == 2
+        assert again.read(10) == []

@@ -157,3 +157,23 @@ def test_ended_silences_go() -> None:
     silences = (Silence(1, "a", until=5.0), Silence(2, "b", until=6.0))
 
     assert [one.number for one in without_ended(silences, at=5.0)] == [2]
+
+
+def test_a_silence_of_one_slot_does_not_silence_what_waits_of_another() -> None:
+    for end in ("due", "rest"):
+        flow = Flow(RULES)
+        flow.take(event(slot=2), now=0.0, at=0.0)
+        flow.take(event(slot=1), now=1.0, at=0.0)
+        flow.silences = (Silence(1, "worker.exited", until=100.0, slot=1),)
+
+        (told,) = getattr(flow, end)(now=5.0, at=5.0)
+
+        assert told.fields["slots"] == "1, 2"
+
+
+def test_what_is_a_condition_is_not_told_as_an_event_too() -> None:
+    flow = Flow(RULES)
+
+    for name in ("breaker.opened", "breaker.closed", "flood.tripped", "flood.resumed"):
+        assert flow.take(event(name, Severity.CRITICAL, slot=None), now=0.0, at=0.0) == []
+    assert flow.due(now=600.0, at=0.0) == []

@@ -7,7 +7,15 @@ import pytest
 from supervisor.core.conditions import CLEAR, Change, Conditions, Kind, Rule
 from supervisor.core.events import Severity
 from supervisor.core.lag import GroupLag
-from supervisor.core.snapshot import GroupSnapshot, SlotSnapshot, SlotState, Snapshot, WorkerStats
+from supervisor.core.snapshot import (
+    BreakerSnapshot,
+    FloodSnapshot,
+    GroupSnapshot,
+    SlotSnapshot,
+    SlotState,
+    Snapshot,
+    WorkerStats,
+)
 
 RULES = {
     Kind.WORKER_DOWN: Rule(Severity.WARNING, 60.0),
@@ -18,6 +26,8 @@ RULES = {
     Kind.DEAD_LETTERS: Rule(Severity.WARNING, 0.0, above=10.0),
     Kind.COMMITS_FAILING: Rule(Severity.WARNING, 120.0),
     Kind.BROKER_UNREACHABLE: Rule(Severity.WARNING, 30.0),
+    Kind.DEPENDENCY_DOWN: Rule(Severity.CRITICAL, 0.0),
+    Kind.FLOOD: Rule(Severity.CRITICAL, 0.0),
 }
 
 
@@ -181,3 +191,29 @@ def test_slots_and_groups_that_are_gone_are_forgotten() -> None:
     empty = replace(snapshot(), groups=())
 
     assert kinds(conditions.look(empty, now=CLEAR)) == [(Kind.GROUP_DOWN, False)]
+
+
+def test_a_dependency_that_is_down_is_told_and_its_end_with_the_same_urgency() -> None:
+    conditions = Conditions(RULES)
+    well = snapshot(slot(0))
+    (group,) = well.groups
+    down = replace(well, groups=(replace(group, breaker=BreakerSnapshot("payments", 0.0, 0, 1.0)),))
+
+    (began,) = conditions.look(down, now=0.0)
+    assert (began.finding.kind, began.finding.slot) == (Kind.DEPENDENCY_DOWN, None)
+    assert began.finding.text.startswith("payments is down")
+    assert conditions.look(down, now=3600.0) == ()
+    (ended,) = conditions.look(well, now=3600.0 + CLEAR)
+    assert (ended.finding.kind, ended.severity, ended.is_firing) == (Kind.DEPENDENCY_DOWN, Severity.CRITICAL, False)
+
+
+def test_a_flood_is_one_condition_also_while_a_few_records_try() -> None:
+    conditions = Conditions(RULES)
+    well = snapshot(slot(0))
+    (group,) = well.groups
+    for at, state in enumerate(("tripped", "half-open", "tripped", "stopped")):
+        flood = FloodSnapshot(state, "100 dead letters in a row", 0.0, "pause")
+        changes = conditions.look(replace(well, groups=(replace(group, flood=flood),)), now=60.0 * at)
+        assert kinds(changes) == ([(Kind.FLOOD, True)] if at == 0 else [])
+
+    assert kinds(conditions.look(well, now=300.0)) == [(Kind.FLOOD, False)]
