@@ -44,6 +44,7 @@ class Draining:
         self._tell = tell
         self._stop = stop
         self._counts = Counts()
+        self._unreadable: list[tuple[int, bytes]] = []
         group = request.group
         self._sender = KafkaSender(group, timeout=group.dead_letters.timeout)
         topics = DeadLetterTopics(group.kafka, client_id=f"{group.name}-drain")
@@ -83,9 +84,10 @@ class Draining:
             while not self._stop.is_set():
                 source = self._opened(path)
                 try:
-                    self._empty(source, sink)
+                    self._empty(path, source, sink)
                     if self._stop.is_set():
                         return False
+                    self._pass(path, source.position(path.name))
                     source.passed(path.name)
                     if self._delete(path, source):
                         return True
@@ -97,25 +99,31 @@ class Draining:
 
     def _opened(self, path: Path) -> FileLetters:
         source = FileLetters([path], self._progress())
-
-        def put_aside(line: bytes) -> None:
-            _put_aside(path, [line])
-            self._counts = replace(self._counts, unreadable=self._counts.unreadable + 1)
-
-        source.on_unreadable = put_aside
+        self._unreadable = []
+        source.on_unreadable = lambda position, line: self._unreadable.append((position, line))
         source.open(pending=True, meaning="")
         self._counts = replace(self._counts, total=self._counts.read + source.total)
         return source
 
-    def _empty(self, source: FileLetters, sink: Active) -> None:
+    def _pass(self, path: Path, upto: int) -> None:
+        """Put aside what is no letter below ``upto``, and nothing behind it: that is read again, perhaps often."""
+        passed = [line for position, line in self._unreadable if position < upto]
+        self._unreadable = [one for one in self._unreadable if one[0] >= upto]
+        _put_aside(path, passed)
+        self._counts = replace(self._counts, unreadable=self._counts.unreadable + len(passed))
+
+    def _empty(self, path: Path, source: FileLetters, sink: Active) -> None:
         """Send what a file holds now."""
         self._tell(self._counts)
         most = CHUNK if not self._request.replay.rate else max(1, min(CHUNK, round(self._request.replay.rate / 2)))
         while not self._stop.is_set() and (letters := source.read(most)):
-            sent, error = self._send(letters, sink)
-            if sent:
-                source.done(letters[:sent])
-                self._counts = replace(self._counts, read=self._counts.read + sent, sent=self._counts.sent + sent)
+            rejected = self._counts.rejected
+            settled, error = self._send(letters, sink)
+            if settled:
+                self._pass(path, letters[settled - 1].after)
+                source.done(letters[:settled])
+                sent = settled - (self._counts.rejected - rejected)
+                self._counts = replace(self._counts, read=self._counts.read + settled, sent=self._counts.sent + sent)
             if error is not None:
                 raise error
             self._pace()
@@ -194,6 +202,7 @@ class Draining:
                 _put_aside(path, [rest] if rest.strip() else [])  # nobody holds it: its writer died within the line
                 path.unlink()
                 sync_folder(path.parent)
+                source.gone(path.name)
         except FileNotFoundError:
             return True
         self._counts = replace(self._counts, files=self._counts.files + 1)

@@ -48,7 +48,7 @@ class FileLetters:
         self._files: dict[str, _File] = {}
         self._left: list[_File] = []
         self._lines: IO[bytes] | None = None
-        self.on_unreadable: Callable[[bytes], None] = lambda _line: None
+        self.on_unreadable: Callable[[int, bytes], None] = lambda _position, _line: None
         self.total = self.unreadable = 0
         self.resumed = False
         self.other_meaning = ""
@@ -134,6 +134,13 @@ class FileLetters:
             self._progress.at[self._files[place].identity] = self._files[place].at
             self._save()
 
+    def gone(self, place: str) -> None:
+        """Forget how far a file was read that is no more."""
+        identity = self._files[place].identity
+        self._progress.at.pop(identity, None)
+        self._progress.until.pop(identity, None)
+        self._save()
+
     def position(self, place: str) -> int:
         """Return up to where a file was read; 0 when it was not there."""
         return self._files[place].at if place in self._files else 0
@@ -172,7 +179,7 @@ class FileLetters:
         letter = letter_of(line, place=file.place, position=position, after=file.at)
         if letter is None:
             self.unreadable += 1
-            self.on_unreadable(line)
+            self.on_unreadable(position, line)
         return letter
 
     def _save(self) -> None:

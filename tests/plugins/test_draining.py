@@ -204,6 +204,32 @@ def test_a_line_is_put_aside_once_however_often_its_file_is_looked_at(
     assert set(sunk(state)) == {1, 2}
 
 
+def test_a_line_is_put_aside_once_however_long_the_sink_takes_nothing(
+    state: Path, path: Path, spool: FileSink, letter: Letter, sink: str
+) -> None:
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"torn\n")
+    put(spool, letter, 1)
+    (state / "shut").write_text("0")
+
+    failed = [drained(state, sink) for _ in range(3)]
+    (state / "shut").unlink()
+    done = drained(state, sink)
+
+    assert [answer.counts.unreadable for answer in failed] == [0, 0, 0]
+    assert (done.counts.unreadable, sunk(state)) == (1, [1])
+    assert path.with_name("3.jsonl.rejected").read_bytes() == b"torn\n"
+
+
+def test_how_far_it_is_with_a_file_goes_with_the_file(state: Path, spool: FileSink, letter: Letter, sink: str) -> None:
+    for offset in range(3):
+        put(spool, letter, offset)
+        drained(state, sink)
+
+    kept = json.loads((state / "replays" / "orders" / "%2Espool.json").read_text())
+    assert (kept["at"], kept["until"]) == ({}, {})
+
+
 def test_told_to_stop_it_says_what_is_left(state: Path, path: Path, spool: FileSink, letter: Letter, sink: str) -> None:
     put(spool, letter, 1)
     stop = threading.Event()
@@ -262,7 +288,7 @@ def test_a_letter_that_is_too_large_goes_with_less_and_one_that_nothing_helps_is
 
     answer = drained(state, "dlq_kafka")
 
-    assert (answer.counts.sent, answer.counts.rejected, answer.error) == (3, 1, "")
+    assert (answer.counts.sent, answer.counts.rejected, answer.error) == (2, 1, "")
     assert sorted(len(out.headers) for out in taken) == [2, 2]
     (aside,) = path.with_name("3.jsonl.rejected").read_bytes().splitlines()
     assert json.loads(aside)["source"]["offset"] == 2
