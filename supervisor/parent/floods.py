@@ -24,13 +24,18 @@ LONGEST_REASON = 200
 
 
 class _Counts:
-    """The dead letters and the other settled records of a group, over all its workers' lives."""
+    """The dead letters and the other settled records of a group, over all its workers' lives.
 
-    def __init__(self, spec: FloodSpec, now: float) -> None:
+    What workers did before they are counted is of no window: a reload may bring a guard to those that work for long.
+    """
+
+    def __init__(self, spec: FloodSpec, slots: "Sequence[SlotRunner]", now: float) -> None:
         self.spec = spec
         self.window = FloodWindow(spec, now=now, is_exact=False)
         self.letters = self.others = 0
         self._seen: dict[int, tuple[int, int, int]] = {}
+        self.add(slots)
+        self.window.clear(self.letters, self.others, now=now)
 
     def add(self, slots: "Sequence[SlotRunner]") -> bool:
         """Count what workers did since the last time; return whether letters are among it."""
@@ -90,10 +95,11 @@ class Floods:
         for group in groups:
             spec = self._spec(group)
             if not spec.is_on:
+                self._switched_off(group, now)
                 continue
             flood, counts = self._floods.get(group, Flood()), self._counts.get(group)
             if counts is None or counts.spec != spec:
-                counts = self._counts[group] = _Counts(spec, now)
+                counts = self._counts[group] = _Counts(spec, self._slots(group), now)
             has_letters = counts.add(self._slots(group))
             if not flood.is_tripped and has_letters:
                 reason = counts.window.reason(counts.letters, counts.others, now=now)
@@ -134,6 +140,13 @@ class Floods:
         """Return a group's guard in words, empty while all is as usual."""
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self._since.get(group, 0.0)))
         return words(self._floods.get(group, Flood()), group, since=since, now=self._loop.time())
+
+    def _switched_off(self, group: str, now: float) -> None:
+        """Have a group go on that its guard holds, and that a reload left without one; who was stopped stays so."""
+        self._counts.pop(group, None)
+        flood = self._floods.get(group, Flood())
+        if flood.is_tripped and not flood.stopped:
+            self._take(group, resume(flood, by="its configuration", now=now, amnesty=True))
 
     def _take(self, group: str, step: Step) -> None:
         flood, reports = step

@@ -5,6 +5,7 @@ once; the file is written behind it, by the store's thread, and a slot starts ag
 """
 
 import asyncio
+import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -28,8 +29,8 @@ DURABLE = 1.0
 """Seconds that a slot waits until its death is in the file."""
 MOST_STACK = 8 * 1024
 MOST_LOG = 4 * 1024
-MOST_EVIDENCE = 40
-"""Convictions in one answer that come with their evidence; a frame has a limit."""
+MOST_EVIDENCE = 512 * 1024
+"""Bytes of evidence in one answer, as they are sent; convictions beyond it come without. A frame has a limit."""
 MOST_ASKED = 10_000
 """Partitions or records of one frame that are looked at."""
 
@@ -117,6 +118,7 @@ class Ledger:
         """Return the members of the ``accused`` frame that answers a worker's; raises as ``hear`` does."""
         suspects: list[object] = []
         convicted: list[object] = []
+        room = MOST_EVIDENCE
         for topic, partition in question["partitions"][:MOST_ASKED]:
             cases = self.docket.of(group, (str(topic), int(partition)))
             if not cases:
@@ -126,7 +128,11 @@ class Ledger:
             suspects.append([topic, partition, runs, sorted(ids)])
             for offset, case in cases.items():
                 if case.convicted:
-                    told = to_json(case) if len(convicted) < MOST_EVIDENCE and not case.buried else _short(case)
+                    told = to_json(case)
+                    size = len(json.dumps(told))
+                    if case.buried or size > room:
+                        told, size = _short(case), 0
+                    room -= size
                     convicted.append([topic, partition, offset, told])
         return {"ask": int(question["ask"]), "suspects": suspects, "convicted": convicted}
 

@@ -240,6 +240,8 @@ class Outcomes:
             self._copies.send(lane, pending)
             return
         with engine.mutex:
+            if isinstance(pending, Case):  # no handler runs: it tells nothing of what is down
+                self.breaker.lost(lane)
             if lane.head[0].revoked or (isinstance(pending, Case) and pending.buried):
                 self._turns.let_go(lane)
                 return

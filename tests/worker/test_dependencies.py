@@ -7,6 +7,8 @@ import pytest
 
 from supervisor.core.backoff import Backoff
 from supervisor.core.board import Wait
+from supervisor.core.docket import Case, Evidence
+from supervisor.core.jsonable import to_json
 from supervisor.core.spec import BreakerOrder, BreakerSpec, Ordering
 from supervisor.plugin import DeadLetter, DependencyDown, DependencyDownError, Failure, Letter, Record
 from supervisor.worker.report import stated_wait
@@ -359,3 +361,28 @@ def test_an_async_worker_holds_and_goes_on_the_same_way() -> None:
 
     assert refused <= 8 + 5
     assert len(dependency.done) == 200
+
+
+def test_the_letter_of_a_convicted_record_is_no_word_from_the_dependency(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster, dependency, letters = filled(2), Dependency(), list[Letter]()
+    monkeypatch.setattr("supervisor.worker.quarantine.topic_ids", lambda *_: {})
+    convicted = [[*PLACE, 0, to_json(Case(deaths=3, convicted=True, evidence=Evidence(-11)))]]
+
+    with InProcess(
+        cluster, dependency.process, sink=letters.append, breaker=QUICK, ordering=Ordering.PARTITION, max_deaths=3
+    ) as worker:
+        send = worker.link.send
+
+        def answer(kind: str, **members: Any) -> None:
+            send(kind, **members)
+            if kind == "accused":
+                frame = {"ask": members["ask"], "suspects": [], "convicted": convicted}
+                worker.engine.quarantine.heard(frame)
+
+        monkeypatch.setattr(worker.link, "send", answer)
+        obey(worker, is_open=True, name="payments-db", probes=True)
+        worker.source.assign(PLACE)
+        worker.until(lambda: "down" in told(worker))
+
+    assert len(letters) == 1
+    assert "up" not in told(worker)
