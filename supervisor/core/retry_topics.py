@@ -11,6 +11,8 @@ from supervisor.core.letters import audit_id
 from supervisor.core.spec import GroupSpec, RetryTier
 
 PREFIX = "supervisor.retry."
+LONGEST_TIME = 1e12
+"""Seconds from the epoch, in the past or to come, that a time may lie away."""
 Headers = tuple[tuple[str, bytes | None], ...]
 
 
@@ -108,10 +110,25 @@ def _copy(fields: Mapping[str, str]) -> Copy:
     return Copy(
         group=fields["group"],
         topic=fields["topic"],
-        partition=int(fields["partition"]),
-        offset=int(fields["offset"]),
-        timestamp=float(fields["timestamp"]) if fields["timestamp"] else None,
-        attempts=int(fields["attempts"]),
-        first_failed_at=float(fields["first-failed-at"]),
-        not_before=float(fields["not-before"]),
+        partition=_number(fields["partition"], bits=31),
+        offset=_number(fields["offset"], bits=63),
+        timestamp=_seconds(fields["timestamp"]) if fields["timestamp"] else None,
+        attempts=_number(fields["attempts"], bits=31),
+        first_failed_at=_seconds(fields["first-failed-at"]),
+        not_before=_seconds(fields["not-before"]),
     )
+
+
+def _number(text: str, *, bits: int) -> int:
+    number = int(text)
+    if not 0 <= number < 1 << bits:
+        raise ValueError
+    return number
+
+
+def _seconds(text: str) -> float:
+    """Return a time; not "nan" nor "inf", which nobody could wait for, and no machine write down."""
+    seconds = float(text)
+    if not abs(seconds) < LONGEST_TIME:
+        raise ValueError
+    return seconds

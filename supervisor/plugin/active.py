@@ -12,6 +12,7 @@ from typing import Any
 
 from supervisor.core.events import Event
 from supervisor.core.histogram import SECONDS, Exemplar, newest
+from supervisor.core.letters import where
 from supervisor.core.suggest import did_you_mean
 from supervisor.plugin.errors import PluginError, Problem, StartError
 from supervisor.plugin.idempotency import Guard
@@ -51,7 +52,6 @@ class Active:
         self.process_batch: ProcessBatch | None = next((f for _, f in hooks.get("process_batch", ())), None)
         self.is_async = any(is_async(function) for function in (self.process, self.process_batch) if function)
         self.retry_decision: tuple[RetryDecision, ...] = tuple(f for _, f in hooks.get("retry_decision", ()))
-        self.watches_failures = bool(hooks.get("failure_decided"))
         self.alerts: tuple[tuple[str, Alert], ...] = tuple(hooks.get("alert", ()))
         self.implementations = {hook: tuple(name for name, _ in named) for hook, named in hooks.items() if named}
         self.opened = False
@@ -107,8 +107,19 @@ class Active:
 
     def failure_decided(self, failure: Failure, decision: Decision) -> None:
         """Tell plugins what becomes of a record. Any handler thread; never raises."""
-        if self.watches_failures:
-            self._tell("failure_decided", failure, decision)
+        for name, function in self._hooks.get("failure_decided", ()):
+            try:
+                function(failure, decision)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # noqa: BLE001 - user code, which was given a record: its text may be in the error
+                fields = {
+                    "plugin": name,
+                    "hook": "failure_decided",
+                    "error": type(error).__qualname__,
+                    "at": where(error),
+                }
+                _log.error("plugin.failed", extra={"fields": fields})
 
     def traced_calls(self) -> tuple[Exemplar, ...]:
         """Ask plugins for calls that are part of a trace; the last of each bucket. Main thread; never raises."""

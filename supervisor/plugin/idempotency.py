@@ -127,7 +127,8 @@ class Guard:
             self._mark(done)
         except DependencyDownError as error:
             with self._changed:
-                self._unmarked.update((key, []) for key in done)
+                for key in done:
+                    self._unmarked.setdefault(key, [])  # whoever waits for it goes on waiting
             outcomes = [error if _is_nothing(one) and at in turn.keys else one for at, one in enumerate(outcomes)]
         for at, key in turn.keys.items():
             if key not in done and key not in failed:
@@ -188,7 +189,7 @@ class Guard:
     def _release(self, keys: Sequence[str], token: str) -> None:
         try:
             self._store.release(keys, token)
-        except Exception as error:  # noqa: BLE001 - a plugin, and what it talks to
+        except BaseException as error:  # noqa: BLE001 - a plugin, and what it talks to
             logger.info("idempotency.not_released", extra={"fields": {"error": type(error).__name__}})
 
     def _mark(self, keys: Sequence[str]) -> None:
@@ -197,7 +198,7 @@ class Guard:
             return
         try:
             self._store.done(keys, self._ttl)
-        except Exception as error:
+        except BaseException as error:  # a plugin: whatever it raises, the thread that renews must live
             raise self._down() from error
         with self._changed:
             then = [one for key in keys for one in self._unmarked.pop(key, ())]
@@ -241,7 +242,7 @@ class Guard:
         keys = sorted(turn.keys.values())
         try:
             answers = list(cast("Sequence[Claim]", self._store.claim(keys, turn.token, self._lease))) if keys else []
-        except Exception as error:  # noqa: BLE001 - a plugin, and what it talks to
+        except BaseException as error:  # noqa: BLE001 - a plugin, and what it talks to
             logger.warning("idempotency.not_renewed", extra={"fields": {"error": type(error).__name__}})
             return
         lost = [one for one in answers if one != Claim.MINE]

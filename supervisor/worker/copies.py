@@ -65,7 +65,8 @@ class Copies:
     def begin(self, lane: Lane[Item], failure: Failure, tier: int, headers: Headers) -> None:
         """Copy the head of a busy lane; ``headers`` are its own."""
         group = self._engine.spec.group
-        topic = topic_name(self._retry.topic, group.name, failure.record.origin[0], self._retry.tiers[tier])
+        source = getattr(lane.head[1], "source", failure.record.topic)
+        topic = topic_name(self._retry.topic, group.name, source, self._retry.tiers[tier])
         lane.letter = PendingCopy(failure, headers, tier, topic)
         self.send(lane, lane.letter)
 
@@ -96,7 +97,11 @@ class Copies:
         self._confirmations.overdue()
 
     def _copy(self, pending: PendingCopy) -> Produce:
-        """Return what is written. It waits from now on, not from its failure: all in a topic wait equally long."""
+        """Return what is written. It waits from now on, not from its failure: all in a topic wait equally long.
+
+        The record's timestamp stays in a header: as the copy's own it would let the topic's retention delete an old
+        record's copy before it is due.
+        """
         failure, record = pending.failure, pending.failure.record
         topic, partition, offset = record.origin
         copy = Copy(
@@ -116,7 +121,6 @@ class Copies:
             value=record.value,
             headers=copy_headers(pending.headers, copy, error=f"{kind.__module__}.{kind.__qualname__}"),
             partition=partition,
-            timestamp=record.timestamp,
         )
 
     def _answered(self, lane: Lane[Item], error: BaseException | None) -> None:

@@ -148,8 +148,11 @@ class Outcomes:
             case _:
                 assert_never(decision)
 
-    def _give_up_on(self, lane: Lane[Item], failure: Failure, decision: DeadLetter) -> None:
-        """Have a record become a dead letter, unless it has to wait or be dropped with many others."""
+    def _give_up_on(self, lane: Lane[Item], failure: Failure, decision: DeadLetter, *, aside: bool = False) -> None:
+        """Have a record become a dead letter, unless it has to wait or be dropped with many others.
+
+        ``aside``: this thread must not wait for a sink; a handler's will.
+        """
         engine = self._engine
         fate = self._fate(decision)
         match fate:
@@ -165,7 +168,10 @@ class Outcomes:
                     with engine.mutex:
                         self.breaker.lost(lane)
                 lane.letter = PendingLetter(self._judge.letter(failure, decision))
-                self.send_again(lane)
+                if aside:
+                    self._turns.wait(lane, 0.0, attempt=lane.attempt)
+                else:
+                    self.send_again(lane)
 
     def _fate(self, decision: DeadLetter) -> Fate:
         """Return what is to become of a record that would be a dead letter; some cannot be tried again."""
@@ -179,8 +185,8 @@ class Outcomes:
         return self.flood.letter()
 
     def _not_copied(self, lane: Lane[Item], failure: Failure, code: str) -> None:
-        """Give up a record that no broker takes into a retry topic."""
-        self._give_up_on(lane, failure, DeadLetter(f"its retry topic refused it: {code}"))
+        """Give up a record that no broker takes into a retry topic. Perhaps in the thread that serves all reports."""
+        self._give_up_on(lane, failure, DeadLetter(f"its retry topic refused it: {code}"), aside=True)
 
     def refused(self, owned: Owned, message: Message, error: RefusedOutputError) -> None:
         """Give up a record whose handler was done, and whose outputs will never be taken."""

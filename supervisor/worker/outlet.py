@@ -278,6 +278,12 @@ class Outbox:
             self.size -= pending.size
 
 
+def unsent(answer: object, failure: BaseException) -> BaseException:
+    """Let go of what a handler returned although its attempt failed: nobody will produce it."""
+    _let_go(answer if isinstance(answer, Unconfirmed) else None)
+    return failure
+
+
 def _let_go(guarded: Unconfirmed | None) -> None:
     if guarded is not None:
         guarded.refused()

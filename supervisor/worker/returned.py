@@ -7,6 +7,9 @@ from typing import Any
 from supervisor.core.retry_topics import Copy, RetryTopic, own_headers, read_copy
 from supervisor.plugin.types import Message
 
+NO_TIMESTAMP, CREATE_TIME = 0, 1
+"""The client's numbers for who stamped a message."""
+
 
 @dataclass(frozen=True, slots=True)
 class Later:
@@ -23,14 +26,27 @@ class Later:
 class Returned:
     """A ``Message`` around the client's own. ``is_ours``: another group may use the same retry topic."""
 
-    __slots__ = ("_headers", "_message", "attempts", "first_failed_at", "is_ours", "not_before", "origin", "tier")
+    __slots__ = (
+        "_copy",
+        "_headers",
+        "_message",
+        "attempts",
+        "first_failed_at",
+        "is_ours",
+        "not_before",
+        "origin",
+        "source",
+        "tier",
+    )
 
     def __init__(self, message: Message, topic: RetryTopic, group: str) -> None:
         self._message = message
         headers = tuple(_headers(message))
-        copy = read_copy(headers)
+        self._copy = copy = read_copy(headers)
         self._headers = own_headers(headers) if copy is not None else headers
         self.tier = topic.tier
+        self.source = topic.source
+        """Whose retry topics it goes through; of a record that somebody put here by hand, too."""
         self.is_ours = copy is None or copy.group == group
         self.attempts = 0 if copy is None else max(0, copy.attempts)
         self.first_failed_at = None if copy is None else copy.first_failed_at
@@ -66,8 +82,11 @@ class Returned:
         return list(self._headers)
 
     def timestamp(self) -> tuple[int, int]:
-        """See ``Message``; a copy is written with the record's own."""
-        return self._message.timestamp()
+        """See ``Message``: the record's own, not when its copy was written."""
+        if self._copy is None:
+            return self._message.timestamp()
+        seconds = self._copy.timestamp
+        return (NO_TIMESTAMP, 0) if seconds is None else (CREATE_TIME, round(seconds * 1000))
 
 
 def _headers(message: Message) -> tuple[tuple[str, bytes | None], ...]:

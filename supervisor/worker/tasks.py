@@ -38,6 +38,7 @@ from supervisor.worker.extension import Extension
 from supervisor.worker.idle import Idle
 from supervisor.worker.loop import LoopThread, join_named
 from supervisor.worker.outcomes import Outcomes
+from supervisor.worker.outlet import unsent
 from supervisor.worker.overdue import Cell, Overdue
 from supervisor.worker.poller import Poller
 from supervisor.worker.pressure import CHUNK
@@ -239,8 +240,8 @@ class TaskExecutor:
             cell.is_running = False
             if failure is not None or task.cancelling():
                 failure = await self._after_trouble(cell, failure)
-            if answer is not None and failure is None:
-                failure = self._emit(owned, message, answer)
+            if answer is not None:
+                failure = self._emit(owned, message, answer) if failure is None else unsent(answer, failure)
             if failure is not None:
                 with mutex:
                     ran(clock() - began, 1)
@@ -306,6 +307,8 @@ class TaskExecutor:
         if cell.task is not None and (failure is not None or cell.task.cancelling()):
             failure = await self._after_trouble(cell, failure)
         if failure is not None:
+            for one in answer if isinstance(answer, list) else ():
+                unsent(one, failure)
             return [failure] * len(messages)
         return batch_outcomes(lambda _records: answer, messages, partial(self._outlet.send, owned), attempt)
 

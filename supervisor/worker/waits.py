@@ -41,13 +41,15 @@ class Waits:
             owned.later = Later(later.due, later.offset, is_sought=True)
             ends.pop(place, None)
             return []
-        owned.later = None
+        owned.later, now = None, time.monotonic()
+        has_waited = later is not None and later.offset == first and later.due <= now
         due: list[Message] = []
         for message in batch:
             returned = Returned(message, topic, self._group)
-            wait = returned.wait(topic.delay)
+            wait = 0.0 if has_waited else returned.wait(topic.delay)
+            has_waited = False
             if wait > 0 and returned.is_ours:
-                owned.later = Later(time.monotonic() + wait, message.offset() or 0)
+                owned.later = Later(now + wait, message.offset() or 0)
                 self._engine.later.add(owned)
                 ends.pop(place, None)
                 break

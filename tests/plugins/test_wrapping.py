@@ -76,7 +76,7 @@ class Watches:
     @hookimpl
     def failure_decided(self, failure, decision):
         called.append(type(decision).__name__)
-        raise RuntimeError("broken")
+        raise RuntimeError("broken by 4111 1111")
 """
 
 
@@ -140,3 +140,16 @@ def test_a_decision_is_told_and_a_plugin_that_breaks_on_it_changes_nothing(folde
     active.failure_decided(a_failure(ValueError()), DeadLetter())
 
     assert calls(module) == ["DeadLetter"]
+
+
+def test_p10_what_a_plugin_says_that_breaks_on_a_decision_is_not_logged(
+    folder: Path, write: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    active = loaded(folder, write(HANDLER), "Watches")
+
+    active.failure_decided(a_failure(ValueError()), DeadLetter())
+
+    (record,) = caplog.records
+    assert record.message == "plugin.failed"
+    assert record.exc_info is None
+    assert "4111" not in str(record.__dict__["fields"])

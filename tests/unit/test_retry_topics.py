@@ -77,6 +77,24 @@ def test_a_second_copys_headers_take_the_place_of_the_firsts() -> None:
     assert [name for name, _ in headers].count("supervisor.retry.attempts") == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "broken"),
+    [
+        ("attempts", b"9" * 30),
+        ("attempts", b"-1"),
+        ("partition", b"4294967296"),
+        ("offset", b"-5"),
+        ("timestamp", b"inf"),
+        ("not-before", b"nan"),
+        ("first-failed-at", b"1e300"),
+    ],
+)
+def test_a_number_that_no_copy_of_ours_has_is_no_copys(name: str, broken: bytes) -> None:
+    headers = {**dict(copy_headers((), COPY, error="A")), f"supervisor.retry.{name}": broken}
+
+    assert read_copy(tuple(headers.items())) is None
+
+
 @pytest.mark.parametrize("broken", [None, b"", b"x", b"\xff"])
 def test_what_is_no_copy_of_ours_says_nothing(broken: bytes | None) -> None:
     headers = tuple(

@@ -1,10 +1,11 @@
 """Records that were worked before: in engines with a store that is a dict, and on a real broker with real ones."""
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -324,6 +325,74 @@ def test_a_handler_that_is_cancelled_for_its_time_leaves_no_claim(
 
     assert ("release", ["b"]) in memory.calls
     assert guard._held == {}
+
+
+@pytest.mark.parametrize("kind", ["process_async", "process_batch_async"])
+def test_what_a_cancelled_handler_returned_all_the_same_keeps_no_claim(
+    cluster: FakeCluster, guard: Guard, kind: str
+) -> None:
+    import asyncio  # noqa: PLC0415 - only here
+
+    async def stubborn(record: Record) -> object:
+        if record.value != b"b" or record.attempt > 1:
+            return None
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        return Produce("out", value=b"half of it")
+
+    async def stubborn_batch(records: Sequence[Record]) -> list[object]:
+        return [await stubborn(record) for record in records]
+
+    handler = {"process": stubborn} if kind == "process_async" else {"process_batch": stubborn_batch}
+    changes: dict[str, Any] = {"guard": guard, "breaker": QUICK, "handler_timeout": 0.3}
+    with InProcess(cluster, **handler, **changes) as worker:
+        worker.source.assign(PLACE)
+        worker.until(lambda: worker.engine.counters.settled == 6, 20.0)
+        assert worker.outputs.sent == []
+
+    assert guard._held == {}
+
+
+def test_p8_a_store_that_raises_what_is_no_exception_does_not_end_the_thread_that_tells_it(memory: Memory) -> None:
+    cluster, tries = FakeCluster(), 0
+    cluster.add(PLACE, b"b")
+
+    def done(keys: Sequence[str], ttl: float) -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise SystemExit
+        memory.done(keys, ttl)
+
+    def answer(record: Record) -> Produce:
+        return Produce("out", value=record.value)
+
+    guard = Guard(Store("memory", memory.claim, done, memory.release), by_value, ttl=60, lease=60)
+    with InProcess(cluster, answer, guard=guard, breaker=QUICK) as worker:
+        worker.source.assign(PLACE)
+        worker.until(lambda: worker.outputs.sent)
+        worker.outputs.confirm(0)
+        worker.until(lambda: worker.engine.counters.settled == 1)
+    guard.close()
+
+
+def test_p1_who_waits_for_a_key_to_be_done_goes_on_waiting_though_another_turn_could_not_tell_it(
+    guard: Guard, memory: Memory, cluster: FakeCluster
+) -> None:
+    told: list[str] = []
+    first, second = guard.turn(), guard.turn()
+    record = Record(cast("Any", cluster.records[PLACE][1]))
+    guard.begin(first, (record,))
+    memory.rows.clear()  # its lease was lost
+    guard.begin(second, (record,))
+    memory.is_down = {"done"}
+
+    guard.mark_later(first, "b", lambda: told.append("b"))
+    wait_until(lambda: ("done", ["b"]) in memory.calls)
+    guard.end(second, (None,))
+    memory.is_down = set()
+
+    wait_until(lambda: told == ["b"])
 
 
 # --- on a real broker, with the stores that come with it ---------------------------------------------------------

@@ -1,7 +1,10 @@
 """Records from retry topics inside one worker: waited out with nothing held, skipped, refused, sought back (P1, P6)."""
 
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,10 +13,11 @@ from supervisor.core.backoff import Backoff
 from supervisor.core.board import H_WAIT, Wait
 from supervisor.core.retry_topics import Copy, copy_headers
 from supervisor.core.spec import Ordering, RetrySpec, RetryTier, Then
+from supervisor.kafka.producer import ProduceError
 from supervisor.plugin import Failure, Letter, Produce, Record, RetryTopic
 from supervisor.plugin.front import key_function
 from tests.worker.fake_source import FakeCluster
-from tests.worker.in_process import PLACE, InProcess
+from tests.worker.in_process import PLACE, FakeOutputs, InProcess
 
 WAITING = ("t.retry.1h", 0)
 LAST = ("t.retry.2h", 0)
@@ -180,6 +184,83 @@ def test_a_clock_that_goes_wrong_elsewhere_makes_no_record_wait_longer_than_its_
 
         assert owned.later is not None
         assert owned.later.due - time.monotonic() <= 3600
+
+
+def test_a_record_that_waited_as_long_as_its_tier_is_due_whatever_the_clock_of_its_copy_said(
+    cluster: FakeCluster,
+) -> None:
+    add_copy(cluster, WAITING, b"x", due=10 * 3600)
+    seen: list[bytes | None] = []
+    quick = replace(RETRY, tiers=(replace(TIERS[0], delay=0.2), TIERS[1]))
+
+    with start(cluster, lambda record: seen.append(record.value), retry=quick) as worker:
+        worker.source.assign(WAITING)
+        worker.until(lambda: seen == [b"x"])
+
+
+def test_p1_a_copy_is_as_old_as_its_writing_so_that_no_retention_deletes_it_and_its_record_keeps_its_own_time(
+    cluster: FakeCluster,
+) -> None:
+    written: list[dict[str, Any]] = []
+    seen: list[Record] = []
+
+    def send(topic: str, value: bytes | None, *, headers: Any = (), **more: Any) -> "Future[None]":
+        written.append(more)
+        return FakeOutputs.letter(worker.outputs, topic, value, headers=headers)
+
+    def process(record: Record) -> None:
+        seen.append(record)
+        if record.topic == "t":
+            raise ValueError
+
+    cluster.add(PLACE, b"x")
+    with start(cluster, process) as worker:
+        worker.parts.outcomes.outlet._send = send  # type: ignore[attr-defined]
+        worker.source.assign(PLACE, WAITING)
+        worker.until(lambda: written)
+        ((_, header),) = copies_of(worker)
+        add_copy(cluster, WAITING, b"x", due=-1)
+        worker.until(lambda: len(seen) == 2)
+
+    assert written[0]["timestamp"] is None
+    assert header["supervisor.retry.timestamp"] == "0.001"
+    assert (seen[1].timestamp, seen[1].timestamp_type) == (1.0, "CreateTime")
+
+
+def test_p1_a_record_that_was_put_into_a_retry_topic_by_hand_goes_on_to_the_next_tier(cluster: FakeCluster) -> None:
+    cluster.add(WAITING, b"by hand")
+
+    with start(cluster, fail) as worker:
+        worker.source.assign(WAITING)
+        worker.until(lambda: worker.engine.counters.copied == 1)
+
+        assert [topic for topic, _ in copies_of(worker)] == [LAST[0]]
+
+
+def test_the_dead_letter_of_a_refused_copy_is_written_by_a_handlers_thread_not_by_the_one_that_serves_reports(
+    cluster: FakeCluster,
+) -> None:
+    reports: list[Future[None]] = []
+    writers: list[str] = []
+
+    def send(_topic: str, _value: bytes | None, **_more: Any) -> "Future[None]":
+        reports.append(Future())
+        return reports[-1]
+
+    def sink(_letter: Letter) -> None:
+        writers.append(threading.current_thread().name)
+
+    cluster.add(PLACE, b"x")
+    with start(cluster, fail, sink=sink) as worker:
+        worker.parts.outcomes.outlet._send = send  # type: ignore[attr-defined]
+        worker.source.assign(PLACE)
+        worker.until(lambda: worker.engine.lanes.blocked == 1)
+        refused = ProduceError("MSG_SIZE_TOO_LARGE", "too large")
+        threading.Thread(target=reports[0].set_exception, args=(refused,), name="deliveries").start()
+        worker.until(lambda: worker.engine.counters.settled == 1)
+
+    assert len(writers) == 1
+    assert writers[0].startswith("handler-")
 
 
 def test_p1_a_copy_waits_for_its_topic_to_be_there(cluster: FakeCluster) -> None:
