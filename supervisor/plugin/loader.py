@@ -30,6 +30,7 @@ _OURS = {
     "retry_exponential": "supervisor_plugins.retry_exponential:RetryExponential",
     "dlq_kafka": "supervisor_plugins.dlq_kafka:KafkaSink",
     "dlq_file": "supervisor_plugins.dlq_file:FileSink",
+    "dlq_sqlite": "supervisor_plugins.dlq_sqlite:SqliteSink",
     "decode_text": "supervisor_plugins.decode_text:TextDecoder",
     "decode_json": "supervisor_plugins.decode_json:JsonDecoder",
     "decode_msgspec": "supervisor_plugins.decode_msgspec:MsgspecDecoder",
@@ -43,6 +44,11 @@ _OURS = {
     "idempotency_postgresql": "supervisor_plugins.idempotency_postgresql:PostgresqlStore",
     "alert_log": "supervisor_plugins.alert_log:LogAlert",
     "alert_webhook": "supervisor_plugins.alert_webhook:WebhookAlert",
+    "alert_slack": "supervisor_plugins.alert_slack:SlackAlert",
+    "alert_pagerduty": "supervisor_plugins.alert_pagerduty:PagerDutyAlert",
+    "alert_email": "supervisor_plugins.alert_email:EmailAlert",
+    "alert_command": "supervisor_plugins.alert_command:CommandAlert",
+    "alert_apprise": "supervisor_plugins.alert_apprise:AppriseAlert",
 }
 """Our own entry points, so that a worker with these alone does not search every installed distribution."""
 _EXTRAS = {
