@@ -102,6 +102,15 @@ class Flow:
         self._add(line, event, now=now)
         return self._tell(line, now=now) if line.due <= now else []
 
+    def told(self, condition: str, group: str, slot: int | None) -> bool:
+        """Whether people were told that a condition began, and not yet that it is over."""
+        line = self._lines.get(_condition_key(condition, group, slot))
+        return line is not None and line.told_at is not None
+
+    def restore(self, condition: str, group: str, slot: int | None, *, now: float) -> None:
+        """Take it that people were told of a condition, by an earlier supervisor."""
+        self._line(_condition_key(condition, group, slot), now=now).told_at = now
+
     def due(self, *, now: float, at: float) -> list[Event]:
         """Return what waited long enough; to be called about once a second."""
         told: list[Event] = []
@@ -127,7 +136,7 @@ class Flow:
 
     def _condition(self, event: Event, *, now: float, at: float) -> list[Event]:
         """Tell that a condition began or is over; of one that nobody was told of, its end is no news either."""
-        key = (FIRING, event.group, f"{event.fields.get('alert')}/{event.slot}")
+        key = _condition_key(str(event.fields.get("alert")), event.group, event.slot)
         if event.name == RESOLVED:
             line = self._lines.pop(key, None)
             return [event] if line is not None and line.told_at is not None else []
@@ -217,6 +226,10 @@ class Flow:
             self._held_back.subtract(["alerts.held_back"])
             self._held_back += Counter()
         return told
+
+
+def _condition_key(condition: str, group: str, slot: int | None) -> LineKey:
+    return FIRING, group, f"{condition}/{slot}"
 
 
 def _key(event: Event) -> LineKey:

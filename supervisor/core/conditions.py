@@ -16,6 +16,8 @@ from supervisor.core.snapshot import GroupSnapshot, SlotSnapshot, SlotState, Sna
 
 CLEAR = 30.0
 """Seconds that a firing condition must be untrue before it is over."""
+RESTORED = 120.0
+"""Seconds after a restart for workers to be up, and lag to be read, before what fired before is over."""
 WINDOW = 60.0
 """Seconds over which dead letters are counted."""
 
@@ -120,6 +122,11 @@ class Conditions:
     def firing(self) -> tuple[Standing, ...]:
         """What people were told and is not over."""
         return tuple(one for one in self._standing.values() if one.fired)
+
+    def restore(self, finding: Finding, severity: Severity, *, since: float, now: float) -> None:
+        """Take up what people were told of by an earlier supervisor; it has ``RESTORED`` seconds to be seen again."""
+        seen = now + RESTORED - CLEAR
+        self._standing[finding.key] = Standing(finding, severity, since=since, seen=seen, fired=True)
 
     def replan(self, rules: Rules) -> None:
         """Judge by other rules from now on; what fires by none of them is over at the next look."""

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from supervisor.control.answers import AlertsAnswer, FiringAlert
 from supervisor.core.alert_flow import FIRING, RESOLVED, Flow, FlowRules, Silence, without_ended
-from supervisor.core.conditions import Change, Conditions, Rules
+from supervisor.core.conditions import Change, Conditions, Finding, Kind, Rules
 from supervisor.core.events import Event, Scalar, Severity
 from supervisor.core.snapshot import Snapshot
 from supervisor.parent.eventlog import EventLog
-from supervisor.parent.silences import SilenceFile
+from supervisor.parent.silences import KeptFile
 
 LOOK_EVERY = 5.0
 """Seconds between two looks at the conditions; a snapshot of many slots is not free."""
@@ -56,7 +56,9 @@ class Alerting:
         self.snapshot: Callable[[], Snapshot] | None = None
         self._events = events
         self._offer = offer
-        self._file = SilenceFile(state_dir)
+        self._file = KeptFile(state_dir / "silences.json", Silence)
+        self._firing_file = KeptFile(state_dir / "alerts.json", FiringAlert)
+        self._kept: frozenset[tuple[str, str, int | None]] = frozenset()
         self._flow = Flow(plan.flow)
         self._conditions = Conditions(plan.conditions)
         self._looked_at = self._loop.time()
@@ -69,6 +71,20 @@ class Alerting:
         except (OSError, ValueError) as error:
             text = f"{self._file.path} cannot be read, nothing is silenced: {error}"
             self._events.tell("alerts.silences_lost", Severity.WARNING, text)
+        try:
+            self._restore(self._firing_file.read())
+        except (OSError, ValueError) as error:
+            logger.warning("alerts.firing_lost", extra={"fields": {"error": str(error)}})
+
+    def _restore(self, firing: tuple[FiringAlert, ...]) -> None:
+        """Take up what people were told of: its end is told by us, and that it began is not told again."""
+        now, at = self._loop.time(), time.time()
+        for one in firing:
+            if one.name in list(Kind):
+                finding = Finding(Kind(one.name), one.group, one.slot, one.text)
+                self._conditions.restore(finding, one.severity, since=now - max(0.0, at - one.since), now=now)
+                self._flow.restore(one.name, one.group, one.slot, now=now)
+        self._kept = frozenset((one.name, one.group, one.slot) for one in firing)
 
     def replan(self, plan: AlertPlan) -> None:
         """Tell by other rules from now on."""
@@ -82,6 +98,7 @@ class Alerting:
             self._looked_at = now
             for change in self._conditions.look(self.snapshot(), now=now):
                 self._tell(change, now=now)
+            self._keep_firing()
         self._flow.silences = without_ended(self._flow.silences, at=time.time())
         for event in self._flow.due(now=now, at=time.time()):
             self._offer(event)
@@ -92,8 +109,9 @@ class Alerting:
             self._offer(event)
 
     async def stop(self) -> None:
-        """Wait until silences are kept."""
-        await self._file.finished(FLUSH)
+        """Wait until all is kept."""
+        self._keep_firing()
+        await asyncio.gather(self._file.finished(FLUSH), self._firing_file.finished(FLUSH))
 
     @property
     def firing(self) -> tuple[tuple[str, str], ...]:
@@ -136,6 +154,14 @@ class Alerting:
         self._flow.silences = silences
         self._file.write(silences, on_trouble=self._unkept)
 
+    def _keep_firing(self) -> None:
+        """Keep what people were told of and is not over, when that is not what it was."""
+        firing = tuple(one for one in self.answer().firing if self._flow.told(one.name, one.group, one.slot))
+        keys = frozenset((one.name, one.group, one.slot) for one in firing)
+        if keys != self._kept:
+            self._kept = keys
+            self._firing_file.write(firing, on_trouble=_firing_unkept)
+
     def _unkept(self, error: OSError) -> None:
         text = f"silences hold until the supervisor ends; {self._file.path} cannot be written: {error.strerror}"
         self._events.tell("alerts.silences_unkept", Severity.WARNING, text)
@@ -161,3 +187,7 @@ class Alerting:
             slot=finding.slot,
             fields=fields,
         )
+
+
+def _firing_unkept(error: OSError) -> None:
+    logger.warning("alerts.firing_unkept", extra={"fields": {"error": error.strerror}})

@@ -1,4 +1,4 @@
-"""The file that keeps silences over restarts: read once, written by a thread, so that the loop waits for no disk."""
+"""Files that keep silences, and what people were told, over restarts: a thread writes, the loop waits for no disk."""
 
 import asyncio
 import json
@@ -6,36 +6,37 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
-from supervisor.core.alert_flow import Silence
 from supervisor.core.jsonable import from_json, to_json
 
 FORMAT = 1
-NAME = "silences.json"
+T = TypeVar("T")
 
 
-class SilenceFile:
-    """``<state_dir>/silences.json``; replaced as a whole, the newest state last."""
+class KeptFile(Generic[T]):
+    """A list of values of one kind; replaced as a whole, the newest state last."""
 
-    def __init__(self, state_dir: Path) -> None:
-        self.path = state_dir / NAME
+    def __init__(self, path: Path, kind: type[T]) -> None:
+        self.path = path
+        self._kind = kind
         self._writing: asyncio.Future[None] | None = None
-        self._next: tuple[Silence, ...] | None = None
+        self._next: tuple[T, ...] | None = None
 
-    def read(self) -> tuple[Silence, ...]:
+    def read(self) -> tuple[T, ...]:
         """Return what was kept; raises ``OSError`` or ``ValueError`` when the file is there and not right."""
         try:
             data = json.loads(self.path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return ()
-        if not isinstance(data, dict) or data.get("v") != FORMAT or not isinstance(data.get("silences"), list):
-            message = f"not a list of silences of format {FORMAT}"
+        if not isinstance(data, dict) or data.get("v") != FORMAT or not isinstance(data.get(self.path.stem), list):
+            message = f"not a list of {self.path.stem} of format {FORMAT}"
             raise ValueError(message)
-        return tuple(from_json(Silence, one) for one in data["silences"])
+        return tuple(from_json(self._kind, one) for one in data[self.path.stem])
 
-    def write(self, silences: tuple[Silence, ...], *, on_trouble: Callable[[OSError], None]) -> None:
+    def write(self, values: tuple[T, ...], *, on_trouble: Callable[[OSError], None]) -> None:
         """Have the file replaced soon; of states that come meanwhile only the newest is written. In the loop."""
-        self._next = silences
+        self._next = values
         if self._writing is None or self._writing.done():
             self._writing = asyncio.ensure_future(self._write(on_trouble))
 
@@ -46,15 +47,15 @@ class SilenceFile:
 
     async def _write(self, on_trouble: Callable[[OSError], None]) -> None:
         while self._next is not None:
-            silences, self._next = self._next, None
+            values, self._next = self._next, None
             try:
-                await asyncio.to_thread(partial(_replace, self.path, silences))
+                await asyncio.to_thread(partial(_replace, self.path, values))
             except OSError as error:
                 on_trouble(error)
 
 
-def _replace(path: Path, silences: tuple[Silence, ...]) -> None:
-    text = json.dumps({"v": FORMAT, "silences": to_json(silences)}, indent=1)
+def _replace(path: Path, values: tuple[Any, ...]) -> None:
+    text = json.dumps({"v": FORMAT, path.stem: to_json(values)}, indent=1)
     beside = path.with_suffix(".new")
     file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(file, "w", encoding="utf-8") as writer:

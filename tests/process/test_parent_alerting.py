@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from supervisor.core.alert_flow import FlowRules, Silence
-from supervisor.core.conditions import CLEAR, Kind, Rule
+from supervisor.core.conditions import CLEAR, RESTORED, Kind, Rule
 from supervisor.core.events import Event, Severity
 from supervisor.core.snapshot import GroupSnapshot, SlotSnapshot, SlotState, Snapshot
 from supervisor.parent.alerting import LOOK_EVERY, Alerting, AlertPlan
@@ -144,6 +144,61 @@ async def test_silences_that_cannot_be_kept_hold_all_the_same(tmp_path: Path) ->
 
     assert len(rig.recorded("alerts.silences_unkept")) == 1
     assert len(rig.alerting.answer().silences) == 1
+
+
+@in_a_loop
+async def test_the_end_of_what_people_were_told_of_is_told_by_the_next_supervisor(tmp_path: Path) -> None:
+    first = Rig(tmp_path)
+    first.state = SlotState.FATAL
+    assert first.pulse(LOOK_EVERY) == ["alert.firing"]
+    await first.alerting.stop()
+
+    second = Rig(tmp_path)
+    assert second.pulse(LOOK_EVERY) == []
+    assert [one.name for one in second.alerting.answer().firing] == ["worker_down"]
+    assert second.pulse(RESTORED) == ["alert.resolved"]
+    await second.alerting.stop()
+
+    third = Rig(tmp_path)
+    assert third.alerting.answer().firing == ()
+
+
+@in_a_loop
+async def test_what_still_lasts_after_a_restart_is_not_told_anew(tmp_path: Path) -> None:
+    first = Rig(tmp_path)
+    first.state = SlotState.FATAL
+    first.pulse(LOOK_EVERY)
+    await first.alerting.stop()
+
+    second = Rig(tmp_path)
+    second.state = SlotState.FATAL
+
+    assert [second.pulse(LOOK_EVERY), second.pulse(RESTORED)] == [[], []]
+    second.state = SlotState.RUNNING
+    assert second.pulse(CLEAR + 1) == ["alert.resolved"]
+
+
+@in_a_loop
+async def test_what_was_silenced_is_told_after_a_restart_when_its_silence_is_over(tmp_path: Path) -> None:
+    first = Rig(tmp_path)
+    silence = first.alerting.silence(Silence(0, "worker_down", until=4e9))
+    first.state = SlotState.FATAL
+    assert first.pulse(LOOK_EVERY) == []
+    first.alerting.unsilence(silence.number)
+    await first.alerting.stop()
+
+    second = Rig(tmp_path)
+    second.state = SlotState.FATAL
+
+    assert second.pulse(LOOK_EVERY) == ["alert.firing"]
+
+
+@in_a_loop
+async def test_a_broken_file_of_what_was_told_keeps_nobody_from_starting(tmp_path: Path) -> None:
+    for text in ("{", '{"v": 1, "alerts": [{"name": 1}]}', '{"v": 1, "alerts": [7]}'):
+        (tmp_path / "alerts.json").write_text(text)
+
+        assert Rig(tmp_path).alerting.answer().firing == ()
 
 
 @in_a_loop
