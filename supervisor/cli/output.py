@@ -13,10 +13,13 @@ UNBOUNDED = 10_000
 
 
 def console(*, err: bool = False) -> Console:
-    """Return a console for standard output (or error); without a terminal nothing is cut, wrapped or coloured."""
+    """Return a console for standard output (or error); without a terminal nothing is cut, wrapped or coloured.
+
+    Brackets are brackets: what is shown was often written by others.
+    """
     stream = sys.stderr if err else sys.stdout
     if stream.isatty():
-        return Console(file=stream, highlight=False)
+        return Console(file=stream, highlight=False, emoji=False, markup=False)
     return Console(file=stream, width=UNBOUNDED, no_color=True, highlight=False, emoji=False, markup=False)
 
 
