@@ -153,8 +153,10 @@ class FileLetters:
     def _opened(self, path: Path, place: str) -> _File | None:
         try:
             with path.open("rb") as lines:
-                identity = identity_of(lines.readline(LONGEST_LINE))
-                end = os.fstat(lines.fileno()).st_size
+                first = lines.readline(LONGEST_LINE)
+                identity = identity_of(first)
+                # A first line that is still being written says not yet which file it is.
+                end = os.fstat(lines.fileno()).st_size if first.endswith(b"\n") else 0
         except FileNotFoundError:
             return None
         except OSError as error:

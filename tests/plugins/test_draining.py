@@ -12,6 +12,7 @@ import pytest
 from supervisor.core.dlq import Counts, DlqAnswer, DlqRequest, Replay, Verb
 from supervisor.core.spec import DeadLetterSpec, PluginSpec, PluginsSpec
 from supervisor.inspector.draining import Draining
+from supervisor.inspector.letter_files import identity_of
 from supervisor.inspector.letter_sender import KafkaSender, Out
 from supervisor.kafka.producer import ProduceError
 from supervisor.plugin import Letter, WorkerContext
@@ -150,6 +151,23 @@ def test_a_file_that_a_worker_writes_meanwhile_loses_nothing(
 
     assert (last.error, path.exists()) == ("", False)
     assert sunk(state) == list(range(300))
+
+
+def test_a_file_whose_first_line_comes_while_it_is_opened_is_sent_once(
+    state: Path, path: Path, spool: FileSink, letter: Letter, sink: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path.parent.mkdir(parents=True)
+    path.touch()
+
+    def identity(first_line: bytes) -> str:
+        if not first_line and not path.stat().st_size:
+            put(spool, letter, 1, 2)
+        return identity_of(first_line)
+
+    monkeypatch.setattr("supervisor.inspector.letter_files.identity_of", identity)
+
+    assert drained(state, sink).error == ""
+    assert sunk(state) == [1, 2]
 
 
 def test_a_file_that_its_worker_puts_aside_meanwhile_loses_nothing(
