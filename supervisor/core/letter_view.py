@@ -90,8 +90,8 @@ def view(headers: Headers) -> LetterView:
         convention=convention,
         audit_id=replayed_of if convention is Convention.NONE else named,
         topic=story.topic,
-        partition=story.partition,
-        offset=story.offset,
+        partition=_below(1 << 31, story.partition),
+        offset=_below(1 << 63, story.offset),
         timestamp=story.timestamp,
         group=story.group,
         disposition=found.text(f"{PREFIX}disposition") or story.disposition,
@@ -110,6 +110,10 @@ def first_audit_id(headers: Headers) -> str:
     return _Found(headers).text(REPLAY_OF) or view(headers).audit_id
 
 
+_LONGEST_NUMBER = 19
+_LONGEST_BINARY = 8
+_LAST_SECOND = 1e15
+"""What C's time functions take; headers come from anybody."""
 _NO_STORY = (Convention.NONE, LetterView())
 
 
@@ -117,6 +121,14 @@ def _audit_id(story: LetterView) -> str:
     if not story.topic or story.partition is None or story.offset is None:
         return ""
     return audit_id(story.group or "-", story.topic, story.partition, story.offset)
+
+
+def _below(limit: int, number: int | None) -> int | None:
+    return number if number is not None and 0 <= number < limit else None
+
+
+def _binary(value: bytes) -> int | None:
+    return int.from_bytes(value, "big", signed=True) if 0 < len(value) <= _LONGEST_BINARY else None
 
 
 class _Found:
@@ -141,24 +153,24 @@ class _Found:
     def number(self, name: str) -> int | None:
         """Return a decimal number."""
         text = self.text(name)
-        return int(text) if text.removeprefix("-").isdecimal() and text.isascii() else None
+        is_number = text.removeprefix("-").isdecimal() and text.isascii() and len(text) <= _LONGEST_NUMBER
+        return int(text) if is_number else None
 
     def seconds(self, name: str) -> float | None:
         """Return a time."""
         try:
-            return float(self.text(name))
+            seconds = float(self.text(name))
         except ValueError:
             return None
+        return seconds if abs(seconds) < _LAST_SECOND else None
 
     def first_binary(self, *names: str) -> int | None:
-        """Return a big-endian number of any length, of the first header of the first name that is there."""
-        value = next((self._first[name] for name in names if name in self._first), b"")
-        return int.from_bytes(value, "big", signed=True) if value else None
+        """Return a big-endian number, of the first header of the first name that is there."""
+        return _binary(next((self._first[name] for name in names if name in self._first), b""))
 
     def binary(self, *names: str) -> int | None:
         """As ``first_binary``, of the last header."""
-        value = next((self._last[name] for name in names if name in self._last), b"")
-        return int.from_bytes(value, "big", signed=True) if value else None
+        return _binary(next((self._last[name] for name in names if name in self._last), b""))
 
 
 def _supervisor(found: _Found) -> LetterView | None:

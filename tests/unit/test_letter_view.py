@@ -172,3 +172,30 @@ def test_the_first_audit_id_survives_replays() -> None:
     assert first_audit_id(ours()) == "billing/orders/3/812"
     assert (first_audit_id(again), view(again).audit_id) == ("billing/orders/3/812", "billing/orders/3/900")
     assert view(again).replays == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("supervisor.dlq.failed-at", b"nan"),
+        ("supervisor.dlq.failed-at", b"-inf"),
+        ("supervisor.dlq.first-failed-at", b"1e300"),
+        ("supervisor.dlq.timestamp", b"inf"),
+        ("supervisor.dlq.attempts", b"9" * 5000),
+        ("supervisor.dlq.partition", b"4294967296"),
+        ("supervisor.dlq.partition", b"-1"),
+        ("supervisor.dlq.offset", b"9223372036854775808"),
+    ],
+)
+def test_numbers_that_nobody_could_mean_are_not_there(name: str, value: bytes) -> None:
+    found = view((("supervisor.dlq.topic", b"orders"), (name, value)))
+
+    times = (found.failed_at, found.first_failed_at, found.timestamp)
+    assert (*times, found.attempts, found.partition, found.offset) == (None,) * 6
+
+
+@pytest.mark.parametrize("name", ["partition", "offset", "timestamp"])
+def test_a_binary_number_of_springs_has_eight_bytes_at_most(name: str) -> None:
+    found = view((("kafka_dlt-original-topic", b"orders"), (f"kafka_dlt-original-{name}", b"\x7f" * 2000)))
+
+    assert getattr(found, name) is None

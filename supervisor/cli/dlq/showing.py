@@ -26,9 +26,9 @@ def show_table(letters: Sequence[Letter]) -> None:
         table.add_row(
             letter.id,
             _time(view.failed_at if view.failed_at is not None else letter.written_at),
-            view.origin,
-            view.disposition or "-",
-            Text(view.exception or "-"),
+            Text(_plain(view.origin)),
+            Text(_plain(view.disposition) or "-"),
+            Text(_plain(view.exception) or "-"),
             "-" if view.attempts is None else str(view.attempts),
             str(view.replays),
             str(letter.size),
@@ -43,7 +43,7 @@ def show_letter(letter: Letter, *, value: bool) -> None:
     table.add_column(overflow="fold")
     for name, text in _facts(letter):
         if text:
-            table.add_row(name, Text(text))
+            table.add_row(name, Text(_plain(text)))
     out = console()
     out.print(table)
     out.print(Text("headers", style="bold"))
@@ -52,7 +52,7 @@ def show_letter(letter: Letter, *, value: bool) -> None:
     headers.add_column(overflow="fold")
     for name, header in letter.headers:
         is_long = name.endswith(LONG)
-        headers.add_row(Text(f"  {name}"), Text("-" if header is None else ("\n" if is_long else "") + header))
+        headers.add_row(Text(f"  {_plain(name)}"), Text("-" if header is None else ("\n" if is_long else "") + header))
     out.print(headers)
     if value:
         out.print(Text("value", style="bold"))
@@ -64,7 +64,7 @@ def show_reasons(reasons: Sequence[ReasonCount]) -> None:
     table = _table("LETTERS", "DISPOSITION", "EXCEPTION")
     table.columns[0].justify = "right"
     for one in reasons:
-        table.add_row(str(one.count), one.disposition or "-", Text(one.exception or "-"))
+        table.add_row(str(one.count), Text(_plain(one.disposition) or "-"), Text(_plain(one.exception) or "-"))
     console().print(table)
 
 
@@ -84,7 +84,7 @@ def _show_counts(title: str, counts: Mapping[str, int]) -> None:
     table = _table("LETTERS", title)
     table.columns[0].justify = "right"
     for name, count in counts.items():
-        table.add_row(str(count), name or "(not known)")
+        table.add_row(str(count), Text(_plain(name) or "(not known)"))
     console().print(table)
 
 
@@ -113,6 +113,11 @@ def _facts(letter: Letter) -> tuple[tuple[str, str], ...]:
 
 def _table(*columns: str) -> Table:
     return Table(*columns, box=None, pad_edge=False, header_style="bold")
+
+
+def _plain(text: str) -> str:
+    """Return text without what a terminal would obey: headers come from anybody."""
+    return "".join(char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def _time(at: float | None) -> str:
