@@ -84,7 +84,7 @@ def _heard(child: "subprocess.Popen[bytes]", show: Show, line: Line) -> DlqAnswe
         except queue.Empty:
             child.kill()
             break
-        if not text:
+        if not text.endswith(b"\n"):  # its end, perhaps within a line
             break
         frame: dict[str, Any] = json.loads(text)
         match frame["type"]:
