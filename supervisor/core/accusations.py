@@ -53,16 +53,18 @@ def accuse(
     crashed: int | None = None,
     overdue: Collection[Span] = (),
     responsive: bool = True,
+    proven: Collection[Span] = (),
     accused: Collection[Record] = (),
 ) -> Accusation:
     """Return whom the death of a worker accuses, by what its board showed.
 
     ``crashed`` is the thread that a fatal signal hit; ``overdue`` what was beyond its time in a handler when the
     worker was given up. It names nobody where the worker was not ``responsive``: who keeps the interpreter or the
-    event loop for himself makes all others late, too. ``accused``: who is accused already, and so ran alone.
+    event loop for himself makes all others late, too; but ``proven`` are those whom a loop that turned has
+    cancelled for their time, and who did not end. ``accused``: who is accused already, and so ran alone.
     """
     there = [one for one in in_flight if one.topic != "?"]
-    late = [one for one in there if span(one) in overdue] if responsive else []
+    late = [one for one in there if span(one) in overdue and (responsive or span(one) in proven)]
     of_thread = [one for one in there if one.thread == crashed] if crashed is not None else []
     blamed = late or of_thread or there
     is_known = bool(late or of_thread) and len(blamed) == 1

@@ -10,6 +10,7 @@
 | ``accused`` | parent → worker, the answer | ``ask``; ``suspects``: runs of offsets; ``convicted``: with their cases |
 | ``identified`` | worker → parent | ``topics``: the ids of topics with convicted records, by name |
 | ``acquitted``, ``buried`` | worker → parent | ``records``: they finished; their dead letters are confirmed |
+| ``cancelled`` | worker → parent | ``cell``, ``sequence`` on its board: an async handler whose time was over |
 | ``alert`` | parent → notifier | ``event``: a ``core.events.Event`` |
 | ``breaker`` | parent → worker | ``order``: a ``core.spec.BreakerOrder``; hold all records, try with one, go on |
 | ``breaker`` | worker → parent | ``state``: ``down`` (``name``, ``failures``, ``after`` seconds), ``up``, ``nothing`` |

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from supervisor.core.accusations import NOBODY, Accusation, Record, accuse, crashed_thread
+from supervisor.core.accusations import NOBODY, Accusation, Record, accuse, crashed_thread, span
 from supervisor.core.board import InFlight
 from supervisor.core.exits import ExitCode
 from supervisor.core.progress import Verdict
@@ -105,5 +105,6 @@ def accusation_of(
         crashed=None if slot.rung >= Rung.ABORT else crashed_thread(stack),
         overdue=hung.overdue if hung is not None else (),
         responsive=hung is None or hung.responsive,
+        proven=[span(one) for one in in_flight if told.was_cancelled(one)],
         accused=accused,
     )

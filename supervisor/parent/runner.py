@@ -360,6 +360,8 @@ class SlotRunner:
                 self._house.pause(self.group.name, self.number, why_paused(frame))
             case "flood":
                 self._house.floods.heard(*self._key, frame)
+            case "cancelled":
+                self._told.cancelled(frame)
             case "bye":
                 self._told.bye(frame)
             case "accused" if self._channel is not None:

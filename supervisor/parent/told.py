@@ -12,6 +12,7 @@ from supervisor.parent.eventlog import EventLog
 
 LONGEST = 2000
 MOST_FIELDS = 40
+MOST_CELLS = 10_000
 NAMED = 3
 
 
@@ -24,6 +25,8 @@ class Told:
         self.code: int | None = None
         """The exit code that it said would follow."""
         self.fenced_by: dict[str, Scalar] = {}
+        self._cancelled: dict[int, int] = {}
+        """The newest run of each cell that it cancelled for its time, by its sequence number."""
         self._stats: tuple[object, WorkerStats] | None = None
 
     def bye(self, frame: Frame) -> None:
@@ -32,6 +35,16 @@ class Told:
         code, left = frame.get("code"), frame.get("left")
         self.code = code if isinstance(code, int) else None
         self.left = left if isinstance(left, bool) else None
+
+    def cancelled(self, frame: Frame) -> None:
+        """Take it that it cancelled an async handler that was over its time."""
+        cell, sequence = int(frame["cell"]), int(frame["sequence"])
+        if cell in self._cancelled or len(self._cancelled) < MOST_CELLS:
+            self._cancelled[cell] = sequence
+
+    def was_cancelled(self, one: InFlight) -> bool:
+        """Tell whether what is in flight was told to end, and did not."""
+        return self._cancelled.get(one.cell) == one.sequence
 
     def stats(self, frame: Frame) -> WorkerStats:
         """Return the statistics of a ``stats`` frame; ``ValueError`` when they are none."""

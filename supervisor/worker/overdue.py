@@ -24,9 +24,10 @@ LAG_EVENT = 60.0
 class Cell:
     """A task and its cell of the board. ``seen`` and ``since`` are the main thread's, all else is the loop's."""
 
-    __slots__ = ("base", "bell", "is_cancelled", "is_running", "seen", "since", "task")
+    __slots__ = ("base", "bell", "is_cancelled", "is_running", "number", "seen", "since", "task")
 
     def __init__(self, number: int) -> None:
+        self.number = number
         self.base = cell_base(number)
         self.task: asyncio.Task[None] | None = None
         self.bell: asyncio.Future[None] | None = None
@@ -79,10 +80,11 @@ class Overdue:
                 self._loop.soon(self._cancel, cell, sequence)
 
     def _cancel(self, cell: Cell, sequence: int) -> None:
-        """Cancel a handler, on the loop, unless it has ended meanwhile."""
+        """Cancel a handler, on the loop, unless it has ended meanwhile; the parent hears of it, for it may not end."""
         if cell.is_running and self._engine.board.words[cell.base + C_SEQUENCE] == sequence and cell.task is not None:
             cell.is_cancelled = True
             cell.task.cancel()
+            self._engine.link.send("cancelled", cell=cell.number, sequence=sequence)
 
     def _tell(self, lag: float, now: float) -> None:
         if now - self._told_at < LAG_EVENT:

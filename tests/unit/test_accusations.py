@@ -73,6 +73,13 @@ def test_who_keeps_the_interpreter_for_himself_makes_nobody_else_guilty() -> Non
     assert accuse((ONE, OTHER), overdue=[span(OTHER)], responsive=False).suspects == (span(ONE), span(OTHER))
 
 
+def test_an_async_handler_that_was_cancelled_for_its_time_and_did_not_end_is_named() -> None:
+    late = [span(ONE), span(OTHER)]
+
+    assert accuse((ONE, OTHER), overdue=late, responsive=False, proven=[span(ONE)]) == Accusation(RECORD, Cause.TIMEOUT)
+    assert accuse((ONE, OTHER), overdue=[], responsive=False, proven=[span(ONE)]).named is None
+
+
 def test_one_that_was_alone_and_kept_the_interpreter_is_guilty_of_the_timeout() -> None:
     assert accuse((ONE,), overdue=[span(ONE)], responsive=False, accused={RECORD}) == Accusation(RECORD, Cause.TIMEOUT)
 

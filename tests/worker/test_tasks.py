@@ -278,6 +278,25 @@ def test_a_handler_over_its_time_is_cancelled_and_its_attempt_fails_with_a_timeo
     assert [letter.disposition.value for letter in letters] == ["timeout"]
 
 
+def test_the_parent_hears_which_handler_was_cancelled_for_its_time_for_it_may_not_end() -> None:
+    release = threading.Event()
+
+    async def process(record: Record) -> None:
+        while record.value == b"stuck" and not release.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.01)
+
+    with InProcess(a_cluster(b"stuck", b"good"), process, concurrency=2, handler_timeout=0.1, **KEYS) as worker:
+        worker.source.assign(PLACE)
+        worker.until(lambda: any(frame["type"] == "cancelled" for frame in worker.link.frames))
+        (told,) = [frame for frame in worker.link.frames if frame["type"] == "cancelled"]
+        words, base = worker.engine.board.words, cell_base(told["cell"])
+        shown = words[base + C_OFFSET], words[base + C_SEQUENCE]
+        release.set()
+
+    assert shown == (0, told["sequence"])
+
+
 def test_a_timeout_cancels_nothing_but_the_handler_it_is_about() -> None:
     """The task that was cancelled works on; timeouts inside of handlers go on working on it."""
     cluster = FakeCluster()

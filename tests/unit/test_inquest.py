@@ -1,0 +1,30 @@
+"""Whom a death accuses, by what the parent saw and what the worker said."""
+
+from dataclasses import replace
+
+import pytest
+
+from supervisor.core.accusations import Accusation, Cause, span
+from supervisor.core.board import InFlight
+from supervisor.core.progress import Verdict
+from supervisor.core.slot import Rung, Slot
+from supervisor.parent.deaths import accusation_of
+from supervisor.parent.told import Told
+
+ONE = InFlight(cell=0, topic="orders", partition=1, offset=812, last_offset=812, sequence=7, attempt=1, thread=1)
+OTHER = replace(ONE, cell=1, offset=900, last_offset=900)
+HUNG = Slot(ready=True, hung=True, rung=Rung.KILL)
+LATE = Verdict("hangs", healthy=False, overdue=(span(ONE), span(OTHER)), responsive=False)
+
+
+@pytest.mark.parametrize(("sequence", "named"), [(7, ("orders", 1, 812)), (6, None)])
+def test_an_async_handler_that_its_worker_cancelled_in_this_very_run_is_named(
+    sequence: int, named: tuple[str, int, int] | None
+) -> None:
+    told = Told()
+    told.cancelled({"type": "cancelled", "cell": 0, "sequence": sequence})
+
+    accusation = accusation_of(HUNG, (ONE, OTHER), told, stack="", given_up=LATE, accused=set())
+
+    assert accusation.named == named
+    assert (accusation == Accusation(named, Cause.TIMEOUT)) is (named is not None)
