@@ -83,7 +83,7 @@ class Copies:
             self._again(lane, pending, "NOT_THERE_YET")
             return
         try:
-            future: Future[None] | None = self._outlet.copy(owned, message, self._copy(pending))
+            future: Future[None] | None = self._outlet.copy(owned, message, self._copy(pending), pending.failure)
         except Exception as error:  # noqa: BLE001 - whatever a client raises, the record is not copied
             self._answered(lane, error)
             return

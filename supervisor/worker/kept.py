@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future
 
-from supervisor.plugin.types import Message, Produce
+from supervisor.plugin.types import Failure, Message, Produce
 from supervisor.worker.engine import Owned, Place
 from supervisor.worker.outlet import Refusals, outputs_of, size_of
 from supervisor.worker.prefixes import Held
@@ -40,10 +40,10 @@ class Kept:
         self._hold(owned, Held(message, taken.outputs, size_of(message, taken.outputs), taken))
         return None
 
-    def copy(self, owned: Owned, message: Message, copy: Produce) -> "Future[None] | None":
+    def copy(self, owned: Owned, message: Message, copy: Produce, failure: Failure) -> "Future[None] | None":
         """See ``Outlet``; in one transaction with its record's offset."""
         self._look_up(copy.topic)
-        self._hold(owned, Held(message, (copy,), size_of(message, (copy,))))
+        self._hold(owned, Held(message, (copy,), size_of(message, (copy,)), failure=failure))
         return None
 
     def held_of(self, owned: Owned, offsets: Sequence[int]) -> list[int]:

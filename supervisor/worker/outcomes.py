@@ -186,7 +186,7 @@ class Outcomes:
 
     def _not_copied(self, lane: Lane[Item], failure: Failure, code: str) -> None:
         """Give up a record that no broker takes into a retry topic. Perhaps in the thread that serves all reports."""
-        self._give_up_on(lane, failure, DeadLetter(f"its retry topic refused it: {code}"), aside=True)
+        self._give_up_on(lane, failure, _refused_copy(code), aside=True)
 
     def refused(self, owned: Owned, message: Message, error: RefusedOutputError) -> None:
         """Give up a record whose handler was done, and whose outputs will never be taken."""
@@ -197,12 +197,16 @@ class Outcomes:
             lane = self._engine.adopt_alone(owned, message)
         self.follow(lane, *self._judge.judge(message, error, attempt=1, since=None))
 
-    def instead(self, message: Message, error: RefusedOutputError) -> Taken:
+    def instead(self, message: Message, error: RefusedOutputError, failure: Failure | None) -> Taken:
         """Write the dead letter of a settled record whose outputs will never be taken; return what is to be produced.
+
+        With ``failure`` it is its copy for a retry topic that will not, and the letter tells of that failure.
 
         The transaction thread; waits for the sink. Raises ``UnwrittenError``.
         """
-        failure, decision = self._judge.judge(message, error, attempt=1, since=None)
+        decision: Decision = _refused_copy(error.code)
+        if failure is None:
+            failure, decision = self._judge.judge(message, error, attempt=1, since=None)
         assert isinstance(decision, DeadLetter)  # noqa: S101 - that is what judge() makes of this error
         taken = self.sinks.take(self._judge.letter(failure, decision))
         self.sinks.written(taken.letter, taken.sink)
@@ -323,3 +327,7 @@ class Outcomes:
         before = self._engine.counters.settled
         self._turns.let_go(lane)
         self.flood.settles(self._engine.counters.settled - before)
+
+
+def _refused_copy(code: str) -> DeadLetter:
+    return DeadLetter(f"its retry topic refused it: {code}")

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from supervisor.kafka.outputs import OutputProducer, RefusedOutputError
 from supervisor.kafka.refusals import REFUSALS, SHARED
 from supervisor.plugin.idempotency import Unconfirmed
-from supervisor.plugin.types import Message, Produce, Send
+from supervisor.plugin.types import Failure, Message, Produce, Send
 from supervisor.worker.calling import WrongReturnError
 from supervisor.worker.engine import Engine, Owned, Place
 from supervisor.worker.sinks import Taken, UnwrittenError
@@ -26,8 +26,11 @@ class Refusals(Protocol):
     def refused(self, owned: Owned, message: Message, error: RefusedOutputError) -> None:
         """Give up a record that is still unsettled."""
 
-    def instead(self, message: Message, error: RefusedOutputError) -> Taken:
-        """Write the dead letter of a record that counts as settled; raise ``UnwrittenError``."""
+    def instead(self, message: Message, error: RefusedOutputError, failure: Failure | None) -> Taken:
+        """Write the dead letter of a record that counts as settled; raise ``UnwrittenError``.
+
+        ``failure``: why it was to be copied into a retry topic, where that copy is what was refused.
+        """
 
     def elsewhere(self, taken: Taken, code: str) -> Taken:
         """Have another sink write a letter that was refused where one had it produced; raise ``UnwrittenError``."""
@@ -57,8 +60,8 @@ class Outlet(Protocol):
     def letter(self, owned: Owned, message: Message, taken: Taken) -> "Future[None] | None":
         """Take a dead letter that a sink wants produced; the record is settled once the future ends, or at once."""
 
-    def copy(self, owned: Owned, message: Message, copy: Produce) -> "Future[None] | None":
-        """Take a copy for a retry topic, as ``letter``; one that is refused becomes a dead letter."""
+    def copy(self, owned: Owned, message: Message, copy: Produce, failure: Failure) -> "Future[None] | None":
+        """Take a copy for a retry topic, as ``letter``; one that is refused becomes a dead letter of ``failure``."""
 
     def held_of(self, owned: Owned, offsets: Sequence[int]) -> list[int]:
         """Return which of these records, that handlers are done with, must stay unsettled for now; mutex held."""
@@ -196,11 +199,15 @@ class Outbox:
 
     def letter(self, owned: Owned, message: Message, taken: Taken) -> "Future[None] | None":
         """See ``Outlet``."""
-        return self.copy(owned, message, taken.outputs[0])
-
-    def copy(self, owned: Owned, message: Message, copy: Produce) -> "Future[None] | None":
-        """See ``Outlet``."""
         del owned, message
+        return self._write(taken.outputs[0])
+
+    def copy(self, owned: Owned, message: Message, copy: Produce, failure: Failure) -> "Future[None] | None":
+        """See ``Outlet``."""
+        del owned, message, failure
+        return self._write(copy)
+
+    def _write(self, copy: Produce) -> "Future[None]":
         return self._send(
             copy.topic,
             _bytes(copy.value),

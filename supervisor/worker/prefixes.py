@@ -6,7 +6,7 @@ from enum import Enum, auto
 from operator import itemgetter
 
 from supervisor.core.backoff import Backoff
-from supervisor.plugin.types import Message, Produce
+from supervisor.plugin.types import Failure, Message, Produce
 from supervisor.worker.engine import Owned
 from supervisor.worker.sinks import Taken
 
@@ -15,12 +15,16 @@ LETTER_RETRY = Backoff(initial=0.5, factor=2.0, max=30.0, jitter=0.5)
 
 @dataclass(slots=True)
 class Held:
-    """What one record is to produce once its offset is committable: its outputs, or its dead letter."""
+    """What one record is to produce once its offset is committable: its outputs, its dead letter, or its copy.
+
+    ``failure`` is why there is a copy of it for a retry topic.
+    """
 
     message: Message
     outputs: Sequence[Produce]
     size: int
     taken: Taken | None = None
+    failure: Failure | None = None
 
 
 @dataclass(frozen=True, slots=True)

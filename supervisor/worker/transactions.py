@@ -363,7 +363,7 @@ class Transactions(Kept):
         try:
             if taken is None:
                 error = RefusedOutputError(code, held.outputs[0].topic)
-                held.taken = self._refusals.instead(held.message, error)
+                held.taken = self._refusals.instead(held.message, error, held.failure)
             else:
                 held.taken = self._refusals.elsewhere(taken, code)
             held.outputs = held.taken.outputs

@@ -8,7 +8,7 @@ import pytest
 
 from supervisor.core.backoff import Backoff
 from supervisor.core.exits import ExitCode
-from supervisor.core.spec import CommitSpec, DeadLetterSpec, Delivery, Ordering, RetrySpec
+from supervisor.core.spec import CommitSpec, DeadLetterSpec, Delivery, Ordering, RetrySpec, RetryTier, Then
 from supervisor.kafka.transactions import AbortedError, CrowdedError, FatalError, RefusedError
 from supervisor.plugin import Letter, Produce, Record
 from tests.worker.fake_source import FakeCluster, Place
@@ -235,6 +235,34 @@ def test_a_dead_letter_that_its_topic_refuses_in_the_transaction_goes_to_the_fal
     assert "supervisor.dlq.exception-stack" in dict(letter.headers), "the fallback is given all of it"
     assert moved["fields"]["audit_id"] == letter.audit_id
     assert not [frame for frame in worker.link.frames if frame.get("name") == "dead_letter.unwritten"]
+
+
+def test_a_copy_that_its_retry_topic_refuses_in_the_transaction_is_a_dead_letter_of_the_records_own_failure() -> None:
+    cluster = _cluster(3)
+    letters: list[Letter] = []
+    tiers = (RetryTier("1h", 3600.0),)
+    retry = RetrySpec(attempts=2, backoff=Backoff(0.0, 1.0, 0.0, 0.0), then=Then.TOPIC, tiers=tiers)
+
+    def process(record: Record) -> None:
+        if record.offset == 1:
+            raise LookupError
+
+    def judge(outputs: Tagged, _metadata: object) -> None:
+        for tag, _ in outputs:
+            raise RefusedError("MSG_SIZE_TOO_LARGE", tag)
+
+    with _once(cluster, process, sink=letters.append, retry=retry, ordering=Ordering.NONE) as worker:
+        worker.parts.retry_topics.there.add("t.retry.1h")
+        worker.transactional.judge = judge
+        worker.source.assign(PLACE)
+        worker.until(lambda: cluster.committed.get(PLACE) == 3)
+
+    (letter,) = letters
+    header = dict(letter.headers)
+    assert letter.disposition == "error"
+    assert header["supervisor.dlq.attempts"] == b"2"
+    assert header["supervisor.dlq.exception-type"] == b"builtins.LookupError"
+    assert header["supervisor.dlq.reason"] == b"its retry topic refused it: MSG_SIZE_TOO_LARGE"
 
 
 def test_the_search_for_a_refused_output_is_made_in_small_transactions_however_many_partitions_there_are() -> None:
