@@ -35,6 +35,11 @@ class FloodWindow:
         self._armed_at: float | None = None
         self.clear(0, 0, now=now)
 
+    @property
+    def is_armed(self) -> bool:
+        """Whether a limit that is reached is a flood: no amnesty holds, or its time is over."""
+        return self._armed_at is None
+
     def clear(self, letters: int, others: int, *, now: float, amnesty: bool = False) -> None:
         """Begin anew; with ``amnesty`` nothing is a flood until a whole window was within the limits."""
         self._samples = deque([(now, letters, others)])

@@ -7,6 +7,7 @@ was told last.
 import asyncio
 import time
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from supervisor.core.flood import Flood, FloodWindow, Step, look, order_for, resume, trip, words
@@ -107,7 +108,10 @@ class Floods:
                     self._take(group, trip(flood, reason, spec, by="all workers together", now=now))
             counts.window.sample(counts.letters, counts.others, now=now)
             if group in self._floods:
-                self._take(group, look(self._floods[group], spec, now=now))
+                flood = self._floods[group]
+                if flood.amnesty and counts.window.is_armed:  # else it would be that of all who start from now on
+                    flood = replace(flood, amnesty=False)
+                self._take(group, look(flood, spec, now=now))
 
     def keep(self, groups: Collection[str]) -> None:
         """Forget all other groups."""
