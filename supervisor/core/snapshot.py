@@ -44,8 +44,7 @@ class WorkerStats:
     in the words of ``core.board.Wait``.
     ``paused``: told to read nothing, and all that is owned is paused. ``owned``: how many partitions, which are
     not all among ``partitions`` where there are very many. ``queue_fill``: the share of what may be held unsettled that
-    is, by count or bytes. ``letters`` counts dead letters by disposition, ``rebalances`` callbacks by
-    kind; the histograms are those of ``worker.meters``, ``exemplars`` traced values of ``handled``.
+    is, by count or bytes. ``rebalances`` counts callbacks by kind; the histograms are those of ``worker.meters``, ``exemplars`` traced values of ``handled``.
     """
 
     settled: int = 0
@@ -70,7 +69,6 @@ class WorkerStats:
     pauses: int = 0
     paused_partitions: int = 0
     queue_fill: float = 0.0
-    letters: dict[str, int] = field(default_factory=dict)
     rebalances: dict[str, int] = field(default_factory=dict)
     handled: Histogram = field(default_factory=Histogram)
     polled: Histogram = field(default_factory=Histogram)

@@ -1,7 +1,7 @@
 """Counters that outlive worker processes: what each incarnation counted, added up per slot and per group. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from supervisor.core.histogram import SECONDS, Exemplar, Histogram, added, grown, newest
 from supervisor.core.snapshot import WorkerStats
@@ -55,10 +55,20 @@ def slot_totals(totals: SlotTotals, before: WorkerStats, now: WorkerStats) -> Sl
         duplicates=totals.duplicates + _growth(before.duplicates, now.duplicates),
         commits=totals.commits + _growth(before.commits, now.commits),
         pauses=totals.pauses + _growth(before.pauses, now.pauses),
-        letters=_by_name(totals.letters, before.letters, now.letters),
+        letters=totals.letters,
         commit_errors=_by_name(totals.commit_errors, before.commit_errors, now.commit_errors),
         rebalances=_by_name(totals.rebalances, before.rebalances, now.rebalances),
     )
+
+
+def with_letter(totals: SlotTotals, disposition: str) -> SlotTotals:
+    """Return the totals with one more dead letter.
+
+    Letters are counted by their events, not by workers' counts: who is about to be killed writes many, and does not
+    live to tell.
+    """
+    known = _name(disposition, totals.letters)
+    return replace(totals, letters={**totals.letters, known: totals.letters.get(known, 0) + 1})
 
 
 def group_totals(totals: GroupTotals, before: WorkerStats, now: WorkerStats) -> GroupTotals:

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from supervisor.core.events import Event
 from supervisor.core.histogram import WAITS, Tally
 from supervisor.core.snapshot import WorkerStats
-from supervisor.core.totals import OTHER, GroupTotals, SlotTotals, group_totals, slot_totals
+from supervisor.core.totals import OTHER, GroupTotals, SlotTotals, group_totals, slot_totals, with_letter
 
 MOST_EVENTS = 300
 """Pairs of name and severity told apart; some names come from processes that run user code."""
@@ -51,6 +51,10 @@ class Tallies:
         if name not in self._events and len(self._events) >= MOST_EVENTS:
             name = (OTHER, event.severity.value)
         self._events[name] = self._events.get(name, 0) + 1
+        if event.name == "record.dead_lettered" and event.slot is not None:
+            key = (event.group, event.slot)
+            disposition = str(event.fields.get("disposition", OTHER))
+            self._slots[key] = with_letter(self._slots.get(key, SlotTotals()), disposition)
         if event.name == "worker.exited" and event.group:
             kind = (event.group, str(event.fields.get("class", OTHER)))
             self._exits[kind] = self._exits.get(kind, 0) + 1

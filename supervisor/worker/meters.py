@@ -12,13 +12,12 @@ class Meters:
     ``batches``: of a call of ``process_batch``. ``committing``: seconds from a commit to its answer.
     """
 
-    __slots__ = ("batches", "committing", "handled", "letters", "pauses", "polled", "rebalances", "received", "retried")
+    __slots__ = ("batches", "committing", "handled", "pauses", "polled", "rebalances", "received", "retried")
 
     def __init__(self) -> None:
         self.received = 0
         self.retried = 0
         self.pauses = 0
-        self.letters: dict[str, int] = {}
         self.rebalances: dict[str, int] = {}
         self.handled = Tally(SECONDS)
         self.polled = Tally(RECORDS)
@@ -50,10 +49,6 @@ class Meters:
     def rebalanced(self, kind: str) -> None:
         """Count a rebalance callback: ``assigned``, ``revoked`` or ``lost``."""
         self.rebalances[kind] = self.rebalances.get(kind, 0) + 1
-
-    def lettered(self, disposition: str) -> None:
-        """Count a dead letter that was written."""
-        self.letters[disposition] = self.letters.get(disposition, 0) + 1
 
 
 @dataclass(slots=True)

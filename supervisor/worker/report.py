@@ -121,7 +121,6 @@ def worker_stats(engine: Engine) -> WorkerStats:
             pauses=meters.pauses,
             paused_partitions=len(engine.paused),
             queue_fill=_fill(engine),
-            letters=dict(meters.letters),
             rebalances=dict(meters.rebalances),
             handled=meters.handled.frozen(),
             polled=meters.polled.frozen(),

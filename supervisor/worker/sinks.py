@@ -116,7 +116,6 @@ class Sinks:
         record = f"{letter.source_topic}/{letter.source_partition}@{letter.source_offset}"
         with engine.mutex:
             engine.counters.dead_lettered += 1
-            engine.meters.lettered(letter.disposition.value)
         engine.event(
             "record.dead_lettered",
             Severity.INFO,
