@@ -73,7 +73,6 @@ class Picture:
             waits="eof",
             partitions=tuple(PartitionStats(topic, partition, 5000, 3, gap=1) for partition in mine),
             received=100_000,
-            letters={"error": 3, "timeout": 1},
             commit_errors={"NOT_COORDINATOR": 2},
             rebalances={"assigned": 3, "revoked": 2},
             handled=Histogram((1000,) * (len(SECONDS) + 1), 60.0),

@@ -44,7 +44,9 @@ class WorkerStats:
     in the words of ``core.board.Wait``.
     ``paused``: told to read nothing, and all that is owned is paused. ``owned``: how many partitions, which are
     not all among ``partitions`` where there are very many. ``queue_fill``: the share of what may be held unsettled that
-    is, by count or bytes. ``rebalances`` counts callbacks by kind; the histograms are those of ``worker.meters``, ``exemplars`` traced values of ``handled``.
+    is, by count or bytes.
+    ``rebalances`` counts callbacks by kind; the histograms are those of ``worker.meters``, ``exemplars`` traced values
+    of ``handled``.
     """
 
     settled: int = 0
