@@ -189,13 +189,15 @@ class Outcomes:
         self._give_up_on(lane, failure, _refused_copy(code), aside=True)
 
     def refused(self, owned: Owned, message: Message, error: RefusedOutputError) -> None:
-        """Give up a record whose handler was done, and whose outputs will never be taken."""
+        """Give up a record whose handler was done, and whose outputs will never be taken. The thread that polls."""
         with self._engine.mutex:
             owned.outputs.pop(message.offset() or 0, None)
             if owned.revoked:
                 return
             lane = self._engine.adopt_alone(owned, message)
-        self.follow(lane, *self._judge.judge(message, error, attempt=1, since=None))
+        failure, decision = self._judge.judge(message, error, attempt=1, since=None)
+        assert isinstance(decision, DeadLetter)  # noqa: S101 - that is what judge() makes of this error
+        self._give_up_on(lane, failure, decision, aside=True)
 
     def instead(self, message: Message, error: RefusedOutputError, failure: Failure | None) -> Taken:
         """Write the dead letter of a settled record whose outputs will never be taken; return what is to be produced.

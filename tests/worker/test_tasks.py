@@ -211,6 +211,25 @@ def test_p1_a_record_whose_handler_returns_outputs_is_settled_when_they_are_conf
         worker.until(committed(cluster, 3))
 
 
+def test_p8_the_sink_of_a_refused_output_is_not_called_by_the_thread_that_polls() -> None:
+    cluster = a_cluster(b"a")
+    writers: list[str] = []
+
+    async def process(_record: Record) -> Produce:
+        return Produce("out", b"x")
+
+    def sink(_letter: Letter) -> None:
+        writers.append(threading.current_thread().name)
+
+    with InProcess(cluster, process, sink=sink, concurrency=2, **KEYS) as worker:
+        worker.source.assign(PLACE)
+        worker.until(lambda: worker.outputs.sent)
+        worker.outputs.confirm(0, "INVALID_TIMESTAMP")
+        worker.until(committed(cluster, 1))
+
+    assert [name.partition("_")[0] for name in writers] == ["outcomes"]
+
+
 def test_what_a_handler_returns_after_its_time_is_not_produced() -> None:
     cluster = a_cluster(b"slow")
 
