@@ -254,7 +254,8 @@ class Outcomes:
         with engine.mutex:
             if isinstance(pending, Case):  # no handler runs: it tells nothing of what is down
                 self.breaker.lost(lane)
-            if lane.head[0].revoked or (isinstance(pending, Case) and pending.buried):
+            owned = lane.head[0]
+            if owned.revoked or (isinstance(pending, Case) and engine.quarantine.is_buried(owned, pending)):
                 self._turns.let_go(lane)
                 return
             if isinstance(pending, Case):

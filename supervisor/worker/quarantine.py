@@ -44,6 +44,8 @@ class Quarantine:
         """Owned partitions with accused records that were not delivered yet."""
         self._unproven: dict[str, set[str]] = {}
         """Topics with convicted records, and the ids of those that are meant, as far as the parent knows them."""
+        self._proven: set[str] = set()
+        """Topics of which the brokers said that they are those that are meant."""
         self._queued: dict[Owned, set[int]] = {}
         """Accused records that were delivered and are not done."""
 
@@ -85,6 +87,7 @@ class Quarantine:
             found.setdefault((topic, partition), {})[offset] = from_json(Case, case)
         with self._engine.mutex:
             self._unproven |= {topic: ids.get(topic, set()) for topic, *_ in frame["convicted"]}
+            self._proven -= self._unproven.keys()
             for place, cases in found.items():
                 owned = self._engine.owned.get(place)
                 if owned is not None:
@@ -112,6 +115,7 @@ class Quarantine:
             return
         found = topic_ids(engine.spec.group.kafka, sorted(unproven), engine.spec.instance_id, PATIENCE)
         with engine.mutex:
+            self._proven |= found.keys()
             for topic, known in unproven.items():
                 if topic in found and known - {found[topic]}:
                     for owned in [owned for owned in engine.owned.values() if owned.place[0] == topic]:
@@ -189,6 +193,14 @@ class Quarantine:
         self.watched.discard(owned)
 
     # --- sentences ----------------------------------------------------------------------------------------
+
+    def is_buried(self, owned: "Owned", case: Case) -> bool:
+        """Tell whether a convicted record has its letter already (P1).
+
+        Not before the topic is known to be the one that is meant: the case may be of a record that is gone, and
+        another would be settled that nobody worked. A second letter of the same record is the lesser evil.
+        """
+        return case.buried and owned.place[0] in self._proven
 
     def buried(self, owned: "Owned", message: Message) -> None:
         """Tell the parent that the dead letter of a convicted record is confirmed. Any thread, no mutex needed."""

@@ -272,7 +272,7 @@ class Life:
             "supervisor.worker.outcomes:SINK_BACKOFF": Backoff(initial=0.02, factor=2.0, max=0.2, jitter=0.5),
             "supervisor.worker.engine:Engine.crash": crash,
             "supervisor.worker.outcomes:Outcomes.send_again": sentence,
-            "supervisor.worker.quarantine:topic_ids": lambda *_: {},
+            "supervisor.worker.quarantine:topic_ids": lambda _, topics, *__: dict.fromkeys(topics, ""),
             # Sets of them are walked: by their addresses no life would be lived twice.
             "supervisor.worker.engine:Owned.__hash__": lambda owned: int(owned.partition),
         }

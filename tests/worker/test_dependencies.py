@@ -363,23 +363,45 @@ def test_an_async_worker_holds_and_goes_on_the_same_way() -> None:
     assert len(dependency.done) == 200
 
 
+def convict(worker: InProcess, case: Case) -> None:
+    """Have the worker told that the first record of its partition is convicted, as the parent tells it."""
+    send = worker.link.send
+
+    def answer(kind: str, **members: Any) -> None:
+        send(kind, **members)
+        if kind == "accused":
+            told = {"ask": members["ask"], "suspects": [], "convicted": [[*PLACE, 0, to_json(case)]]}
+            worker.engine.quarantine.heard(told)
+
+    worker.link.send = answer  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize(("ids", "expected"), [({}, 1), ({"t": "x"}, 0)], ids=["nobody says", "it is this topic"])
+def test_p1_a_letter_that_was_written_counts_for_a_topic_that_is_proven_to_be_the_same(
+    monkeypatch: pytest.MonkeyPatch, ids: dict[str, str], expected: int
+) -> None:
+    cluster, letters, worked = filled(2), list[Letter](), list[int]()
+    monkeypatch.setattr("supervisor.worker.quarantine.topic_ids", lambda *_: ids)
+
+    def process(record: Record) -> None:
+        worked.append(record.offset)
+
+    with InProcess(cluster, process, sink=letters.append, ordering=Ordering.PARTITION, max_deaths=3) as worker:
+        convict(worker, Case(deaths=3, convicted=True, buried=True))
+        worker.source.assign(PLACE)
+        worker.until(lambda: worker.engine.counters.settled == 2)
+
+    assert (len(letters), worked) == (expected, [1])
+
+
 def test_the_letter_of_a_convicted_record_is_no_word_from_the_dependency(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster, dependency, letters = filled(2), Dependency(), list[Letter]()
     monkeypatch.setattr("supervisor.worker.quarantine.topic_ids", lambda *_: {})
-    convicted = [[*PLACE, 0, to_json(Case(deaths=3, convicted=True, evidence=Evidence(-11)))]]
 
     with InProcess(
         cluster, dependency.process, sink=letters.append, breaker=QUICK, ordering=Ordering.PARTITION, max_deaths=3
     ) as worker:
-        send = worker.link.send
-
-        def answer(kind: str, **members: Any) -> None:
-            send(kind, **members)
-            if kind == "accused":
-                frame = {"ask": members["ask"], "suspects": [], "convicted": convicted}
-                worker.engine.quarantine.heard(frame)
-
-        monkeypatch.setattr(worker.link, "send", answer)
+        convict(worker, Case(deaths=3, convicted=True, evidence=Evidence(-11)))
         obey(worker, is_open=True, name="payments-db", probes=True)
         worker.source.assign(PLACE)
         worker.until(lambda: "down" in told(worker))
