@@ -68,7 +68,7 @@ def test_p1_p2_records_that_kill_become_dead_letters_and_all_others_are_processe
 def test_p1_a_slow_good_record_beside_foreign_crashes_is_processed_and_not_convicted(
     broker: RealBroker, name: str, supervise: Supervise, ledger: Ledger, scale: Scale
 ) -> None:
-    crashes = scale.pick(2, 6)
+    crashes = scale.pick(2, 8)
     create_topic(broker.bootstrap, name, partitions=2)
     create_topic(broker.bootstrap, f"{name}.dlq", partitions=2)
     produce(broker.bootstrap, name, ["sleep:1.0"] * 3, partition=lambda _: 0)
