@@ -223,7 +223,7 @@ class Poller:
         With no record at all it is committed, too: there was nothing but control records, and lag reaches 0.
         """
         owned = self._engine.owned.get(place)
-        if owned is None:
+        if owned is None or (owned.later is not None and self._waits.passed_over(owned)):
             return
         self._engine.at_end.add(place)
         owned.offsets.advance(end)

@@ -56,6 +56,18 @@ class Waits:
             due.append(returned)
         return due
 
+    def passed_over(self, owned: Owned) -> bool:
+        """Tell whether an end that came alone lies behind a record that was let go, and go back to that; mutex held.
+
+        One that was due before the next poll was never paused for, so nothing else brings it again (P1).
+        """
+        later = owned.later
+        if later is None or later.is_sought:
+            return False
+        self._jumped[owned.place] = later.offset
+        owned.later = Later(later.due, later.offset, is_sought=True)
+        return True
+
     def spread(self, owned: Owned, batch: Sequence[Message]) -> None:
         """Put such records into lanes of their own: with their copies they left their order behind; mutex held."""
         engine = self._engine

@@ -16,6 +16,7 @@ from supervisor.core.spec import Ordering, RetrySpec, RetryTier, Then
 from supervisor.kafka.producer import ProduceError
 from supervisor.plugin import Failure, Letter, Produce, Record, RetryTopic
 from supervisor.plugin.front import key_function
+from supervisor.worker.returned import Later
 from tests.worker.fake_source import FakeCluster
 from tests.worker.in_process import PLACE, FakeOutputs, InProcess
 
@@ -311,3 +312,22 @@ def test_outputs_of_a_copy_are_produced_as_any_records(cluster: FakeCluster) -> 
         worker.until(lambda: worker.outputs.sent)
         worker.outputs.confirm(0)
         worker.until(lambda: cluster.committed.get(WAITING) == 1)
+
+
+def test_p1_an_end_that_comes_alone_behind_a_record_that_was_not_due_commits_nothing_and_it_comes_again(
+    cluster: FakeCluster,
+) -> None:
+    seen: list[int] = []
+    with start(cluster, lambda record: seen.append(record.attempt)) as worker:
+        add_copy(cluster, WAITING, b"soon", due=3600)
+        worker.source.assign(WAITING)
+        worker.until(lambda: WAITING in worker.engine.owned and worker.engine.owned[WAITING].later is not None)
+        owned = worker.engine.owned[WAITING]
+
+        poller = worker.parts.poller
+        with worker.engine.mutex:
+            owned.later = Later(0.0, 0)  # it was due before anybody could pause its partition
+            poller._partition_end(WAITING, 1)
+
+            assert owned.offsets.committable() in {None, 0}
+            assert poller._waits._jumped == {WAITING: 0}
