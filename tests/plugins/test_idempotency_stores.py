@@ -265,7 +265,7 @@ def test_postgresql_needs_no_right_to_make_a_table_that_is_there(
     table = name[-40:]
     first = opened("postgresql", {"dsn": postgresql_server.dsn, "table": table})
     first.claim(["k"], "a", 60)
-    role = f"r{name[-6:]}"
+    role = f"r{name.rpartition('-')[2]}"
     first._run(f"create role {role} login")
     first._run(f"grant select, insert, update, delete on {{table}} to {role}")
     first.worker_stopping()
