@@ -115,9 +115,15 @@ _ALL = (
     _histogram("poll_records", RECORDS, "Records of each chunk taken from the client.", "group", unit="records"),
     _histogram("batch_records", RECORDS, "Records of each call of process_batch.", "group", unit="records"),
     # Offsets, lag, membership.
-    _counter("commits", "Commits that were answered.", *_SLOT),
+    _counter("commits", "Commits that were taken, of one partition at least.", *_SLOT),
     _counter("commit_failures", "Offsets whose commit failed, by librdkafka's error code.", *_SLOT, "code"),
-    _histogram("commit_seconds", WAITS, "Time from a commit to its answer.", "group", unit="seconds"),
+    _histogram(
+        "commit_seconds",
+        WAITS,
+        'Time from a commit to its answer; not known with commit.mode = "automatic".',
+        "group",
+        unit="seconds",
+    ),
     _counter("rebalances", "Rebalance callbacks: assigned, revoked or lost.", *_SLOT, "kind"),
     _gauge("partitions_owned", "Partitions assigned to the worker.", *_SLOT),
     _gauge("partitions_paused", "Partitions the worker has paused.", *_SLOT),

@@ -157,10 +157,10 @@ class Committer:
         engine = self._engine
         sent_at, self._sent_at = self._sent_at, None
         with engine.mutex:
-            engine.counters.commits += 1
             if sent_at is not None:
                 engine.meters.committing.note(time.monotonic() - sent_at)
             if any(code is None for _, _, code in results):
+                engine.counters.commits += 1
                 engine.broker_trouble = ""
             for place, offset, code in results:
                 owned = engine.owned.get(place)

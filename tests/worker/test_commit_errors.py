@@ -26,7 +26,7 @@ ENDING = {
 }
 
 
-def _group(broker: EmbeddedBroker, name: str, protocol: str = "consumer") -> GroupSpec:
+def _group(broker: EmbeddedBroker, name: str, protocol: str = "consumer", mode: str = "manual") -> GroupSpec:
     # The embedded broker makes every classic rebalance wait for most of the session timeout.
     session = {"session.timeout.ms": 2500, "heartbeat.interval.ms": 500} if protocol == "classic" else {}
     return group_spec(
@@ -35,7 +35,7 @@ def _group(broker: EmbeddedBroker, name: str, protocol: str = "consumer") -> Gro
         (name,),
         "handlers:by_value",
         protocol=protocol,
-        commit=CommitSpec("manual", 10**6, 0.1),
+        commit=CommitSpec(mode, 10**6, 0.1),
         kafka={**broker.settings, **session},
     )
 
@@ -71,3 +71,22 @@ def test_a_commit_that_can_never_succeed_ends_the_worker(code: int, name: str, s
         assert worker.process.returncode == ENDING[code][0]
         assert ENDING[code][1] in worker.of_type("bye")[-1]["reason"] or code == 82
         assert committed(broker.bootstrap, name, name) == {0: 20}
+
+
+@pytest.mark.parametrize("mode", ["manual", "automatic"])
+def test_p7_commits_that_are_refused_are_counted_by_code_and_are_no_commits(
+    mode: str, name: str, start: Start, ledger: Ledger
+) -> None:
+    with EmbeddedBroker({name: 1}) as broker:
+        produce(broker.bootstrap, name, ["good"] * 20)
+        worker = start(_group(broker, name, mode=mode))
+        worker.wait(lambda: committed(broker.bootstrap, name, name) == {0: 20})
+        worker.wait(lambda: worker.stats["commits"])
+
+        broker.push_errors(Api.OFFSET_COMMIT, [12] * 1000)
+        produce(broker.bootstrap, name, ["good"] * 20)
+
+        worker.wait(lambda: worker.stats["commit_errors"].get("OFFSET_METADATA_TOO_LARGE"))
+        before = worker.stats
+        worker.wait(lambda: worker.stats["commit_errors"] != before["commit_errors"])
+        assert worker.stats["commits"] == before["commits"]
