@@ -32,7 +32,7 @@ class GroupDown(Condition):
 
 
 class NoProgress(Condition):
-    """Records wait for this host's workers and none is settled, whatever the reason they state."""
+    """Records wait for this host's workers and none is settled; not while the group is held: paused, breaker, flood."""
 
     severity: Urgency = _key("critical", description="How urgent it is; `off`: nobody is told.")
     after: Duration = _key("5m", description="How long it must last before it is told.")

@@ -9,10 +9,12 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from math import inf
 
 from supervisor.core.durations import format_duration
 from supervisor.core.events import Severity
 from supervisor.core.snapshot import GroupSnapshot, SlotSnapshot, SlotState, Snapshot
+from supervisor.core.spec import FloodAction
 
 CLEAR = 30.0
 """Seconds that a firing condition must be untrue before it is over."""
@@ -103,9 +105,10 @@ class _Seen:
 
 @dataclass(slots=True)
 class _Group:
-    """What is remembered of a group."""
+    """What is remembered of a group; ``held_at``: when it was last seen to be held for a cause of its own."""
 
     settled_at: float
+    held_at: float = -inf
     letters: deque[tuple[float, int]] = field(default_factory=deque)
 
 
@@ -165,7 +168,9 @@ class Conditions:
         for group in snapshot.groups:
             seen = self._groups.setdefault(group.name, _Group(settled_at=now))
             moved = [self._moved(slot, seen, now=now) for slot in group.slots]
-            if any(moved) or group.paused or not _backlog(group):
+            if _is_held(group):
+                seen.settled_at = seen.held_at = now
+            if any(moved) or not _backlog(group):
                 seen.settled_at = now
             while seen.letters and seen.letters[0][0] <= now - WINDOW:
                 seen.letters.popleft()
@@ -203,7 +208,7 @@ class Conditions:
                 yield from self._of_slot(slot)
 
     def _of_group(self, group: GroupSnapshot, *, now: float) -> Iterator[Finding]:
-        yield from _held(group)
+        yield from _causes(group)
         wanted = [slot for slot in group.slots if slot.state is not SlotState.STOPPED]
         if wanted and not any(slot.state in _UP for slot in wanted):
             reason = next((slot.reason for slot in wanted if slot.reason), "")
@@ -223,7 +228,7 @@ class Conditions:
         if self._is_above(Kind.DEAD_LETTERS, letters):
             yield Finding(Kind.DEAD_LETTERS, group.name, None, f"{letters} dead letters within a minute", letters)
         oldest = max((slot.stats.oldest for slot in group.slots if slot.stats is not None), default=0.0)
-        if self._is_above(Kind.OLDEST_RECORD, oldest):
+        if self._is_above(Kind.OLDEST_RECORD, min(oldest, now - seen.held_at)):
             text = f"a record was delivered {format_duration(oldest)} ago and is not settled"
             yield Finding(Kind.OLDEST_RECORD, group.name, None, text, round(oldest, 1))
 
@@ -246,7 +251,13 @@ class Conditions:
         return rule is not None and rule.above is not None and value > rule.above
 
 
-def _held(group: GroupSnapshot) -> Iterator[Finding]:
+def _is_held(group: GroupSnapshot) -> bool:
+    """Tell whether the group as a whole begins nothing for a cause that is told, or that an operator knows."""
+    is_flooded = group.flood is not None and group.flood.action != FloodAction.SHED
+    return group.paused or group.breaker is not None or is_flooded
+
+
+def _causes(group: GroupSnapshot) -> Iterator[Finding]:
     """Yield why a group as a whole holds its records back, or lets them go."""
     if group.breaker is not None:
         text = f"{group.breaker.dependency} is down: no record is begun until it is back"

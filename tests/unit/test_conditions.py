@@ -43,6 +43,17 @@ def snapshot(*slots: SlotSnapshot, lag: int | None = None, paused: bool = False)
     return Snapshot("web-1", "1", 1, at=0.0, uptime=0.0, groups=(group,))
 
 
+def held(well: Snapshot, **why: object) -> Snapshot:
+    return replace(well, groups=tuple(replace(one, **why) for one in well.groups))  # type: ignore[arg-type]
+
+
+HELD = {
+    "an operator": {"paused": True},
+    "a breaker": {"breaker": BreakerSnapshot("payments", 0.0, 0, 1.0)},
+    "a flood guard": {"flood": FloodSnapshot("tripped", "100 dead letters in a row", 0.0, "pause")},
+}
+
+
 def kinds(changes: tuple[Change, ...]) -> list[tuple[Kind, bool]]:
     return [(one.finding.kind, one.is_firing) for one in changes]
 
@@ -116,6 +127,39 @@ def test_a_group_that_owes_nothing_is_not_told(still: Snapshot) -> None:
     conditions = Conditions({Kind.NO_PROGRESS: RULES[Kind.NO_PROGRESS]})
     for now in range(0, 1000, 100):
         assert conditions.look(still, now=float(now)) == ()
+
+
+@pytest.mark.parametrize("why", HELD.values(), ids=HELD)
+def test_a_group_that_is_held_is_told_by_its_cause_alone(why: dict[str, object]) -> None:
+    conditions = Conditions(RULES)
+    stuck = snapshot(slot(settled=6, lag=7, queued=3, oldest=5000.0, waits="dependency"))
+    conditions.look(held(stuck, **why), now=0.0)
+    for now in range(5, 5000, 5):
+        assert conditions.look(held(stuck, **why), now=float(now)) == ()
+
+    after = {
+        kind for now in range(5000, 6000, 5) for kind, is_firing in kinds(conditions.look(stuck, now=now)) if is_firing
+    }
+    assert after == {Kind.NO_PROGRESS, Kind.OLDEST_RECORD}, "nothing holds it any more"
+
+
+def test_a_group_that_is_let_go_has_its_time_to_work_what_became_old_meanwhile() -> None:
+    conditions = Conditions(RULES)
+    old = snapshot(slot(settled=6, oldest=5000.0))
+    conditions.look(held(old, paused=True), now=0.0)
+
+    assert conditions.look(old, now=900.0) == ()
+    assert kinds(conditions.look(old, now=901.0)) == [(Kind.OLDEST_RECORD, True)]
+
+
+def test_a_group_that_sheds_a_flood_is_not_held() -> None:
+    conditions = Conditions({Kind.NO_PROGRESS: RULES[Kind.NO_PROGRESS]})
+    shedding = FloodSnapshot("tripped", "100 dead letters in a row", 0.0, "shed")
+    stuck = held(snapshot(slot(settled=6, lag=7)), flood=shedding)
+    for now in (0.0, 5.0):
+        conditions.look(stuck, now=now)
+
+    assert kinds(conditions.look(stuck, now=305.0)) == [(Kind.NO_PROGRESS, True)]
 
 
 def test_a_worker_that_begins_anew_makes_progress_with_its_first_records() -> None:
