@@ -31,6 +31,7 @@ class Copy:
     """What is known of a record that comes from a retry topic: where it was first, and its attempts before.
 
     Times are seconds since the epoch. ``group`` is whose copy it is: several groups may share a retry topic.
+    ``timestamp_type`` is who stamped the record, in Kafka's words; copies of earlier versions do not say it.
     """
 
     group: str
@@ -41,6 +42,7 @@ class Copy:
     attempts: int
     first_failed_at: float
     not_before: float
+    timestamp_type: str = "CreateTime"
 
 
 def retry_topics(group: GroupSpec) -> dict[str, RetryTopic]:
@@ -84,6 +86,7 @@ def copy_headers(own: Headers, copy: Copy, *, error: str) -> Headers:
         "partition": str(copy.partition),
         "offset": str(copy.offset),
         "timestamp": "" if copy.timestamp is None else f"{copy.timestamp:.3f}",
+        "timestamp-type": copy.timestamp_type,
         "attempts": str(copy.attempts),
         "first-failed-at": f"{copy.first_failed_at:.3f}",
         "not-before": f"{copy.not_before:.3f}",
@@ -116,6 +119,7 @@ def _copy(fields: Mapping[str, str]) -> Copy:
         attempts=_number(fields["attempts"], bits=31),
         first_failed_at=_seconds(fields["first-failed-at"]),
         not_before=_seconds(fields["not-before"]),
+        timestamp_type=fields.get("timestamp-type", "CreateTime"),
     )
 
 

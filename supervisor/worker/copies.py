@@ -110,6 +110,7 @@ class Copies:
             partition=partition,
             offset=offset,
             timestamp=record.timestamp,
+            timestamp_type=record.timestamp_type,
             attempts=failure.attempt,
             first_failed_at=failure.first_failed_at,
             not_before=time.time() + self._retry.tiers[pending.tier].delay,

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from supervisor.core.retry_topics import Copy, RetryTopic, own_headers, read_copy
-from supervisor.plugin.types import Message
+from supervisor.plugin.types import TIMESTAMP_TYPES, Message
 
-NO_TIMESTAMP, CREATE_TIME = 0, 1
+NO_TIMESTAMP, CREATE_TIME, LOG_APPEND_TIME = 0, 1, 2
 """The client's numbers for who stamped a message."""
 
 
@@ -86,7 +86,10 @@ class Returned:
         if self._copy is None:
             return self._message.timestamp()
         seconds = self._copy.timestamp
-        return (NO_TIMESTAMP, 0) if seconds is None else (CREATE_TIME, round(seconds * 1000))
+        if seconds is None:
+            return NO_TIMESTAMP, 0
+        is_brokers = self._copy.timestamp_type == TIMESTAMP_TYPES[LOG_APPEND_TIME]
+        return LOG_APPEND_TIME if is_brokers else CREATE_TIME, round(seconds * 1000)
 
 
 def _headers(message: Message) -> tuple[tuple[str, bytes | None], ...]:

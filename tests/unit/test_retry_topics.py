@@ -68,6 +68,16 @@ def test_what_a_copy_says_can_be_read_again_and_leaves_the_records_own_headers_a
     assert dict(headers)["supervisor.retry.audit-id"] == b"g/orders/3/812"
 
 
+def test_a_copy_of_an_earlier_version_does_not_say_who_stamped_its_record() -> None:
+    brokers = replace(COPY, timestamp_type="LogAppendTime")
+    headers = copy_headers((), brokers, error="E")
+
+    older = tuple(one for one in headers if one[0] != "supervisor.retry.timestamp-type")
+
+    assert read_copy(headers) == brokers
+    assert read_copy(older) == COPY
+
+
 def test_a_second_copys_headers_take_the_place_of_the_firsts() -> None:
     again = replace(COPY, attempts=3, timestamp=None)
 

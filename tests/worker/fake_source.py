@@ -40,6 +40,7 @@ class FakeCluster:
         *,
         hole: int = 0,
         headers: list[tuple[str, bytes | None]] | None = None,
+        timestamp: tuple[int, int] = (1, 1),
     ) -> int:
         """Append a record behind ``hole`` offsets that hold none; return its offset."""
         offset = self.ends.get(place, 0) + hole
@@ -49,7 +50,7 @@ class FakeCluster:
             offset=offset,
             key=key,
             value=value,
-            timestamp=(1, 1),
+            timestamp=timestamp,
             headers=list(headers) if headers else None,
         )
         self.records.setdefault(place, []).append(message)

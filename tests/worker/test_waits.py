@@ -11,8 +11,9 @@ import pytest
 
 from supervisor.core.backoff import Backoff
 from supervisor.core.board import H_WAIT, Wait
+from supervisor.core.letters import Profile
 from supervisor.core.retry_topics import Copy, copy_headers
-from supervisor.core.spec import Ordering, RetrySpec, RetryTier, Then
+from supervisor.core.spec import DeadLetterSpec, Ordering, RetrySpec, RetryTier, Then
 from supervisor.kafka.producer import ProduceError
 from supervisor.plugin import Failure, Letter, Produce, Record, RetryTopic
 from supervisor.plugin.front import key_function
@@ -24,6 +25,7 @@ WAITING = ("t.retry.1h", 0)
 LAST = ("t.retry.2h", 0)
 TIERS = (RetryTier("1h", 3600.0), RetryTier("2h", 7200.0))
 RETRY = RetrySpec(1, Backoff(0.001, 1.0, 0.001, 0.0), then=Then.TOPIC, tiers=TIERS)
+SPRING = DeadLetterSpec("dlq_kafka", "", "{topic}.dlq", 10.0, headers=Profile.SPRING)
 OPTIONS: dict[str, Any] = {"retry": RETRY, "ordering": Ordering.NONE, "concurrency": 2}
 
 
@@ -226,6 +228,26 @@ def test_p1_a_copy_is_as_old_as_its_writing_so_that_no_retention_deletes_it_and_
     assert written[0]["timestamp"] is None
     assert header["supervisor.retry.timestamp"] == "0.001"
     assert (seen[1].timestamp, seen[1].timestamp_type) == (1.0, "CreateTime")
+
+
+def test_a_record_that_its_broker_stamped_says_so_after_its_copies_too_and_in_its_dead_letter(
+    cluster: FakeCluster,
+) -> None:
+    letters: list[Letter] = []
+    cluster.add(PLACE, b"x", timestamp=(2, 5000))
+
+    quick = replace(RETRY, tiers=(replace(TIERS[0], delay=0.01), TIERS[1]))
+    with start(cluster, fail, sink=letters.append, dead_letters=SPRING, retry=quick) as worker:
+        worker.source.assign(PLACE)
+        worker.until(lambda: worker.engine.counters.copied == 1)
+        ((_, header),) = worker.outputs.letters
+        cluster.add(LAST, b"x", headers=list(header))
+        worker.source.assign(LAST)
+        worker.until(lambda: letters)
+
+    told = dict(letters[0].headers)
+    assert told["kafka_dlt-original-timestamp-type"] == b"LogAppendTime"
+    assert int.from_bytes(told["kafka_dlt-original-timestamp"] or b"", "big") == 5000
 
 
 def test_p1_a_record_that_was_put_into_a_retry_topic_by_hand_goes_on_to_the_next_tier(cluster: FakeCluster) -> None:
