@@ -186,7 +186,10 @@ class Source:
             if self._is_eager:
                 self._consumer.assign([*positions, *self._where_others_are(targets)])
             else:
-                self._consumer.incremental_unassign([TopicPartition(*place) for place in targets])
+                # A try that failed in between left them unassigned, and the client refuses to do that twice.
+                there = {(at.topic, at.partition) for at in self._consumer.assignment()}.intersection(targets)
+                if there:
+                    self._consumer.incremental_unassign([TopicPartition(*place) for place in there])
                 self._consumer.incremental_assign(positions)
         except KafkaException as error:
             raise AskError(error.args[0].name()) from error

@@ -89,6 +89,7 @@ class Poller:
         if self._engine.subscribe_again and not self._engine.stopping:
             self._engine.subscribe_again = False
             self.source.subscribe()
+        self._waits.seek(self.source)
         return self.source.poll(timeout, room)
 
     def _join_again(self) -> None:
@@ -136,7 +137,6 @@ class Poller:
                     runs += self._hand_out(owned, batch, ends.pop(place, None), spread=spread)
             runs += self._left_over(ends, runs, spread=spread)
         self._committer.begin(begun)
-        self._waits.seek(self.source)
         return self._serial(runs, cell)
 
     def _begin(self, owned: Owned, batch: Sequence[Message], begun: list[tuple[Place, int]]) -> None:

@@ -7,14 +7,19 @@ it is held here, and the worker stays a member that polls.
 import logging
 import time
 from collections.abc import Collection, Mapping, MutableMapping, Sequence
+from dataclasses import replace
 
 from supervisor.core.retry_topics import RetryTopic
 from supervisor.kafka.consumer import Source
+from supervisor.kafka.offsets import AskError
 from supervisor.plugin.types import Message
 from supervisor.worker.engine import Engine, Owned, Place
 from supervisor.worker.returned import Later, Returned
 
 logger = logging.getLogger(__name__)
+
+AGAIN = 1.0
+"""Seconds between two tries to go back in a partition, when the client refused the first."""
 
 
 class Waits:
@@ -24,7 +29,9 @@ class Waits:
         self._engine = engine
         self._topics = topics
         self._group = engine.spec.group.name
-        self._jumped: dict[Place, int] = {}
+        self._jumped: dict[Place, Owned] = {}
+        """Partitions that delivered what lies behind the record they wait for, until the client went back."""
+        self._again_at = 0.0
 
     @property
     def topics(self) -> Collection[str]:
@@ -37,10 +44,10 @@ class Waits:
         later, first = owned.later, batch[0].offset() or 0
         if later is not None and first > later.offset and not later.is_sought:
             # A seek that was refused, or records that are gone: only a new beginning tells the one from the other.
-            self._jumped[place] = later.offset
-            owned.later = Later(later.due, later.offset, is_sought=True)
+            self._jumped[place] = owned
             ends.pop(place, None)
             return []
+        self._jumped.pop(place, None)
         owned.later, now = None, time.monotonic()
         has_waited = later is not None and later.offset == first and later.due <= now
         due: list[Message] = []
@@ -64,8 +71,7 @@ class Waits:
         later = owned.later
         if later is None or later.is_sought:
             return False
-        self._jumped[owned.place] = later.offset
-        owned.later = Later(later.due, later.offset, is_sought=True)
+        self._jumped[owned.place] = owned
         return True
 
     def spread(self, owned: Owned, batch: Sequence[Message]) -> None:
@@ -85,12 +91,29 @@ class Waits:
             lane.solo = int(engine.in_batches)
 
     def seek(self, source: Source) -> None:
-        """Go back in partitions that delivered what they should not have; mutex not held."""
-        if not self._jumped:
+        """Go back in partitions that delivered what they should not have; mutex not held.
+
+        While the client refuses, what they deliver is let go and commits nothing: it is tried again, each ``AGAIN``.
+        """
+        now = time.monotonic()
+        if not self._jumped or now < self._again_at:
             return
-        jumped, self._jumped = self._jumped, {}
+        self._jumped = {place: owned for place, owned in self._jumped.items() if not owned.revoked}
+        jumped = {place: owned.later for place, owned in self._jumped.items() if owned.later is not None}
+        if not jumped:
+            return
+        try:
+            source.move({place: later.offset for place, later in jumped.items()})
+        except AskError as error:
+            self._again_at = now + AGAIN
+            self._engine.broker_trouble = str(error)
+            fields = {"partitions": len(jumped), "code": str(error), "again_in": AGAIN}
+            logger.warning("retry.not_sought_back", extra={"fields": fields})
+            return
+        for place, later in jumped.items():
+            self._jumped[place].later = replace(later, is_sought=True)
+        self._jumped.clear()
         logger.warning("retry.sought_back", extra={"fields": {"partitions": len(jumped)}})
-        source.move(dict(jumped))
 
 
 def waiting(engine: Engine, now: float) -> Collection[Place]:

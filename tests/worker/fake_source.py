@@ -15,6 +15,7 @@ Place = tuple[str, int]
 Answers = Callable[[Place, int], str | None]
 EOF = KafkaError._PARTITION_EOF
 NO_ANSWER = "_TIMED_OUT"
+STATE = "_STATE"
 LOST = KafkaError._AUTO_OFFSET_RESET
 
 
@@ -73,6 +74,8 @@ class FakeSource:
         self.on_commit: Callable[[Place, int], None] = lambda _place, _offset: None
         self.chunk: Callable[[int], int] = lambda limit: limit
         self.refuses_seeks = False
+        self.refused_moves = 0
+        """How many moves are still refused."""
         self.generation = -1
         self._told_end: dict[Place, int] = {}
         self._lost: set[Place] = set()
@@ -173,6 +176,9 @@ class FakeSource:
 
     def move(self, targets: Mapping[Place, int | None]) -> None:
         with self._alone():
+            if self.refused_moves:
+                self.refused_moves -= 1
+                raise AskError(STATE)
             for place, offset in targets.items():
                 self.positions[place] = self.cluster.begins.get(place, 0) if offset is None else offset
                 self._told_end.pop(place, None)

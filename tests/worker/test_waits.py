@@ -17,6 +17,7 @@ from supervisor.core.spec import DeadLetterSpec, Ordering, RetrySpec, RetryTier,
 from supervisor.kafka.producer import ProduceError
 from supervisor.plugin import Failure, Letter, Produce, Record, RetryTopic
 from supervisor.plugin.front import key_function
+from supervisor.worker import waits
 from supervisor.worker.returned import Later
 from tests.worker.fake_source import FakeCluster
 from tests.worker.in_process import PLACE, FakeOutputs, InProcess
@@ -105,6 +106,57 @@ def test_p1_a_seek_that_did_not_happen_is_noticed_and_nothing_is_passed_over(clu
 
     assert seen == [b"first", b"second", b"third"]
     assert cluster.committed[WAITING] == 3
+
+
+def test_p1_a_partition_that_cannot_be_sought_back_passes_over_nothing_and_the_worker_tries_again(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waits, "AGAIN", 0.02)
+    for value in (b"first", b"second"):
+        add_copy(cluster, WAITING, value, due=0.2)
+    add_copy(cluster, WAITING, b"third", due=-1)
+    cluster.add(PLACE, b"elsewhere")
+    cluster.committed = {WAITING: 0, PLACE: 0}
+    seen: list[bytes | None] = []
+
+    with start(cluster, lambda record: seen.append(record.value), concurrency=1) as worker:
+        worker.source.refuses_seeks = True
+        worker.source.refused_moves = 5
+        worker.source.chunk = lambda _limit: 1
+        worker.source.assign(WAITING)
+        worker.until(lambda: worker.source.refused_moves < 5)
+        worker.source.assign(PLACE)
+        worker.until(lambda: seen)
+        assert seen == [b"elsewhere"]
+        assert cluster.committed.get(WAITING, 0) == 0
+        worker.until(lambda: len(seen) == 4)
+
+    assert seen == [b"elsewhere", b"first", b"second", b"third"]
+    assert cluster.committed[WAITING] == 3
+
+
+def test_p1_a_partition_that_went_before_it_could_be_sought_back_is_not_moved_in_its_next_life(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waits, "AGAIN", 0.02)
+    add_copy(cluster, WAITING, b"first", due=0.2)
+    add_copy(cluster, WAITING, b"second", due=-1)
+    cluster.committed = {WAITING: 0}
+    seen: list[bytes | None] = []
+
+    with start(cluster, lambda record: seen.append(record.value), concurrency=1) as worker:
+        worker.source.refuses_seeks = True
+        worker.source.refused_moves = 1000
+        worker.source.chunk = lambda _limit: 1
+        worker.source.assign(WAITING)
+        worker.until(lambda: worker.source.refused_moves < 1000)
+        worker.source.revoke(WAITING).wait(5)
+        left = worker.source.refused_moves
+        worker.source.assign(WAITING)
+        worker.until(lambda: len(seen) == 2)
+
+        assert worker.source.refused_moves == left
+    assert seen == [b"first", b"second"]
 
 
 def test_a_handler_sees_the_records_own_headers_its_first_coordinates_and_the_attempts_so_far(
@@ -352,4 +404,4 @@ def test_p1_an_end_that_comes_alone_behind_a_record_that_was_not_due_commits_not
             poller._partition_end(WAITING, 1)
 
             assert owned.offsets.committable() in {None, 0}
-            assert poller._waits._jumped == {WAITING: 0}
+            assert poller._waits._jumped == {WAITING: owned}
