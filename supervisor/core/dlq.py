@@ -183,6 +183,19 @@ class DlqAnswer:
     kept: tuple[str, ...] = ()
 
 
+def letter_named(name: str) -> tuple[str, int] | None:
+    """Return the place and the position that ``name`` has as a letter's ``id``, ``None`` when it is none.
+
+    An audit id may hold an ``@``, too: groups are called anything.
+    """
+    place, _, position = name.rpartition("@")
+    is_position = position.isascii() and position.isdecimal() and len(position) <= _LONGEST_POSITION
+    return (place, int(position)) if place and is_position else None
+
+
+_LONGEST_POSITION = 18
+
+
 def stored(  # noqa: PLR0913 - the members of a letter
     place: str,
     position: int,

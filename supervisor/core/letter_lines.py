@@ -7,9 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from supervisor.core.dlq import Stored, stored
-from supervisor.core.letter_view import Headers
+from supervisor.core.letter_view import Headers, moment, within
 
 FORMAT = 1
+NO_LETTER = (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError, binascii.Error)
+"""What reading a line raises that holds no letter: torn, foreign, or made to break who reads it."""
 
 
 def line_of(letter: Stored) -> bytes:
@@ -39,20 +41,19 @@ def letter_of(line: bytes, *, place: str, position: int, after: int) -> Stored |
         if found["v"] != FORMAT:
             return None
         source = found.get("source") or {}
-        partition = source.get("partition")
         letter = stored(
             place,
             position,
             after,
             topic=str(found["topic"]),
-            partition=None if partition is None else int(partition),
+            partition=partition_of(source.get("partition")),
             key=_bytes(found["key"]),
             value=_bytes(found["value"]),
             headers=headers_of(found["headers"]),
-            written_at=None if found.get("written_at") is None else float(found["written_at"]),
+            written_at=seconds_of(found.get("written_at")),
         )
         return letter if letter.view.topic or not source.get("topic") else with_source(letter, found)
-    except (AttributeError, KeyError, TypeError, ValueError, binascii.Error):
+    except NO_LETTER:
         return None
 
 
@@ -64,11 +65,26 @@ def with_source(letter: Stored, found: dict[str, Any]) -> Stored:
         audit_id=str(found.get("audit_id") or ""),
         topic=str(source["topic"]),
         partition=letter.partition,
-        offset=None if source.get("offset") is None else int(source["offset"]),
-        timestamp=None if found.get("timestamp") is None else float(found["timestamp"]),
+        offset=number_of(source.get("offset"), below=1 << 63),
+        timestamp=seconds_of(found.get("timestamp")),
         disposition=str(found.get("disposition") or ""),
     )
     return replace(letter, view=told)
+
+
+def partition_of(value: Any) -> int | None:  # noqa: ANN401 - JSON
+    """Return a partition's number; what can be none counts as not there."""
+    return number_of(value, below=1 << 31)
+
+
+def number_of(value: Any, *, below: int) -> int | None:  # noqa: ANN401 - JSON
+    """Return a number from 0 on; what is none, or too large, counts as not there."""
+    return None if value is None else within(below, int(value))
+
+
+def seconds_of(value: Any) -> float | None:  # noqa: ANN401 - JSON
+    """Return a time; one that no clock shows counts as not there."""
+    return None if value is None else moment(float(value))
 
 
 def headers_of(pairs: Any) -> Headers:  # noqa: ANN401 - JSON

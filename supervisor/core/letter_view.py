@@ -90,8 +90,8 @@ def view(headers: Headers) -> LetterView:
         convention=convention,
         audit_id=replayed_of if convention is Convention.NONE else named,
         topic=story.topic,
-        partition=_below(1 << 31, story.partition),
-        offset=_below(1 << 63, story.offset),
+        partition=within(1 << 31, story.partition),
+        offset=within(1 << 63, story.offset),
         timestamp=story.timestamp,
         group=story.group,
         disposition=found.text(f"{PREFIX}disposition") or story.disposition,
@@ -123,8 +123,14 @@ def _audit_id(story: LetterView) -> str:
     return audit_id(story.group or "-", story.topic, story.partition, story.offset)
 
 
-def _below(limit: int, number: int | None) -> int | None:
+def within(limit: int, number: int | None) -> int | None:
+    """Return ``number`` where it can be a partition's or an offset's: from 0 on and below ``limit``."""
     return number if number is not None and 0 <= number < limit else None
+
+
+def moment(seconds: float) -> float | None:
+    """Return ``seconds`` since the epoch where clocks know such a time: numbers come from anybody."""
+    return seconds if abs(seconds) < _LAST_SECOND else None
 
 
 def _binary(value: bytes) -> int | None:
@@ -159,10 +165,9 @@ class _Found:
     def seconds(self, name: str) -> float | None:
         """Return a time."""
         try:
-            seconds = float(self.text(name))
+            return moment(float(self.text(name)))
         except ValueError:
             return None
-        return seconds if abs(seconds) < _LAST_SECOND else None
 
     def first_binary(self, *names: str) -> int | None:
         """Return a big-endian number, of the first header of the first name that is there."""

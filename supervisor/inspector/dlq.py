@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from supervisor.core.dlq import Counts, DlqAnswer, DlqRequest, Place, Verb
 from supervisor.core.exits import ExitCode
 from supervisor.core.jsonable import from_json, to_json
 from supervisor.core.spools import TABLE, letter_folder
+from supervisor.inspector.letter_dropping import drop_beginnings, drop_singly
 from supervisor.inspector.letter_files import FileLetters, letter_files
 from supervisor.inspector.letter_reading import Reading
 from supervisor.inspector.letter_sender import KafkaSender
@@ -63,10 +64,10 @@ def _answer(request: DlqRequest, teller: "Teller", stop: threading.Event) -> Dlq
         if request.verb is Verb.DRAIN:
             with teller.beating():
                 return _drain(request, teller, stop)
-        with teller.beating(), _source(request) as source:
-            if request.verb is not Verb.REPLAY:
-                return Reading(request, source, tell=teller.progress, line=teller.line).answer()
-            return _replay(request, source, teller, stop)
+        with teller.beating(), closing(_source(request)) as source:
+            if request.verb is Verb.REPLAY:
+                return _replay(request, source, teller, stop)
+            return _read(source, Reading(request, source, tell=teller.progress, line=teller.line, stop=stop))
     except KafkaException as error:
         return DlqAnswer(error=f"librdkafka refuses the settings: {error.args[0].name()}")
     except AskError as error:
@@ -75,6 +76,12 @@ def _answer(request: DlqRequest, teller: "Teller", stop: threading.Event) -> Dlq
         return DlqAnswer(error=str(error))
     except OSError as error:
         return DlqAnswer(error=f"{error.filename or request.state_dir}: {error.strerror}")
+
+
+def _read(source: KafkaLetters | FileLetters | TableLetters, reading: Reading) -> DlqAnswer:
+    if reading.verb is not Verb.DROP:
+        return reading.look()
+    return drop_beginnings(reading, source) if isinstance(source, KafkaLetters) else drop_singly(reading, source)
 
 
 def _replay(request: DlqRequest, source: Source, teller: "Teller", stop: threading.Event) -> DlqAnswer:
@@ -99,16 +106,7 @@ def _drain(request: DlqRequest, teller: "Teller", stop: threading.Event) -> DlqA
         return Draining(request, tell=teller.progress, stop=stop).run()
 
 
-@contextmanager
-def _source(request: DlqRequest) -> Iterator[Source]:
-    source = _made(request)
-    try:
-        yield source
-    finally:
-        source.close()
-
-
-def _made(request: DlqRequest) -> Source:
+def _source(request: DlqRequest) -> KafkaLetters | FileLetters | TableLetters:
     group, where = request.group, request.where
     if where.place is Place.KAFKA:
         template = group.dead_letters.topic

@@ -14,6 +14,7 @@ from pathlib import Path
 from threading import Event
 
 from supervisor.core.dlq import Counts, DlqAnswer, DlqRequest, Stored
+from supervisor.core.letter_lines import line_of
 from supervisor.core.letters import shorter
 from supervisor.core.spools import letter_folder
 from supervisor.inspector.letter_files import FileLetters, letter_files, locked
@@ -182,10 +183,9 @@ class Draining:
             code, headers = error.code, shorter(headers, profile)
         if code not in REFUSALS:
             return False
-        path = Path(letter_folder(self._request.state_dir, self._request.group)) / letter.place
-        with path.open("rb") as file:
-            file.seek(letter.position)
-            _put_aside(path, [file.read(letter.after - letter.position)])
+        # Not read again: the file of that name may be another one by now.
+        folder = Path(letter_folder(self._request.state_dir, self._request.group))
+        _put_aside(folder / letter.place, [line_of(letter)])
         self._counts = replace(self._counts, rejected=self._counts.rejected + 1)
         return True
 

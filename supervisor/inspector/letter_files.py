@@ -9,7 +9,7 @@ import fcntl
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -17,12 +17,10 @@ from typing import IO
 from supervisor.core.dlq import Stored
 from supervisor.core.letter_lines import letter_of
 from supervisor.core.spools import is_letter_file
-from supervisor.inspector.letter_source import SourceError
-from supervisor.inspector.replay_progress import Progress
+from supervisor.inspector.letter_source import MOST_BYTES, SourceError
+from supervisor.inspector.noted_letters import NotedLetters
 
 LONGEST_LINE = 256 << 20
-MOST_BYTES = 16 << 20
-"""Of letters that are read at once; the last one may be over it."""
 _DROPPED = b'{"dropped":"'
 LOCK_PATIENCE = 10.0
 """Seconds that a writer may hold its file; it does so for one line."""
@@ -39,39 +37,27 @@ class _File:
     end: int
 
 
-class FileLetters:
-    """A ``Source`` over files, one after the other."""
+class FileLetters(NotedLetters):
+    """A ``SingleSource`` over files, one after the other."""
 
     def __init__(self, paths: Sequence[Path], progress: Path) -> None:
-        self._paths = paths
-        self._progress = Progress(progress)
+        super().__init__(paths, progress)
         self._files: dict[str, _File] = {}
         self._left: list[_File] = []
         self._lines: IO[bytes] | None = None
         self.on_unreadable: Callable[[int, bytes], None] = lambda _position, _line: None
-        self.total = self.unreadable = 0
-        self.resumed = False
-        self.other_meaning = ""
 
     def open(self, *, pending: bool, meaning: str, one: str = "") -> None:
         """See ``Source``."""
-        if pending and self._progress.load():
-            self.resumed = True
-            self.other_meaning = self._progress.meaning if self._progress.meaning != meaning else ""
-        self._progress.meaning = meaning
-        name, _, position = one.rpartition("@")
-        for path in self._paths:
-            place = path.name if sum(other.name == path.name for other in self._paths) == 1 else str(path)
+        self._resume(pending=pending, meaning=meaning)
+        for place, path, position in self._places(one):
             file = self._opened(path, place)
-            if file is None or (one and place != name):
+            if file is None:
                 continue
-            if one and position.isdecimal():
-                file.at = int(position)
+            if position is not None:
+                file.at, file.end = position, min(file.end, position + 1)
             self._files[place] = file
             self._left.append(file)
-            self.total += _lines_in(file)
-        if one and self._left:
-            self._left[0].end = min(self._left[0].end, self._left[0].at + 1)
 
     def read(self, most: int) -> list[Stored]:
         """See ``Source``."""
@@ -88,39 +74,13 @@ class FileLetters:
             raise SourceError(message) from error
         return found
 
-    def is_again(self, letter: Stored) -> bool:
-        """See ``Source``."""
-        return letter.position < self._progress.until.get(self._files[letter.place].identity, -1)
-
-    def intend(self, letters: Iterable[Stored]) -> None:
-        """See ``Source``."""
-        for letter in letters:
-            identity = self._files[letter.place].identity
-            self._progress.until[identity] = max(letter.after, self._progress.until.get(identity, -1))
-        self._save()
-
-    def done(self, letters: Iterable[Stored]) -> None:
-        """See ``Source``."""
-        for letter in letters:
-            self._progress.at[self._files[letter.place].identity] = letter.after
-        self._save()
-
-    def forget(self) -> None:
-        """See ``Source``."""
-        self._progress.until.clear()
-        self._progress.at.clear()
-
-    def drop(self, upto: Mapping[str, int]) -> None:
-        """See ``Source``; single lines of files can go, too: ``delete``."""
-        raise NotImplementedError
-
     def close(self) -> None:
         """See ``Source``."""
         if self._lines is not None:
             self._lines.close()
 
     def delete(self, place: str, positions: set[int]) -> int:
-        """Overwrite letters where they stand; return how many there were."""
+        """See ``SingleSource``: letters are overwritten where they stand."""
         file = self._files[place]
         try:
             return blank(file.path, positions, identity=file.identity)
@@ -150,6 +110,9 @@ class FileLetters:
         file.seek(0)
         return place in self._files and identity_of(file.readline(LONGEST_LINE)) == self._files[place].identity
 
+    def _mark(self, letter: Stored) -> tuple[str, int]:
+        return self._files[letter.place].identity, letter.after
+
     def _opened(self, path: Path, place: str) -> _File | None:
         try:
             with path.open("rb") as lines:
@@ -162,16 +125,17 @@ class FileLetters:
         except OSError as error:
             message = f"{path}: {error.strerror}"
             raise SourceError(message) from error
-        return _File(path, place, identity, min(end, self._progress.at.get(identity, 0)), end)
+        at = min(end, self._progress.at.get(identity, 0))
+        self.total += 0 if at >= end else max(1, round((end - at) / len(first)))  # a guess, from the first line
+        return _File(path, place, identity, at, end)
 
     def _next(self, file: _File) -> Stored | None:
         """Return the next letter of a file, ``None`` where there is none; a file that is over is put away."""
-        if self._lines is None:
-            self._lines = file.path.open("rb")
-            self._lines.seek(file.at)
-        line = self._lines.readline(LONGEST_LINE) if file.at < file.end else b""
+        if self._lines is None and file.at < file.end:
+            self._lines = _found(file)
+        line = self._lines.readline(LONGEST_LINE) if self._lines is not None and file.at < file.end else b""
         if not line.endswith(b"\n"):
-            self._lines.close()
+            self.close()
             self._lines = None
             self._left.pop(0)
             return None
@@ -184,12 +148,19 @@ class FileLetters:
             self.on_unreadable(position, line)
         return letter
 
-    def _save(self) -> None:
+
+def _found(file: _File) -> IO[bytes] | None:
+    """Open a file where it is by now, ``None`` when it is gone: a worker may have put it aside since."""
+    for path in (file.path, *letter_files(file.path.parent)):
         try:
-            self._progress.save()
-        except OSError as error:
-            message = f"how far it is cannot be written: {error.strerror}"
-            raise SourceError(message) from error
+            lines = path.open("rb")
+        except FileNotFoundError:
+            continue
+        if identity_of(lines.readline(LONGEST_LINE)) == file.identity:
+            lines.seek(file.at)
+            return lines
+        lines.close()
+    return None
 
 
 def letter_files(folder: Path) -> list[Path]:
@@ -254,14 +225,6 @@ def blank(path: Path, positions: set[int], *, identity: str) -> int:
         if not left:
             path.unlink()
     return gone
-
-
-def _lines_in(file: _File) -> int:
-    """Guess how many letters are left, from the length of the first."""
-    with file.path.open("rb") as lines:
-        lines.seek(file.at)
-        first = len(lines.readline(LONGEST_LINE))
-    return 0 if not first or file.at >= file.end else max(1, round((file.end - file.at) / first))
 
 
 def _age(path: Path) -> tuple[str, float]:

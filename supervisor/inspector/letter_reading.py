@@ -1,11 +1,14 @@
-"""Look at letters without changing anything: list, show, count, export; and what can be dropped of them."""
+"""Look at letters without changing anything: list, show, count, export."""
 
 from base64 import b64encode
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from heapq import nlargest
+from operator import itemgetter
+from threading import Event
 
-from supervisor.core.dlq import Counts, DlqAnswer, DlqRequest, Letter, Parts, Place, Stored, Verb
+from supervisor.core.dlq import Counts, DlqAnswer, DlqRequest, Letter, Parts, Stored, Verb, letter_named
 from supervisor.core.letter_lines import line_of
 from supervisor.core.replay import Reason, fingerprint, histogram, reason
 from supervisor.inspector.letter_source import Source
@@ -18,49 +21,75 @@ Say = Callable[[str], None]
 
 
 class Reading:
-    """One look over the letters that a request is about. ``tell`` hears how far it is, ``line`` each exported one."""
+    """One look over the letters that a request is about.
 
-    def __init__(self, request: DlqRequest, source: Source, *, tell: Tell, line: Say) -> None:
+    ``tell`` hears how far it is, ``line`` each exported letter; ``stop`` ends it early.
+    """
+
+    def __init__(self, request: DlqRequest, source: Source, *, tell: Tell, line: Say, stop: Event) -> None:
         self._request = request
         self._source = source
         self._tell = tell
         self._line = line
+        self._stop = stop
         self._counts = Counts()
 
-    def answer(self) -> DlqAnswer:
-        """Do what is asked; raises ``AskError`` or ``SourceError``."""
-        request, source = self._request, self._source
-        replay = request.replay
-        meaning = fingerprint(request.meant, to=replay.to, by_key=replay.by_key)
-        source.open(pending=request.pending, meaning=meaning, one=request.one if "@" in request.one else "")
-        self._counts = replace(self._counts, total=source.total)
-        match request.verb:
-            case Verb.STATS:
-                answer = self._stats()
-            case Verb.EXPORT:
-                for letter in self._meant():
-                    self._line(line_of(letter).decode())
-                answer = DlqAnswer()
-            case Verb.DROP:
-                answer = self._drop()
-            case _:
-                answer = self._letters()
-        return replace(answer, counts=replace(self._counts, unreadable=source.unreadable), resumed=source.resumed)
+    @property
+    def verb(self) -> Verb:
+        """What is asked."""
+        return self._request.verb
 
-    def _every(self) -> Iterator[list[Stored]]:
+    @property
+    def is_dry(self) -> bool:
+        """Whether nothing is to be changed."""
+        return self._request.replay.dry_run
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it was told to end before its end."""
+        return self._stop.is_set()
+
+    def look(self) -> DlqAnswer:
+        """List, show, count or export; raises ``AskError`` or ``SourceError``."""
+        self.open()
+        match self._request.verb:
+            case Verb.STATS:
+                return self.answer(self._stats())
+            case Verb.EXPORT:
+                for letter in self.meant():
+                    self._line(line_of(letter).decode())
+                return self.answer()
+            case _:
+                return self.answer(self._letters())
+
+    def open(self) -> None:
+        """Fix what is read."""
+        request, replay = self._request, self._request.replay
+        meaning = fingerprint(request.meant, to=replay.to, by_key=replay.by_key)
+        self._source.open(
+            pending=request.pending, meaning=meaning, one=request.one if letter_named(request.one) else ""
+        )
+        self._counts = replace(self._counts, total=self._source.total)
         self._tell(self._counts)
-        while letters := self._source.read(CHUNK):
-            yield letters
+
+    def judged(self) -> Iterator[tuple[Stored, bool]]:
+        """Yield each letter, and whether it is meant."""
+        while not self._stop.is_set() and (letters := self._source.read(CHUNK)):
+            for letter in letters:
+                is_meant = self._is_meant(letter)
+                yield letter, is_meant
+                self._counts = replace(self._counts, passed=self._counts.passed + (not is_meant))
             self._counts = replace(self._counts, read=self._counts.read + len(letters))
             self._tell(self._counts)
 
-    def _meant(self) -> Iterator[Stored]:
-        for letters in self._every():
-            for letter in letters:
-                if self._is_meant(letter):
-                    yield letter
-                else:
-                    self._counts = replace(self._counts, passed=self._counts.passed + 1)
+    def meant(self) -> Iterator[Stored]:
+        """Yield the letters that are meant."""
+        return (letter for letter, is_meant in self.judged() if is_meant)
+
+    def answer(self, found: DlqAnswer | None = None, *, dropped: int = 0) -> DlqAnswer:
+        """Return what was ``found``, with how far it was read."""
+        counts = replace(self._counts, unreadable=self._source.unreadable, dropped=dropped)
+        return replace(found or DlqAnswer(), counts=counts, resumed=self._source.resumed, stopped=self._stop.is_set())
 
     def _is_meant(self, letter: Stored) -> bool:
         one = self._request.one
@@ -73,9 +102,9 @@ class Reading:
     def _letters(self) -> DlqAnswer:
         request = self._request
         is_whole = request.verb is Verb.SHOW
-        newest = deque(self._meant(), maxlen=request.limit or None)
-        letters = sorted(newest, key=lambda one: (one.written_at or 0.0, one.place, one.position))
-        return DlqAnswer(letters=tuple(_shown(one, whole=is_whole, value=request.values) for one in letters))
+        shown = ((_age(one), _shown(one, whole=is_whole, value=request.values)) for one in self.meant())
+        letters = nlargest(request.limit, shown, key=itemgetter(0)) if request.limit else list(shown)
+        return DlqAnswer(letters=tuple(letter for _, letter in sorted(letters, key=itemgetter(0))))
 
     def _stats(self) -> DlqAnswer:
         reasons: Counter[Reason] = Counter()
@@ -83,7 +112,7 @@ class Reading:
         places: Counter[str] = Counter()
         replays: Counter[str] = Counter()
         oldest = newest = None
-        for letter in self._meant():
+        for letter in self.meant():
             reasons[reason(letter.view)] += 1
             origins[letter.view.topic] += 1
             places[letter.place] += 1
@@ -95,43 +124,9 @@ class Reading:
         parts = Parts(dict(origins), dict(places), dict(sorted(replays.items())), oldest, newest)
         return DlqAnswer(reasons=histogram(reasons), parts=parts)
 
-    def _drop(self) -> DlqAnswer:
-        """Drop what is meant; ``dry_run`` only counts it. See docs for what that can mean in each place."""
-        if self._request.where.place is Place.KAFKA:
-            return self._drop_prefixes()
-        positions: dict[str, set[int]] = {}
-        for letter in self._meant():
-            positions.setdefault(letter.place, set()).add(letter.position)
-        count = sum(map(len, positions.values()))
-        if not self._request.replay.dry_run:
-            count = sum(self._source.delete(place, some) for place, some in positions.items())
-        self._counts = replace(self._counts, dropped=count)
-        return DlqAnswer()
 
-    def _drop_prefixes(self) -> DlqAnswer:
-        """Drop from a topic: only from the beginning of a partition, up to the first letter that is not meant."""
-        upto: dict[str, int] = {}
-        dropped: Counter[str] = Counter()
-        behind: Counter[str] = Counter()
-        stopped: dict[str, int] = {}
-        for letters in self._every():
-            for letter in letters:
-                if not self._is_meant(letter):
-                    stopped.setdefault(letter.place, letter.position)
-                    self._counts = replace(self._counts, passed=self._counts.passed + 1)
-                elif letter.place in stopped:
-                    behind[letter.place] += 1
-                else:
-                    upto[letter.place] = letter.after
-                    dropped[letter.place] += 1
-        if upto and not self._request.replay.dry_run:
-            self._source.drop(upto)
-        self._counts = replace(self._counts, dropped=dropped.total())
-        kept = tuple(
-            f"{place}: {count} behind {place}@{stopped[place]}, which is not meant; Kafka deletes beginnings only"
-            for place, count in sorted(behind.items())
-        )
-        return DlqAnswer(kept=kept)
+def _age(letter: Stored) -> tuple[float, str, int]:
+    return letter.written_at or 0.0, letter.place, letter.position
 
 
 def _shown(letter: Stored, *, whole: bool, value: bool) -> Letter:

@@ -5,6 +5,9 @@ from typing import Protocol
 
 from supervisor.core.dlq import Stored
 
+MOST_BYTES = 16 << 20
+"""Of letters that are read at once; the last one may be over it."""
+
 
 class SourceError(Exception):
     """The letters cannot be had; the text says why."""
@@ -46,14 +49,27 @@ class Source(Protocol):
         """Count nothing as sent before: the replay begins anew."""
         ...
 
-    def drop(self, upto: Mapping[str, int]) -> None:
-        """Delete what lies below a position in each place: of a topic."""
-        ...
-
-    def delete(self, place: str, positions: set[int]) -> int:
-        """Delete single letters; return how many there were: of a file or a table."""
-        ...
-
     def close(self) -> None:
         """Let go of it."""
+        ...
+
+
+class LogSource(Source, Protocol):
+    """Letters in logs, which lose their beginnings only: topics."""
+
+    @property
+    def passed(self) -> Mapping[str, int]:
+        """The first position of each place that is not read from its beginning."""
+        ...
+
+    def truncate(self, upto: Mapping[str, int]) -> None:
+        """Delete what lies below a position in each place."""
+        ...
+
+
+class SingleSource(Source, Protocol):
+    """Letters that can be deleted one by one: those of files and tables."""
+
+    def delete(self, place: str, positions: set[int]) -> int:
+        """Delete letters; return how many there were."""
         ...

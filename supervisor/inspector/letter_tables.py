@@ -3,52 +3,41 @@
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from supervisor.core.dlq import Stored, stored
-from supervisor.core.letter_lines import headers_of, with_source
-from supervisor.inspector.letter_source import SourceError
-from supervisor.inspector.replay_progress import Progress
+from supervisor.core.letter_lines import NO_LETTER, headers_of, partition_of, seconds_of, with_source
+from supervisor.inspector.letter_source import MOST_BYTES, SourceError
+from supervisor.inspector.noted_letters import NotedLetters
 
 BUSY = 10.0
-MOST_AT_ONCE = 200
-"""Rows that are read at once, whatever they weigh."""
 _COLUMNS = (
     "id, audit_id, topic, key, value, headers, source_topic, source_partition, source_offset, disposition, timestamp,"
     " written_at"
 )
 
 
-class TableLetters:
-    """A ``Source`` over SQLite files, one after the other. A position is a row's ``id``, which none gets twice."""
+class TableLetters(NotedLetters):
+    """A ``SingleSource`` over SQLite files, one after the other. A position is a row's ``id``: none gets it twice."""
 
     def __init__(self, paths: Sequence[Path], progress: Path) -> None:
-        self._paths = paths
-        self._progress = Progress(progress)
+        super().__init__(paths, progress)
         self._tables: dict[str, sqlite3.Connection] = {}
         self._keys: dict[str, str] = {}
         self._at: dict[str, int] = {}
         self._ends: dict[str, int] = {}
-        self.total = self.unreadable = 0
-        self.resumed = False
-        self.other_meaning = ""
 
     def open(self, *, pending: bool, meaning: str, one: str = "") -> None:
         """See ``Source``."""
-        if pending and self._progress.load():
-            self.resumed = True
-            self.other_meaning = self._progress.meaning if self._progress.meaning != meaning else ""
-        self._progress.meaning = meaning
-        name, _, position = one.rpartition("@")
-        for path in self._paths:
-            place = path.name if sum(other.name == path.name for other in self._paths) == 1 else str(path)
-            if not path.exists() or (one and place != name):
+        self._resume(pending=pending, meaning=meaning)
+        for place, path, position in self._places(one):
+            if not path.exists():
                 continue
             self._open(path, place)
-            if one and position.isdecimal():
-                self._at[place], self._ends[place] = int(position) - 1, int(position)
+            if position is not None:
+                self._at[place], self._ends[place] = position - 1, position
             (count,) = self._ask(place, "select count(*) from letters where id > ? and id <= ?", self._range(place))[0]
             self.total += count
 
@@ -56,44 +45,15 @@ class TableLetters:
         """See ``Source``."""
         for place in self._tables:
             query = f"select {_COLUMNS} from letters where id > ? and id <= ? order by id limit ?"  # noqa: S608 - constant
-            while rows := self._ask(place, query, (*self._range(place), min(most, MOST_AT_ONCE))):
+            while rows := self._ask(place, query, (*self._range(place), most)):
                 self._at[place] = rows[-1][0]
                 letters = [letter for row in rows if (letter := self._letter(place, row)) is not None]
                 if letters:
                     return letters
         return []
 
-    def is_again(self, letter: Stored) -> bool:
-        """See ``Source``."""
-        return letter.position <= self._progress.until.get(self._keys[letter.place], -1)
-
-    def intend(self, letters: Iterable[Stored]) -> None:
-        """See ``Source``."""
-        for letter in letters:
-            key = self._keys[letter.place]
-            self._progress.until[key] = max(letter.position, self._progress.until.get(key, -1))
-        self._save()
-
-    def done(self, letters: Iterable[Stored]) -> None:
-        """See ``Source``."""
-        for letter in letters:
-            key = self._keys[letter.place]
-            self._progress.at[key] = letter.position
-            if letter.position >= self._progress.until.get(key, -1):
-                self._progress.until.pop(key, None)
-        self._save()
-
-    def forget(self) -> None:
-        """See ``Source``."""
-        self._progress.until.clear()
-        self._progress.at.clear()
-
-    def drop(self, upto: Mapping[str, int]) -> None:
-        """See ``Source``; single rows can go, too: ``delete``."""
-        raise NotImplementedError
-
     def delete(self, place: str, positions: set[int]) -> int:
-        """Delete rows; return how many there were."""
+        """See ``SingleSource``."""
         table = self._tables[place]
         gone = 0
         try:
@@ -126,13 +86,16 @@ class TableLetters:
             self._progress.until.pop(key, None)
         self._ends[place] = end
 
+    def _mark(self, letter: Stored) -> tuple[str, int]:
+        return self._keys[letter.place], letter.position
+
     def _range(self, place: str) -> tuple[int, int]:
         return self._at[place], self._ends[place]
 
     def _ask(self, place: str, query: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
         try:
             with contextlib.closing(self._tables[place].execute(query, values)) as found:
-                return found.fetchall()
+                return list(_bounded(found))
         except sqlite3.Error as error:
             raise _unreadable(place, error) from error
 
@@ -146,25 +109,28 @@ class TableLetters:
                 int(number),
                 int(number) + 1,
                 topic=str(topic),
-                partition=None if partition is None else int(partition),
+                partition=partition_of(partition),
                 key=_bytes(key),
                 value=_bytes(value),
                 headers=headers_of(json.loads(str(headers))),
-                written_at=None if written_at is None else float(written_at),
+                written_at=seconds_of(written_at),
             )
             known = {"topic": source, "offset": offset}
             told = {"audit_id": audit_id, "source": known, "timestamp": timestamp, "disposition": disposition}
             return letter if letter.view.topic else with_source(letter, told)
-        except (KeyError, TypeError, ValueError):
+        except NO_LETTER:
             self.unreadable += 1
             return None
 
-    def _save(self) -> None:
-        try:
-            self._progress.save()
-        except OSError as error:
-            message = f"how far it is cannot be written: {error.strerror}"
-            raise SourceError(message) from error
+
+def _bounded(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+    """Yield rows until they hold ``MOST_BYTES``; the last one may be over it."""
+    size = 0
+    for row in rows:
+        yield row
+        size += sum(len(value) for value in row if isinstance(value, bytes | str))
+        if size >= MOST_BYTES:
+            return
 
 
 def _bytes(value: object) -> bytes | None:

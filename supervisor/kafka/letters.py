@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from supervisor.core.dlq import Stored, stored
+from supervisor.core.dlq import Stored, letter_named, stored
 from supervisor.core.letter_view import Headers
 from supervisor.core.resets import is_hopeless
 from supervisor.core.spec import GroupSpec
@@ -48,7 +48,7 @@ def patiently(ask: Callable[[], T], *, patience: float = PATIENCE) -> T:
 class KafkaLetters:
     """The letters of some topics, each partition from where it begins (or the replay stands) to where it ends now.
 
-    A ``inspector.letter_source.Source``. Every call may block for ``PATIENCE``; raises ``AskError``. One thread.
+    A ``inspector.letter_source.LogSource``. Every call may block for ``PATIENCE``; raises ``AskError``. One thread.
     """
 
     def __init__(self, group: GroupSpec, topics: Sequence[str], *, replay: str) -> None:
@@ -71,6 +71,7 @@ class KafkaLetters:
         self._ends: dict[Place, int] = {}
         self._until: dict[Place, int] = {}
         self._left: set[Place] = set()
+        self._passed: dict[Place, int] = {}
         self._meaning = ""
         self.total = self.unreadable = 0
         self.resumed = False
@@ -90,8 +91,10 @@ class KafkaLetters:
             self.resumed = self.resumed or offset >= 0
             if note.get("meaning", meaning) != meaning:
                 self.other_meaning = str(note["meaning"])
-        if one:
-            self._narrow(one)
+        wanted = letter_named(one)
+        if wanted is not None:
+            self._narrow(*wanted)
+        self._passed = {place: first for place, (first, _) in limits.items() if first < self._at[place]}
         self._left = {place for place, end in self._ends.items() if self._at[place] < end}
         self.total = sum(self._ends[place] - self._at[place] for place in self._left)
         self._consumer.assign([TopicPartition(*place, self._at[place]) for place in sorted(self._left)])
@@ -135,7 +138,12 @@ class KafkaLetters:
         """See ``Source``."""
         self._until.clear()
 
-    def drop(self, upto: Mapping[str, int]) -> None:
+    @property
+    def passed(self) -> Mapping[str, int]:
+        """See ``LogSource``."""
+        return {f"{topic}/{partition}": first for (topic, partition), first in self._passed.items()}
+
+    def truncate(self, upto: Mapping[str, int]) -> None:
         """Delete what lies below the offsets of ``upto`` (by ``topic/partition``); needs the right to DELETE."""
         asked = [TopicPartition(*_named(name), offset) for name, offset in upto.items()]
         admin = self._admin = AdminClient(client_settings(self._group.kafka, client_id=f"{self._group.name}-dlq"))
@@ -151,10 +159,6 @@ class KafkaLetters:
                     raise AskError(message) from error
 
         patiently(ask)
-
-    def delete(self, place: str, positions: set[int]) -> int:
-        """See ``Source``; Kafka cannot."""
-        raise NotImplementedError
 
     def close(self) -> None:
         """See ``Source``."""
@@ -201,12 +205,10 @@ class KafkaLetters:
             found |= {place: (offset, _note(metadata)) for place, (offset, metadata) in answers.items()}
         return found
 
-    def _narrow(self, one: str) -> None:
-        name, _, offset = one.rpartition("@")
+    def _narrow(self, name: str, offset: int) -> None:
         for place in self._ends:
-            at = int(offset) if f"{place[0]}/{place[1]}" == name and offset.isdecimal() else self._ends[place]
-            is_there = self._at[place] <= at < self._ends[place]
-            self._at[place], self._ends[place] = (at, at + 1) if is_there else (self._ends[place],) * 2
+            is_there = f"{place[0]}/{place[1]}" == name and self._at[place] <= offset < self._ends[place]
+            self._at[place], self._ends[place] = (offset, offset + 1) if is_there else (self._ends[place],) * 2
 
     def _heard(self, error: KafkaError, message: Message) -> str:
         """Take what the client says beside letters; return what is wrong, empty when nothing is."""

@@ -155,6 +155,55 @@ def test_a_file_that_was_put_aside_since_it_was_read_loses_nothing(sink: FileSin
     assert offsets(opened(path)) == [2]
 
 
+def test_files_that_are_put_aside_between_a_look_at_them_and_their_turn_are_read_all_the_same(
+    sink: FileSink, path: Path, letter: Letter
+) -> None:
+    write(sink, letter, 1, 2)
+    source = opened(path)
+    aside = path.rename(path.with_name("3.20260131T140000-000.jsonl"))
+    sink.worker_stopping()
+    write(sink, letter, 3, 4, 5)
+
+    found = source.read(100)
+    source.done(found)
+    source.close()
+
+    assert [one.view.offset for one in found] == [1, 2]
+    assert offsets(opened(aside)) == []
+    assert offsets(opened(path)) == [3, 4, 5], "what was passed of the one says nothing of the other"
+
+
+def test_a_file_that_was_deleted_before_its_turn_holds_nothing(sink: FileSink, path: Path, letter: Letter) -> None:
+    write(sink, letter, 1, 2)
+    source = opened(path)
+    path.unlink()
+
+    assert source.read(100) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"written_at": float("inf"), "timestamp": float("nan")},
+        {"source": {"topic": "orders", "partition": -3, "offset": 10**40}},
+        {"source": {"topic": "orders", "partition": 2**40, "offset": -1}, "written_at": 1e300},
+    ],
+)
+def test_numbers_that_can_be_none_hide_no_letter_and_are_not_there(path: Path, change: dict[str, Any]) -> None:
+    line = {"v": 1, "audit_id": "a", "topic": "orders.dlq", "key": None, "value": None, "headers": []}
+    known = {"source": {"topic": "orders", "partition": 1, "offset": 2}, "disposition": "error", "written_at": 5.0}
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(line | known | change) + "\n" + "[" * 100_000 + "\n")
+    source = opened(path)
+
+    (found,) = source.read(10)
+
+    assert found.view.topic == "orders"
+    told = (found.written_at, found.view.timestamp, found.view.partition, found.view.offset)
+    assert told in ((None, None, 1, 2), (5.0, None, None, None), (None, None, None, None))
+    assert source.unreadable == 1
+
+
 def test_a_writer_waits_for_who_holds_its_file_and_makes_another_when_that_was_deleted(
     sink: FileSink, path: Path, letter: Letter
 ) -> None:

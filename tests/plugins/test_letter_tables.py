@@ -12,7 +12,7 @@ import pytest
 
 from supervisor.core.spools import TABLE as TABLE_FILE
 from supervisor.core.spools import letter_folder
-from supervisor.inspector.letter_source import SourceError
+from supervisor.inspector.letter_source import MOST_BYTES, SourceError
 from supervisor.inspector.letter_tables import TableLetters
 from supervisor.inspector.replay_progress import progress_file
 from supervisor.plugin import Letter, WorkerContext
@@ -149,6 +149,15 @@ def test_rows_that_hold_no_letter_are_counted(path: Path, opened: Opened) -> Non
     source = opened()
 
     assert (offsets(source), source.unreadable) == ([2], 1)
+
+
+def test_p6_rows_are_read_a_few_at_a_time_where_they_are_large(path: Path, opened: Opened) -> None:
+    put(path, *range(5))
+    with closing(sqlite3.connect(path)) as made, made:
+        made.execute("update letters set value = zeroblob(?)", (MOST_BYTES // 2,))
+    source = opened()
+
+    assert [offsets(source), offsets(source), offsets(source), offsets(source)] == [[0, 1], [2, 3], [4], []]
 
 
 def test_a_file_that_is_no_database_says_so_and_one_that_is_missing_holds_nothing(tmp_path: Path) -> None:
