@@ -28,6 +28,7 @@ _CORRUPT = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 logger = logging.getLogger(__name__)
 
 Write = Callable[[sqlite3.Connection], None]
+Read = Callable[[sqlite3.Connection], Any]
 
 
 class StoreUnavailableError(Exception):
@@ -78,7 +79,10 @@ class Store:
         self._wake = threading.Condition()
         self._writes: deque[tuple[Write, int]] = deque()
         self._bytes = 0
-        self._reads: deque[tuple[Callable[[sqlite3.Connection], Any], Future[Any]]] = deque()
+        self._reads: deque[tuple[int, Read, Future[Any]]] = deque()
+        """Each with the number of the last write that it waits for."""
+        self._taken = self._gone = 0
+        """How many writes were queued, and how many of them are in the file, or were refused by it."""
         self._stop_at: float | None = None
         self._connection: sqlite3.Connection | None = None
         self._error = ""
@@ -99,18 +103,22 @@ class Store:
                 self._untold += 1
                 return False
             self._writes.append((write, size))
+            self._taken += 1
             self._bytes += size
             self._wake.notify()
         return True
 
-    def ask(self, read: Callable[[sqlite3.Connection], Any]) -> "Future[Any]":
-        """Run ``read`` in the thread, after what was queued before; ``StoreUnavailableError`` when it cannot be."""
+    def ask(self, read: Read) -> "Future[Any]":
+        """Run ``read`` in the thread, after all that was queued before; ``StoreUnavailableError`` when it cannot be.
+
+        What ``read`` raises besides is the answer, too.
+        """
         answer: Future[Any] = Future()
         with self._wake:
             if len(self._reads) >= READS or self._stop_at is not None:
                 answer.set_exception(StoreUnavailableError("too many questions wait"))
                 return answer
-            self._reads.append((read, answer))
+            self._reads.append((self._taken, read, answer))
             self._wake.notify()
         return answer
 
@@ -127,10 +135,10 @@ class Store:
 
     def _run(self) -> None:
         while True:
-            batch, reads = self._take()
+            batch = self._take()
             if batch:
                 self._write(batch)
-            for read, answer in reads:
+            for read, answer in self._ripe():
                 self._answer(read, answer)
             now = time.monotonic()
             if self._stop_at is not None:
@@ -139,9 +147,12 @@ class Store:
             elif now >= self._upkeep_at:
                 self._upkeep_at = now + UPKEEP
                 self._write([])
+        for _, _, answer in self._reads:
+            if answer.set_running_or_notify_cancel():
+                answer.set_exception(StoreUnavailableError("it is being closed"))
         self._disconnect()
 
-    def _take(self) -> tuple[list[tuple[Write, int]], list[tuple[Callable[[sqlite3.Connection], Any], Future[Any]]]]:
+    def _take(self) -> list[tuple[Write, int]]:
         with self._wake:
             while True:
                 now = time.monotonic()
@@ -153,10 +164,17 @@ class Store:
             if self._stop_at is not None and not can_write and self._writes:
                 self._wake.wait(min(0.1, self._retry))
                 can_write = True
-            batch = list(islice(self._writes, BATCH)) if can_write else []
-            reads = list(self._reads)
-            self._reads.clear()
-        return batch, reads
+            return list(islice(self._writes, BATCH)) if can_write else []
+
+    def _ripe(self) -> list[tuple[Read, "Future[Any]"]]:
+        """Take the questions that wait for no write any more, or for one that cannot be written now."""
+        with self._wake:
+            is_stuck = time.monotonic() < self._try_at
+            ripe = []
+            while self._reads and (is_stuck or self._reads[0][0] <= self._gone):
+                _, read, answer = self._reads.popleft()
+                ripe.append((read, answer))
+            return ripe
 
     def _write(self, batch: list[tuple[Write, int]]) -> None:
         """Write a batch in one transaction, or upkeep without one; what cannot be written now stays queued."""
@@ -201,6 +219,7 @@ class Store:
         with self._wake:
             for _, size in batch:
                 self._writes.popleft()
+                self._gone += 1
                 self._bytes -= size
             dropped = self._untold if not self._writes else 0
             self._untold -= dropped
@@ -221,23 +240,28 @@ class Store:
             self._tell(Trouble(text))
         self._error = text
 
-    def _answer(self, read: Callable[[sqlite3.Connection], Any], answer: "Future[Any]") -> None:
+    def _answer(self, read: Read, answer: "Future[Any]") -> None:
         if not answer.set_running_or_notify_cancel():
             return
         if time.monotonic() < self._try_at:
             answer.set_exception(StoreUnavailableError(self._error))
             return
         try:
-            answer.set_result(read(self._connect()))
+            found = read(self._connect())
         except (sqlite3.Error, OSError) as error:
             self._failed(error)
             answer.set_exception(StoreUnavailableError(str(error)))
+        except Exception as error:  # noqa: BLE001 - it goes to who asked; the thread writes on
+            answer.set_exception(error)
+        else:
+            answer.set_result(found)
 
     def _connect(self) -> sqlite3.Connection:
         if self._connection is not None:
             return self._connection
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
         connection = sqlite3.connect(self.path, timeout=BUSY, isolation_level=None)
+        connection.text_factory = text
         try:
             refuse_newer(connection, self._migrations)
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
@@ -273,6 +297,11 @@ class Store:
     def _tell(self, trouble: Trouble) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended: nobody listens
             self._loop.call_soon_threadsafe(self._on_trouble, trouble)
+
+
+def text(data: bytes) -> str:
+    """Return a text column, whatever is in it: one value that is no UTF-8 would fail the whole question."""
+    return data.decode(errors="replace")
 
 
 def refuse_newer(connection: sqlite3.Connection, migrations: Sequence[str]) -> None:

@@ -27,6 +27,13 @@ def note(text: str) -> Callable[[sqlite3.Connection], None]:
     return write
 
 
+def waits_for(event: threading.Event) -> Callable[[sqlite3.Connection], None]:
+    def write(_: sqlite3.Connection) -> None:
+        event.wait(10)
+
+    return write
+
+
 def notes(connection: sqlite3.Connection) -> list[str]:
     return [text for (text,) in connection.execute("SELECT text FROM notes ORDER BY id")]
 
@@ -176,12 +183,8 @@ async def test_a_file_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
 async def test_p6_a_full_queue_refuses_counts_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "QUEUE", 10)
     blocked = threading.Event()
-
-    def block(_: sqlite3.Connection) -> None:
-        blocked.wait(10)
-
     async with opened(tmp_path / "s.sqlite3") as one:
-        one.store.put(block, size=1)
+        one.store.put(waits_for(blocked), size=1)
         taken = [one.store.put(note(str(number)), size=1) for number in range(20)]
         blocked.set()
         await one.until(lambda: bool(one.troubles))
@@ -222,3 +225,60 @@ async def test_p8_a_stop_does_not_wait_longer_than_it_was_told(tmp_path: Path) -
     one.store.put(note("a"), size=1)
 
     assert not await asyncio.wait_for(one.store.close(0.3), 10)
+
+
+@in_loop
+async def test_p7_a_question_is_answered_after_all_that_was_queued_before_it(tmp_path: Path) -> None:
+    async with opened(tmp_path / "s.sqlite3") as one:
+        blocked = threading.Event()
+        one.store.put(waits_for(blocked), size=1)
+        for number in range(3 * store_module.BATCH):
+            one.store.put(note(str(number)), size=1)
+        answer = asyncio.ensure_future(one.notes())
+        await asyncio.sleep(0)
+        one.store.put(note("later"), size=1)
+        blocked.set()
+
+        assert (await answer)[: 3 * store_module.BATCH] == [str(number) for number in range(3 * store_module.BATCH)]
+
+
+@in_loop
+async def test_p8_a_question_behind_writes_that_cannot_be_written_is_told_so(tmp_path: Path) -> None:
+    async with opened(tmp_path / "folder" / "s.sqlite3") as one:
+        one.store.put(note("a"), size=1)
+
+        with pytest.raises(StoreUnavailableError):
+            await one.notes()
+
+
+@in_loop
+async def test_a_question_that_fails_is_the_failure_of_who_asked_alone(tmp_path: Path) -> None:
+    def wrong(_: sqlite3.Connection) -> None:
+        message = "no such cause"
+        raise ValueError(message)
+
+    async with opened(tmp_path / "s.sqlite3") as one:
+        with pytest.raises(ValueError, match="no such cause"):
+            await asyncio.wait_for(asyncio.wrap_future(one.store.ask(wrong)), 10)
+        one.store.put(note("a"), size=1)
+
+        assert await one.notes() == ["a"]
+        assert one.troubles == []
+
+
+@in_loop
+async def test_p8_a_question_that_a_stop_comes_before_is_told_so(tmp_path: Path) -> None:
+    one = Opened(tmp_path / "s.sqlite3")
+    blocked = threading.Event()
+    one.store.start()
+    one.store.put(waits_for(blocked), size=1)
+    for _ in range(2 * store_module.BATCH):
+        one.store.put(note("a"), size=1)
+    answer = one.store.ask(notes)
+    closing = asyncio.ensure_future(one.store.close(0.0))
+    await asyncio.sleep(0)
+    blocked.set()
+    await closing
+
+    with pytest.raises(StoreUnavailableError):
+        answer.result(0)
