@@ -11,6 +11,10 @@ from supervisor.core.accusations import Accusation, Cause, Place, Record
 
 MOST = 50_000
 """Accused records of one group; beyond them nobody is suspected any more, the named are counted all the same."""
+SUSPECTED_FOR = 7 * 86400.0
+CONVICTED_FOR = 90 * 86400.0
+"""Seconds that a case is kept after its last death, a conviction after a worker asked for it, too. Nobody hears of the
+commits of topics that are gone, or of partitions that another host works now."""
 
 Key = tuple[str, str, int]
 """Group, topic, partition."""
@@ -51,6 +55,7 @@ class Docket:
 
     def __init__(self) -> None:
         self._cases: dict[Key, dict[int, Case]] = {}
+        self._asked_at: dict[Key, float] = {}
 
     @property
     def is_empty(self) -> bool:
@@ -64,6 +69,13 @@ class Docket:
     def of(self, group: str, place: Place) -> dict[int, Case]:
         """Return a partition's cases by offset."""
         return self._cases.get((group, *place), {})
+
+    def asked(self, group: str, place: Place, *, now: float) -> dict[int, Case]:
+        """Return what a worker is told that has the partition now; ``now`` is wall time."""
+        cases = self.of(group, place)
+        if cases:
+            self._asked_at[group, *place] = now
+        return cases
 
     def accused(self, group: str, records: Iterable[Record]) -> set[Record]:
         """Return which of these records are accused."""
@@ -121,6 +133,17 @@ class Docket:
         key = (group, *place)
         return [self._drop(key, one) for one in list(self._cases.get(key, ())) if one < offset]
 
+    def aged(self, *, now: float) -> list[Change]:
+        """Forget cases that are too old to be of anybody's concern; ``now`` is wall time."""
+        changes: list[Change] = []
+        for key, cases in list(self._cases.items()):
+            asked_at = self._asked_at.get(key, 0.0)
+            for offset, case in list(cases.items()):
+                until = max(case.last_at, asked_at) + CONVICTED_FOR if case.convicted else case.last_at + SUSPECTED_FOR
+                if until < now:
+                    changes.append(self._drop(key, offset))
+        return changes
+
     def identify(self, group: str, topic: str, topic_id: str) -> list[Change]:
         """Say which topic is meant now by a name: cases of another are forgotten, those of none are its own."""
         changes: list[Change] = []
@@ -141,6 +164,7 @@ class Docket:
         del of_key[offset]
         if not of_key:
             del self._cases[key]
+            self._asked_at.pop(key, None)
         return key, offset, None
 
 

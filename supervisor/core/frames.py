@@ -7,7 +7,7 @@
 | ``resume`` | parent → worker | ``partitions`` that were stopped, ``to``: where they go on |
 | ``stop`` | parent → worker, notifier | ``end``: ``keep`` or ``leave``; ``timeout``; ``overdue``: records that hang |
 | ``accused`` | worker → parent, on assignment | ``ask``: a number; ``partitions`` whose accused records it asks for |
-| ``accused`` | parent → worker, the answer | ``ask``; ``suspects``: runs of offsets; ``convicted``: with their cases |
+| ``accused`` | parent → worker, the answer | ``ask`` (0: more follows); ``suspects``: runs of offsets; ``convicted`` |
 | ``identified`` | worker → parent | ``topics``: the ids of topics with convicted records, by name |
 | ``acquitted``, ``buried`` | worker → parent | ``records``: they finished; their dead letters are confirmed |
 | ``cancelled`` | worker → parent | ``cell``, ``sequence`` on its board: an async handler whose time was over |

@@ -42,6 +42,11 @@ class Channel:
         """How many bytes the child has not taken yet."""
         return len(self._unsent)
 
+    @property
+    def room(self) -> int:
+        """How many bytes it would take now, frames of which all but the last fit into it."""
+        return max(0, MAX_UNSENT - len(self._unsent))
+
     def send(self, kind: str, **members: object) -> bool:
         """Send a frame without waiting; ``False`` when the child cannot be told (closed, or it takes nothing)."""
         return self.send_line(encode(kind, **members))

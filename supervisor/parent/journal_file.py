@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from supervisor.control.answers import EventEntry, EventPage
-from supervisor.core.events import Event, EventQuery, severities
+from supervisor.core.events import Event, EventQuery, Severity, severities
 from supervisor.core.jsonable import from_json, to_json
-from supervisor.parent.store import migrate, refuse_newer
+from supervisor.parent.store import migrate, refuse_newer, text
 
 FILE = "journal.sqlite3"
 BUSY = 2.0
+UNREADABLE = "(what it said cannot be read: another version wrote it)"
 
 MIGRATIONS = (
     """
@@ -61,14 +62,14 @@ def row(entry: EventEntry) -> tuple[Any, ...]:
 
 
 def read_page(connection: sqlite3.Connection, query: EventQuery) -> EventPage:
-    """Return the events that ``query`` wants."""
+    """Return the events that ``query`` wants; of those that cannot be read, what the columns beside them say."""
     where, values = _where(query)
     order = "DESC" if query.since is None else "ASC"
-    columns = "SELECT seq, event, attachments FROM events"
+    columns = "SELECT seq, at, severity, name, grp, slot, event, attachments FROM events"
     rows = connection.execute(
         f"{columns} WHERE {where} ORDER BY seq {order} LIMIT ?", (*values, query.limit)
     ).fetchall()
-    rows.sort()
+    rows.sort(key=lambda row: row[0])
     oldest, newest = connection.execute("SELECT min(seq), max(seq) FROM events").fetchone()
     dropped = 0 if query.since is None or oldest is None else max(0, oldest - 1 - query.since)
     return EventPage(tuple(map(_entry, rows)), dropped=dropped, newest=newest or 0)
@@ -82,6 +83,7 @@ def read_file(path: Path, query: EventQuery) -> EventPage:
     if not path.exists():
         raise FileNotFoundError(path)
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY)
+    connection.text_factory = text
     with contextlib.closing(connection):
         return read_page(connection, query)
 
@@ -107,14 +109,21 @@ def append(path: Path, event: Event) -> None:
 
 
 def open_incarnations(connection: sqlite3.Connection) -> list[Incarnation]:
-    """Return the processes that nobody saw end."""
+    """Return the processes that nobody saw end; rows that make no sense are left where they are."""
     columns = "SELECT seq, at, grp, slot, pid, incarnation, mode FROM incarnations"
-    return [Incarnation(*found) for found in connection.execute(f"{columns} WHERE ended_at IS NULL ORDER BY seq")]
+    found = []
+    for seq, at, group, slot, pid, incarnation, mode in connection.execute(
+        f"{columns} WHERE ended_at IS NULL ORDER BY seq"
+    ):
+        with contextlib.suppress(ValueError, TypeError, OverflowError):
+            found.append(Incarnation(seq, float(at), str(group), int(slot), int(pid), int(incarnation), str(mode)))
+    return found
 
 
 def _where(query: EventQuery) -> tuple[str, list[Any]]:
-    wanted = [severity.value for severity in severities(query.severity)]
-    parts, values = [f"severity IN ({', '.join('?' * len(wanted))})"], list[Any](wanted)
+    less = [severity.value for severity in Severity if severity not in severities(query.severity)]
+    # Not "one of those that are wanted": a severity that a newer version brought would never be seen.
+    parts, values = [f"severity NOT IN ({', '.join('?' * len(less))})"], list[Any](less)
     tests: Sequence[tuple[str, Any]] = (
         ("seq > ?", query.since),
         ("grp = ?", query.group),
@@ -128,6 +137,13 @@ def _where(query: EventQuery) -> tuple[str, list[Any]]:
     return " AND ".join(parts), values
 
 
-def _entry(found: tuple[int, str, str | None]) -> EventEntry:
-    seq, members, attachments = found
-    return EventEntry(seq, from_json(Event, json.loads(members) | {"attachments": json.loads(attachments or "{}")}))
+def _entry(found: tuple[Any, ...]) -> EventEntry:
+    seq, at, severity, name, group, slot, members, attachments = found
+    try:
+        return EventEntry(seq, from_json(Event, json.loads(members) | {"attachments": json.loads(attachments or "{}")}))
+    except (ValueError, TypeError):
+        known = Severity(severity) if severity in list(Severity) else Severity.WARNING
+        wall = at if isinstance(at, float) else 0.0
+        return EventEntry(
+            seq, Event(str(name), known, wall, str(group), slot if isinstance(slot, int) else None, UNREADABLE)
+        )

@@ -5,48 +5,32 @@ once; the file is written behind it, by the store's thread, and a slot starts ag
 """
 
 import asyncio
-import json
-import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
 from supervisor.core.accusations import Accusation, Cause, Record
-from supervisor.core.docket import Case, Change, Docket, Evidence, runs_of
-from supervisor.core.events import Severity
+from supervisor.core.accused_frames import accused_frames
+from supervisor.core.docket import Case, Change, Docket, Evidence
+from supervisor.core.events import Scalar, Severity
 from supervisor.core.exits import describe
 from supervisor.core.frames import Frame
-from supervisor.core.jsonable import to_json
 from supervisor.core.snapshot import PartitionStats
+from supervisor.parent.channel import Channel
 from supervisor.parent.eventlog import EventLog
+from supervisor.parent.ledger_file import MIGRATIONS, ledger_file, read, write
 from supervisor.parent.store import Store, StoreUnavailableError, Trouble
 
-FILE = "ledger.sqlite3"
 OPEN = 3.0
 FLUSH = 5.0
 DURABLE = 1.0
 """Seconds that a slot waits until its death is in the file."""
+AGE_EVERY = 3600.0
 MOST_STACK = 8 * 1024
 MOST_LOG = 4 * 1024
-MOST_EVIDENCE = 512 * 1024
-"""Bytes of evidence in one answer, as they are sent; convictions beyond it come without. A frame has a limit."""
 MOST_ASKED = 10_000
 """Partitions or records of one frame that are looked at."""
-
-MIGRATIONS = (
-    """
-    CREATE TABLE accused (
-        grp TEXT NOT NULL, topic TEXT NOT NULL, partition INTEGER NOT NULL, offset INTEGER NOT NULL,
-        topic_id TEXT NOT NULL, deaths INTEGER NOT NULL, cause TEXT NOT NULL, convicted INTEGER NOT NULL,
-        buried INTEGER NOT NULL, first_at REAL NOT NULL, last_at REAL NOT NULL,
-        status INTEGER NOT NULL, stack TEXT NOT NULL, log TEXT NOT NULL,
-        PRIMARY KEY (grp, topic, partition, offset)
-    ) WITHOUT ROWID
-    """,
-)
-"""Keyed by the topic's name, for a death is known before anybody asked a broker for the topic's id; the id is filled
-in by the next worker that meets the case, and one of another id is dropped."""
 
 
 class Ledger:
@@ -59,6 +43,7 @@ class Ledger:
         self.docket = Docket()
         self._events = events
         self._loop = asyncio.get_running_loop()
+        self._age_at = self._loop.time() + AGE_EVERY
         self._waits: dict[tuple[str, int], asyncio.Task[None]] = {}
         self.store = Store(
             ledger_file(state_dir), MIGRATIONS, on_trouble=self._trouble, pragmas=("PRAGMA synchronous = FULL",)
@@ -68,13 +53,17 @@ class Ledger:
         """Read what an earlier supervisor knew; waits at most ``OPEN`` seconds for the file, and goes on without it."""
         self.store.start()
         try:
-            rows = await asyncio.wait_for(asyncio.wrap_future(self.store.ask(_read)), OPEN)
+            found = await asyncio.wait_for(asyncio.wrap_future(self.store.ask(read)), OPEN)
         except (StoreUnavailableError, TimeoutError) as error:
             text = f"who is accused of killing a worker is not known: {_why(error)}"
             self._events.tell("ledger.unread", Severity.WARNING, text, fields={"file": str(self.store.path)})
             return
-        for key, offset, case in rows:
+        for key, offset, case in found.rows:
             self.docket.restore(key, offset, case)
+        if found.odd:
+            text = f"another version wrote {found.odd} of its cases: {found.unread} cannot be read, the rest counts"
+            fields: dict[str, Scalar] = {"file": str(self.store.path), "odd": found.odd, "unread": found.unread}
+            self._events.tell("ledger.unread", Severity.WARNING, text, fields=fields)
 
     async def close(self) -> None:
         """Write what is queued, for at most ``FLUSH`` seconds."""
@@ -114,27 +103,17 @@ class Ledger:
         else:
             wait.add_done_callback(lambda done: None if done.cancelled() else go())
 
-    def answer(self, group: str, question: Frame) -> dict[str, object]:
-        """Return the members of the ``accused`` frame that answers a worker's; raises as ``hear`` does."""
-        suspects: list[object] = []
-        convicted: list[object] = []
-        room = MOST_EVIDENCE
-        for topic, partition in question["partitions"][:MOST_ASKED]:
-            cases = self.docket.of(group, (str(topic), int(partition)))
-            if not cases:
-                continue
-            runs = runs_of(offset for offset, case in cases.items() if not case.convicted)
-            ids = {case.topic_id for case in cases.values()} - {""}
-            suspects.append([topic, partition, runs, sorted(ids)])
-            for offset, case in cases.items():
-                if case.convicted:
-                    told = to_json(case)
-                    size = len(json.dumps(told))
-                    if case.buried or size > room:
-                        told, size = _short(case), 0
-                    room -= size
-                    convicted.append([topic, partition, offset, told])
-        return {"ask": int(question["ask"]), "suspects": suspects, "convicted": convicted}
+    def answer(self, group: str, slot: int, question: Frame, channel: Channel) -> None:
+        """Answer a worker's question for who is accused, as far as its channel has room; raises as ``hear`` does."""
+        places = [(str(topic), int(partition)) for topic, partition in question["partitions"][:MOST_ASKED]]
+        now = time.time()
+        cases = [(place, of_place) for place in places if (of_place := self.docket.asked(group, place, now=now))]
+        frames, left_out = accused_frames(int(question["ask"]), cases, room=channel.room)
+        for frame in frames:
+            channel.send("accused", **frame)
+        if left_out:
+            text = f"{left_out} accused records are too many for one answer; the worker is not told of them"
+            self._events.tell("accusations.unknown", Severity.WARNING, text, group=group, slot=slot)
 
     def hear(self, group: str, slot: int, frame: Frame) -> None:
         """Take what a worker says of accused records; ``KeyError``, ``TypeError`` or ``ValueError`` when malformed."""
@@ -160,6 +139,15 @@ class Ledger:
             return
         for one in partitions:
             self._keep(self.docket.committed(group, (one.topic, one.partition), one.committed))
+
+    def look(self) -> None:
+        """Forget what is too old, each ``AGE_EVERY`` seconds; about once a second.
+
+        Not at the start: workers ask first, and the machine's clock may not be right yet.
+        """
+        if self._loop.time() >= self._age_at:
+            self._age_at = self._loop.time() + AGE_EVERY
+            self._keep(self.docket.aged(now=time.time()))
 
     def _acquitted(self, group: str, slot: int, records: list[Record]) -> None:
         acquitted = self.docket.acquit(group, records)
@@ -188,7 +176,7 @@ class Ledger:
     def _keep(self, changes: Sequence[Change]) -> None:
         if changes:
             size = sum(300 + (len(case.evidence.stack + case.evidence.log) if case else 0) for _, _, case in changes)
-            self.store.put(partial(_write, tuple(changes)), size=size)
+            self.store.put(partial(write, tuple(changes)), size=size)
 
     def _wait_for(self, group: str, slot: int) -> None:
         """Have the slot's next start wait until all that is queued is in the file, or for ``DURABLE`` seconds."""
@@ -217,16 +205,6 @@ class Ledger:
             self._events.tell("ledger.written", severity, text, fields={"file": file, "dropped": trouble.dropped})
 
 
-def ledger_file(state_dir: Path) -> Path:
-    """Return where the supervisor that keeps its state in ``state_dir`` has its ledger."""
-    return state_dir / FILE
-
-
-def _short(case: Case) -> dict[str, object]:
-    told: dict[str, object] = to_json(case)
-    return {**told, "evidence": {"status": case.evidence.status}}
-
-
 def _why(error: Exception) -> str:
     return str(error) or "no answer in time"
 
@@ -237,43 +215,3 @@ def _deaths(count: int) -> str:
 
 def _records(frame: Frame) -> list[Record]:
     return [(str(topic), int(partition), int(offset)) for topic, partition, offset in frame["records"][:MOST_ASKED]]
-
-
-def _read(connection: sqlite3.Connection) -> list[tuple[tuple[str, str, int], int, Case]]:
-    return [
-        (
-            (group, topic, partition),
-            offset,
-            Case(deaths, Cause(cause), bool(convicted), bool(buried), first, last, topic_id, Evidence(*evidence)),
-        )
-        for (
-            group,
-            topic,
-            partition,
-            offset,
-            topic_id,
-            deaths,
-            cause,
-            convicted,
-            buried,
-            first,
-            last,
-            *evidence,
-        ) in connection.execute("SELECT * FROM accused")
-    ]
-
-
-def _write(changes: Sequence[Change], connection: sqlite3.Connection) -> None:
-    """Write changes, in the transaction of the caller."""
-    for key, offset, case in changes:
-        if case is None:
-            connection.execute(
-                "DELETE FROM accused WHERE grp = ? AND topic = ? AND partition = ? AND offset = ?", (*key, offset)
-            )
-            continue
-        evidence = case.evidence
-        values = (case.topic_id, case.deaths, case.cause.value, case.convicted, case.buried)
-        connection.execute(
-            "INSERT OR REPLACE INTO accused VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (*key, offset, *values, case.first_at, case.last_at, evidence.status, evidence.stack, evidence.log),
-        )

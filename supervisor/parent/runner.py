@@ -365,7 +365,7 @@ class SlotRunner:
             case "bye":
                 self._told.bye(frame)
             case "accused" if self._channel is not None:
-                self._channel.send("accused", **self._house.ledger.answer(self.group.name, frame))
+                self._house.ledger.answer(*self._key, frame, self._channel)
             case _:
                 self._house.ledger.hear(self.group.name, self.number, frame)
 

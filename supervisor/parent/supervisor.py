@@ -302,6 +302,7 @@ class Supervisor:
             runner.look()
             runner.sample(due=(self._ticks + place) % SAMPLE_EVERY == 0)
         self._oom.look(now=self._loop.time())
+        self.ledger.look()
         hold_to_limits(self.runners.values(), now=self._loop.time())
         if not self.stopping:
             self._groups.look()

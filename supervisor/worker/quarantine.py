@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 PATIENCE = 1.0
 """Seconds to wait for the parent's answer before the first record of a partition."""
 MOMENT = 0.005
+ASKED = 500
+"""Partitions of one question."""
 SUSPECT = Case()
 
 
@@ -42,6 +44,8 @@ class Quarantine:
         self._asked = self._answered = 0
         self.watched: set[Owned] = set()
         """Owned partitions with accused records that were not delivered yet."""
+        self.known: set[Place] = set()
+        """Owned partitions of which the parent has had cases: it forgets them by what it is told of commits."""
         self._unproven: dict[str, set[str]] = {}
         """Topics with convicted records, and the ids of those that are meant, as far as the parent knows them."""
         self._proven: set[str] = set()
@@ -52,11 +56,15 @@ class Quarantine:
     # --- asking ------------------------------------------------------------------------------------------
 
     def ask(self, places: Sequence[Place]) -> int:
-        """Ask the parent who is accused in partitions just gained; mutex not held. Return the question's number."""
+        """Ask the parent who is accused in partitions just gained; mutex not held. Return the last question's number.
+
+        Thousands of partitions are no one frame.
+        """
         if not (self._is_on and places) or self._engine.link.lost:
             return 0
-        self._asked += 1
-        self._engine.link.send("accused", ask=self._asked, partitions=list(places))
+        for at in range(0, len(places), ASKED):
+            self._asked += 1
+            self._engine.link.send("accused", ask=self._asked, partitions=list(places[at : at + ASKED]))
         return self._asked
 
     def await_answer(self, number: int, meanwhile: Callable[[], None]) -> None:
@@ -77,7 +85,10 @@ class Quarantine:
                     engine.progress.wait(MOMENT)
 
     def heard(self, frame: Frame) -> None:
-        """Take the parent's answer; what comes late counts for what was not delivered yet. Main thread, no mutex."""
+        """Take the parent's answer, or a part of it: its last one bears the question's number.
+
+        What comes late counts for what was not delivered yet. Main thread, no mutex.
+        """
         found: dict[Place, dict[int, Case]] = {}
         ids: dict[str, set[str]] = {}
         for topic, partition, runs, of in frame["suspects"]:
@@ -86,11 +97,13 @@ class Quarantine:
         for topic, partition, offset, case in frame["convicted"]:
             found.setdefault((topic, partition), {})[offset] = from_json(Case, case)
         with self._engine.mutex:
-            self._unproven |= {topic: ids.get(topic, set()) for topic, *_ in frame["convicted"]}
+            for topic, *_ in frame["convicted"]:
+                self._unproven.setdefault(topic, set()).update(ids.get(topic, ()))
             self._proven -= self._unproven.keys()
             for place, cases in found.items():
                 owned = self._engine.owned.get(place)
                 if owned is not None:
+                    self.known.add(place)
                     begin = owned.offsets.position or 0
                     owned.accused |= {offset: case for offset, case in cases.items() if offset >= begin}
                     self.watch(owned)
@@ -189,8 +202,10 @@ class Quarantine:
             self._engine.link.send("acquitted", records=[[*owned.place, offset]])
 
     def forget(self, owned: "Owned") -> None:
-        """Let go of a partition that was given up."""
+        """Let go of an ownership that ended."""
         self.watched.discard(owned)
+        if owned.place not in self._engine.owned:
+            self.known.discard(owned.place)
 
     # --- sentences ----------------------------------------------------------------------------------------
 

@@ -99,7 +99,7 @@ def worker_stats(engine: Engine) -> WorkerStats:
         rows = [(one.place, one.committed, _next(engine, one), one.offsets.gap) for one in owned]
         oldest = max((one.offsets.oldest(now=now) for one in owned), default=0.0)
         counters, lanes, ends, meters = engine.counters, engine.lanes, engine.ends, engine.meters
-        stopped = dict(engine.stopped)
+        stopped, known = dict(engine.stopped), set(engine.quarantine.known)
         stats = WorkerStats(
             settled=counters.settled,
             failed_attempts=counters.failed_attempts,
@@ -134,7 +134,7 @@ def worker_stats(engine: Engine) -> WorkerStats:
         lag = None if high is None or committable is None else max(0, high - committable)
         total = None if total is None or lag is None else total + lag
         partitions.append(PartitionStats(place[0], place[1], committed, lag, gap, stopped.get(place, "")))
-    partitions.sort(key=lambda one: not one.stopped)  # those must not be cut off
+    partitions.sort(key=lambda one: (not one.stopped, (one.topic, one.partition) not in known))  # must not be cut off
     return replace(stats, lag=total if rows else None, partitions=tuple(partitions[:MAX_PARTITIONS]))
 
 

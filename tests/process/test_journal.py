@@ -23,7 +23,7 @@ from supervisor.core.events import Event, EventQuery, Severity
 from supervisor.core.snapshot import SlotState
 from supervisor.parent.eventlog import HEAVY, REMEMBERED, EventLog
 from supervisor.parent.journal import KEPT, Journal, Retention, drop_old, drop_surplus, surplus_of
-from supervisor.parent.journal_file import MIGRATIONS, journal_file, read_file, row
+from supervisor.parent.journal_file import MIGRATIONS, UNREADABLE, journal_file, read_file, row
 from supervisor.parent.store import migrate
 from tests.looping import in_loop
 from tests.process.parents import Parent
@@ -384,3 +384,31 @@ def test_a_time_nobody_understands_is_wrong_usage(tmp_path: Path) -> None:
 
     assert result.exit_code == 2
     assert '"2h" ago' in result.stderr
+
+
+@in_loop
+async def test_what_another_version_wrote_into_the_journal_is_shown_as_far_as_it_goes(tmp_path: Path) -> None:
+    async with journal(tmp_path) as (_, events):
+        for text in ("as ever", "newer", "torn"):
+            events.tell("x.y", Severity.INFO, text, group="g", slot=1)
+        started(events, 11)
+        started(events, 12, slot=1)
+    with contextlib.closing(sqlite3.connect(journal_file(tmp_path))) as connection:
+        newer = json.dumps({"name": "x.y", "severity": "dire", "at": 1.0, "text": "newer"})
+        connection.execute("UPDATE events SET severity = 'dire', event = ? WHERE seq = 2", (newer,))
+        connection.execute("UPDATE events SET event = '{', grp = CAST(X'67ff' AS TEXT) WHERE seq = 3")
+        connection.execute("UPDATE incarnations SET pid = 'none' WHERE pid = 11")
+        connection.commit()
+
+    found = read_file(journal_file(tmp_path), EventQuery(severity=Severity.INFO)).entries
+    assert [(one.seq, one.event.name, one.event.severity, one.event.text) for one in found[:3]] == [
+        (1, "x.y", Severity.INFO, "as ever"),
+        (2, "x.y", Severity.WARNING, UNREADABLE),
+        (3, "x.y", Severity.INFO, UNREADABLE),
+    ]
+    assert (found[1].event.group, found[1].event.slot, found[2].event.group) == ("g", 1, "g\ufffd")
+    async with journal(tmp_path) as (one, events):
+        (event,) = [entry.event for entry in events.since(0).entries if entry.event.name == "supervisor.was_gone"]
+        assert event.fields["open"] == 1
+        page = await one.page(EventQuery(limit=500))
+        assert [entry.seq for entry in page.entries[:3]] == [1, 2, 3]

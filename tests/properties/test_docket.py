@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import given
 
 from supervisor.core.accusations import Record, accuse
@@ -142,3 +143,30 @@ def test_suspects_keep_what_counted_against_them() -> None:
 
     assert docket.of(GROUP, PLACE)[7].deaths == 2
     assert docket.of(GROUP, PLACE)[8] == Case(first_at=2.0, last_at=2.0)
+
+
+DAY = 86400.0
+
+
+@pytest.mark.parametrize(
+    ("deaths", "days", "is_kept"),
+    [(0, 6, True), (0, 8, False), (2, 8, False), (3, 8, True), (3, 89, True), (3, 92, False)],
+)
+def test_a_case_is_forgotten_at_its_age_and_a_conviction_much_later(deaths: int, days: int, *, is_kept: bool) -> None:
+    docket = counted(deaths)
+    if not deaths:
+        docket.accuse(GROUP, accuse((cell(0, 7), cell(1, 8))), Evidence(), max_deaths=3, now=1.0)
+
+    changes = docket.aged(now=1.0 + days * DAY)
+
+    assert docket.is_empty is not is_kept
+    assert {(key, case) for key, _, case in changes} == (set() if is_kept else {((GROUP, *PLACE), None)})
+
+
+def test_a_conviction_that_a_worker_asked_for_is_not_forgotten_early() -> None:
+    docket = counted(3)
+    assert list(docket.asked(GROUP, PLACE, now=80 * DAY)) == [7]
+
+    assert docket.aged(now=160 * DAY) == []
+    assert docket.aged(now=171 * DAY) == [((GROUP, *PLACE), 7, None)]
+    assert docket.asked(GROUP, PLACE, now=172 * DAY) == {}
