@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from confluent_kafka import KafkaError, Message
 
 from tests.simulation.broker import Place, Result
+from tests.simulation.machine import Machine, Task
 
 
 class SimError:
@@ -89,3 +90,32 @@ class Fetching:
 def outcomes_of(results: Sequence[Result]) -> list[Outcome]:
     """Return a commit's results as its callback gets them."""
     return [Outcome(*place, offset, SimError(code) if code else None) for place, offset, code in results]
+
+
+class Used(Protocol):
+    """What only one thread at a time may use."""
+
+    machine: Machine
+    watcher: Watcher
+    is_closed: bool
+    inside: Task | None
+
+
+class Alone:
+    """A client hangs or worse when two threads use it at once; here that is a problem noted."""
+
+    def __init__(self, consumer: Used) -> None:
+        self._consumer = consumer
+        self._before: Task | None = None
+
+    def __enter__(self) -> None:
+        consumer, task = self._consumer, self._consumer.machine.current
+        self._before = consumer.inside
+        if consumer.is_closed:
+            consumer.watcher.problem(f"{task and task.name} used the consumer after it was closed")
+        if self._before is not None and self._before is not task:
+            consumer.watcher.problem(f"{task and task.name} used the consumer while {self._before.name} did")
+        consumer.inside = task
+
+    def __exit__(self, *error: object) -> None:
+        self._consumer.inside = self._before

@@ -12,7 +12,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from tests.simulation.broker import Broker, Place, Result
-from tests.simulation.client import Delivered, Fetching, Membership, Outcome, SimError, Watcher, outcomes_of
+from tests.simulation.client import Alone, Delivered, Fetching, Membership, Outcome, SimError, Watcher, outcomes_of
 from tests.simulation.machine import Machine, Process, Task
 
 FATAL, EOF = KafkaError._FATAL, KafkaError._PARTITION_EOF
@@ -56,7 +56,8 @@ class SimConsumer:
         self._lives = 0
         """How often the group was left: a rebalance of an earlier life is not served any more."""
         self._poller: Task | None = None
-        self._inside: Task | None = None
+        self.inside: Task | None = None
+        """The thread that is in a call."""
         self._callbacks: dict[str, Callable[..., None]] = {}
         self._on_commit = settings["on_commit"]
         self._on_error = settings["error_cb"]
@@ -67,16 +68,16 @@ class SimConsumer:
     # --- confluent-kafka's interface --------------------------------------------------------------------
 
     def subscribe(self, _topics: Sequence[str], **callbacks: Callable[..., None]) -> None:
-        with _Alone(self):
+        with Alone(self):
             self._callbacks = callbacks
             self._member.join()
 
     def unsubscribe(self) -> None:
-        with _Alone(self):
+        with Alone(self):
             self._queue_rebalance(self._leave_group)
 
     def poll(self, timeout: float) -> Any:
-        with _Alone(self):
+        with Alone(self):
             self.last_poll = self.machine.now
             deadline = self.machine.now + timeout
             self.machine.switch_point()
@@ -91,13 +92,13 @@ class SimConsumer:
 
     def consume(self, limit: int, timeout: float) -> list[Any]:
         assert not timeout
-        with _Alone(self):
+        with Alone(self):
             self.machine.switch_point()
             self._serve()
             return self._take(limit)
 
     def commit(self, *, offsets: Sequence[TopicPartition], asynchronous: bool) -> Any:
-        with _Alone(self):
+        with Alone(self):
             pairs = sorted(((tp.topic, tp.partition), tp.offset) for tp in offsets)
             if self.is_fatal:
                 raise KafkaException(SimError("_FATAL"))
@@ -109,7 +110,7 @@ class SimConsumer:
             return self._commit_later(pairs) if asynchronous else self._commit_now(pairs)
 
     def store_offsets(self, *, offsets: Sequence[TopicPartition]) -> None:
-        with _Alone(self):
+        with Alone(self):
             for tp in offsets:
                 fetching = self.assignment.get((tp.topic, tp.partition))
                 if fetching is None:
@@ -118,14 +119,14 @@ class SimConsumer:
                 fetching.stored = max(fetching.stored or 0, tp.offset)
 
     def pause(self, partitions: Sequence[TopicPartition]) -> None:
-        with _Alone(self):
+        with Alone(self):
             self._paused |= {(tp.topic, tp.partition) for tp in partitions}
 
     def incremental_assign(self, _partitions: Sequence[TopicPartition]) -> None:
         """Do nothing: what was assigned is taken once the callback is over; asked for within it, to pause it there."""
 
     def resume(self, partitions: Sequence[TopicPartition]) -> None:
-        with _Alone(self):
+        with Alone(self):
             for tp in partitions:
                 place = (tp.topic, tp.partition)
                 self._paused.discard(place)
@@ -133,7 +134,7 @@ class SimConsumer:
                     self.assignment[place].from_then_on = self.machine.now + RESUME_SLEEP
 
     def seek(self, at: TopicPartition) -> None:
-        with _Alone(self):
+        with Alone(self):
             fetching = self.assignment.get((at.topic, at.partition))
             if fetching is None or fetching.position is None:
                 raise KafkaException(SimError("_STATE"))
@@ -146,11 +147,11 @@ class SimConsumer:
 
     def get_watermark_offsets(self, at: TopicPartition, *, cached: bool) -> tuple[int, int]:
         assert cached
-        with _Alone(self):
+        with Alone(self):
             return (0, self.broker.logs[at.topic, at.partition].end)
 
     def committed(self, partitions: Sequence[TopicPartition], timeout: float = 0.0) -> list[TopicPartition]:
-        with _Alone(self):
+        with Alone(self):
             return [
                 TopicPartition(tp.topic, tp.partition, self.broker.committed.get((tp.topic, tp.partition), -1001))
                 for tp in partitions
@@ -160,7 +161,7 @@ class SimConsumer:
         return self._member.identity[0]
 
     def close(self) -> None:
-        with _Alone(self):
+        with Alone(self):
             self.machine.switch_point()
             if not self.is_fatal:
                 self._give_up(list(self.assignment), lost=False)
@@ -381,23 +382,3 @@ class SimConsumer:
         identity = self._member.identity
         if pairs and not self.is_fatal:
             self.broker.ask(self, lambda: self.broker.commit(identity, pairs), lambda _: None)
-
-
-class _Alone:
-    """A client hangs or worse when two threads use it at once; here that is a problem noted."""
-
-    def __init__(self, consumer: SimConsumer) -> None:
-        self._consumer = consumer
-        self._before: Task | None = None
-
-    def __enter__(self) -> None:
-        consumer, task = self._consumer, self._consumer.machine.current
-        self._before = consumer._inside
-        if consumer.is_closed:
-            consumer.watcher.problem(f"{task and task.name} used the consumer after it was closed")
-        if self._before is not None and self._before is not task:
-            consumer.watcher.problem(f"{task and task.name} used the consumer while {self._before.name} did")
-        consumer._inside = task
-
-    def __exit__(self, *error: object) -> None:
-        self._consumer._inside = self._before

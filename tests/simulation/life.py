@@ -2,10 +2,9 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from supervisor.core.backoff import Backoff
@@ -18,11 +17,12 @@ from tests.simulation.breaker import SimBreaker
 from tests.simulation.broker import Broker, Log, Place
 from tests.simulation.classic import ClassicGroup, ClassicMembership
 from tests.simulation.consumer import SimConsumer
+from tests.simulation.faults import Faults
 from tests.simulation.ledger import Ledger
 from tests.simulation.machine import BOOT, Killed, Machine, Process, StuckError
 from tests.simulation.modern import ModernGroup, ModernMembership
 from tests.simulation.parent import Parent
-from tests.simulation.shape import CODES, ENDINGS, HARMLESS, KINDS, MOSTLY, Fault, Shape
+from tests.simulation.shape import HARMLESS, KINDS, MOSTLY, Shape
 from tests.simulation.stand_ins import process_of, stood_in
 from tests.simulation.worker import Slot
 
@@ -75,12 +75,10 @@ class Life:
         self.sinks_down = False
         self.ends: Counter[str] = Counter()
         self._kills: Counter[tuple[int, int]] = Counter()
-        self._consumers: dict[Process, SimConsumer] = {}
-        self._is_healed = self._is_ending = False
+        self.consumers: dict[Process, SimConsumer] = {}
+        self.is_healed = self.is_ending = False
         self._to_come = shape.records
         self._parts = PARTS
-        self._numbers = shape.workers
-        """The next slot's; no two share a static id but twins."""
 
     # --- what slots ask ---------------------------------------------------------------------------------
 
@@ -88,7 +86,7 @@ class Life:
         """Take note of a process that ends by itself."""
         self.machine.note("exits", process.name, code.name, reason)
         self.ends[code.name] += 1
-        consumer = self._consumers.get(process)
+        consumer = self.consumers.get(process)
         # Who stood still, or waits for a revoke's commit, beyond the deadline of its stop, ends as it can.
         is_held = process.was_frozen or (consumer is not None and consumer.is_committing)
         if not is_held and code not in {ExitCode.OK, ExitCode.FENCED, ExitCode.KAFKA_FATAL, ExitCode.CONFIG}:
@@ -98,7 +96,7 @@ class Life:
         """Have a slot started again as the parent would; a killed process has no ``code``."""
         if code is None:
             self.ends["killed"] += 1
-        if self._is_ending or not slot.is_wanted:
+        if self.is_ending or not slot.is_wanted:
             return
         delay = self.machine.chance.choice((0.0, 0.1, 1.5)) if code is None else 0.5
         self.machine.at(delay * self.machine.chance.random(), slot.start)
@@ -118,8 +116,9 @@ class Life:
         chance = machine.chance
         for slot in self.slots:
             machine.at(chance.random() * shape.starting, slot.start)
+        faults = Faults(self)
         for fault in shape.faults:
-            machine.at(fault.at, self._befall(fault))
+            machine.at(fault.at, faults.befall(fault))
         for _ in range(self._parts if self._to_come else 0):
             machine.at(chance.random() * shape.faults_end, self._produce_a_part)
         machine.at(shape.faults_end, self._heal)
@@ -138,7 +137,7 @@ class Life:
                             slot.process.on_death = lambda: None
                             machine.kill(slot.process)
         finally:
-            self._consumers.clear()
+            self.consumers.clear()
         broken = self.ledger.broken[:3] or ([trouble] if trouble else [])
         if broken:
             raise BrokenError(self._report(broken))
@@ -172,26 +171,17 @@ class Life:
             if not self._to_come and log.offsets and chance.random() < 0.3:
                 log.end += 1  # a transaction marker
             self.ledger.know(place)
-        for consumer in list(self._consumers.values()):
+        for consumer in list(self.consumers.values()):
             consumer.nudge()
 
     def _produce_a_part(self) -> None:
         self._parts -= 1
         self._produce(self._to_come // (self._parts + 1))
 
-    def _befall(self, fault: Fault) -> Callable[[], None]:
-        def happen() -> None:
-            if self._is_healed:
-                return
-            self.machine.note("fault", fault.kind, f"{fault.seconds:.3f}")
-            getattr(self, f"_{fault.kind}")(fault.seconds)
-
-        return happen
-
     def _heal(self) -> None:
         """End all trouble: from here on the group must reach the end."""
         self.machine.note("healed")
-        self._is_healed = True
+        self.is_healed = True
         self.sinks_down = False
         self.breaker.come_back()
         self.broker.commit_fault = lambda _place, _offset: None
@@ -207,20 +197,20 @@ class Life:
         machine = self.machine
         machine.at(LOOK, self._look)
         self.breaker.look()
-        for process, consumer in list(self._consumers.items()):
+        for process, consumer in list(self.consumers.items()):
             if not process.is_alive:
-                del self._consumers[process]
+                del self.consumers[process]
             elif process.is_frozen or consumer.in_callback or consumer.is_closed or consumer.is_fatal:
                 consumer.last_poll = machine.now
             elif machine.now - consumer.last_poll > MAX_POLL_INTERVAL:
                 self.ledger.problem(f"{process.name} did not poll for {MAX_POLL_INTERVAL} s")
-        if self._is_healed and not self._is_ending and self._is_at_end():
+        if self.is_healed and not self.is_ending and self._is_at_end():
             machine.note("all done")
-            self._is_ending = True
+            self.is_ending = True
             for slot in self.slots:
                 slot.is_wanted = False
                 slot.stop(machine.chance.choice(list(End)))
-        if self._is_ending and all(slot.process is None for slot in self.slots):
+        if self.is_ending and all(slot.process is None for slot in self.slots):
             machine.finished = True
 
     def _is_at_end(self) -> bool:
@@ -294,110 +284,8 @@ class Life:
             consumer.membership = ClassicMembership(consumer, consumer, self.group, instance=slot.instance, beat=beat)
         else:
             consumer.membership = ModernMembership(consumer, consumer, self.group, beat=beat)
-        slot.consumer = self._consumers[process] = consumer
+        slot.consumer = self.consumers[process] = consumer
         return consumer
-
-    # --- faults -----------------------------------------------------------------------------------------
-
-    def _any(self) -> Slot | None:
-        alive = [slot for slot in self.slots if slot.process is not None]
-        return self.machine.chance.choice(alive) if alive else None
-
-    def _kill(self, _seconds: float) -> None:
-        slot = self._any()
-        if slot is not None and slot.process is not None:
-            slot.process.doom = self.machine.chance.choice((1, 10, 100, 300))
-
-    def _freeze(self, seconds: float) -> None:
-        slot = self._any()
-        if slot is None or slot.process is None:
-            return
-        process = slot.process
-        process.freeze()
-        self.machine.at(seconds, lambda: process.thaw() if process.is_alive and process.is_frozen else None)
-
-    def _away(self, seconds: float) -> None:
-        self.broker.go_away(seconds)
-        for consumer in list(self._consumers.values()):
-            self.machine.at(0.01, partial(consumer.hear, "_TRANSPORT"))
-
-    def _refuse(self, seconds: float) -> None:
-        chance = self.machine.chance
-        codes = chance.sample(CODES, chance.randrange(1, 4)) + (
-            [chance.choice(ENDINGS)] if chance.random() < 0.3 else []
-        )
-        rate = chance.choice((0.1, 0.5, 1.0))
-
-        def fault(_place: Place, _offset: int) -> str | None:
-            return chance.choice(codes) if chance.random() < rate else None
-
-        self.broker.commit_fault = fault
-
-        def end() -> None:
-            self.broker.commit_fault = lambda _place, _offset: None
-
-        self.machine.at(seconds, end)
-
-    def _sinks(self, seconds: float) -> None:
-        self.sinks_down = True
-
-        def end() -> None:
-            self.sinks_down = False
-
-        self.machine.at(seconds, end)
-
-    def _down(self, seconds: float) -> None:
-        self.breaker.go_down()
-        self.machine.at(seconds, self.breaker.come_back)
-
-    def _join(self, _seconds: float) -> None:
-        slot = Slot(self, self._numbers, self.parent)
-        self._numbers += 1
-        self.slots.append(slot)
-        slot.start()
-
-    def _leave(self, seconds: float) -> None:
-        self._stop(End.LEAVE, seconds)
-
-    def _keep(self, seconds: float) -> None:
-        self._stop(End.KEEP, seconds)
-
-    def _stop(self, end: End, seconds: float) -> None:
-        slot = self._any()
-        if slot is None or (end is End.LEAVE and len([one for one in self.slots if one.process is not None]) < 2):
-            return
-        slot.stop(end, self.machine.chance.choice((0.5, 1.0, 6.0)))
-        if end is End.LEAVE:
-            slot.is_wanted = False
-            self.machine.at(seconds, lambda: self._want(slot))
-
-    def _want(self, slot: Slot) -> None:
-        if not self._is_ending and slot in self.slots:
-            slot.is_wanted = True
-            slot.start()
-
-    def _kick(self, _seconds: float) -> None:
-        """Have the coordinator forget a member, as it does with one whose session ran out."""
-        name = self.machine.chance.choice(list(self.group.members) or [""])
-        self.group.leave(name)
-
-    def _twin(self, seconds: float) -> None:
-        """Have another supervisor of the same name start the same slot, and be ended after a while."""
-        slot = self._any()
-        if slot is None:
-            return
-        another = Parent(max_deaths=self.shape.max_deaths)
-        twin = Slot(self, slot.number, another, name=f"twin{slot.number}-{len(self.slots)}")
-        self.slots.append(twin)
-        twin.start()
-
-        def end() -> None:
-            twin.is_wanted = False
-            if twin.process is not None:
-                self.machine.kill(twin.process)
-            self.slots.remove(twin)
-
-        self.machine.at(seconds + 0.05, end)
 
 
 class _NoProducer:
