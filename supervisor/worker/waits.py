@@ -66,7 +66,7 @@ class Waits:
     def passed_over(self, owned: Owned) -> bool:
         """Tell whether an end that came alone lies behind a record that was let go, and go back to that; mutex held.
 
-        One that was due before the next poll was never paused for, so nothing else brings it again (P1).
+        The seek to it was refused, or nobody paused for it as the group was left: nothing else brings it again (P1).
         """
         later = owned.later
         if later is None or later.is_sought:
@@ -117,8 +117,15 @@ class Waits:
 
 
 def waiting(engine: Engine, now: float) -> Collection[Place]:
-    """Return the retry partitions whose next record is not due; mutex held."""
+    """Return the retry partitions to pause: their next record is not due, or was not when it came; mutex held.
+
+    That one is due by now does not bring it again: only a pause does, and the seek at its end.
+    """
     if not engine.later:
         return ()
-    engine.later = {one for one in engine.later if not one.revoked and one.later is not None and one.later.due > now}
+    engine.later = {
+        one
+        for one in engine.later
+        if not one.revoked and one.later is not None and (one.later.due > now or one.place not in engine.paused)
+    }
     return {one.place for one in engine.later}

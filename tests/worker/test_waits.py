@@ -18,7 +18,7 @@ from supervisor.kafka.producer import ProduceError
 from supervisor.plugin import Failure, Letter, Produce, Record, RetryTopic
 from supervisor.plugin.front import key_function
 from supervisor.worker import waits
-from supervisor.worker.returned import Later
+from supervisor.worker.returned import Later, Returned
 from tests.worker.fake_source import FakeCluster
 from tests.worker.in_process import PLACE, FakeOutputs, InProcess
 
@@ -405,3 +405,18 @@ def test_p1_an_end_that_comes_alone_behind_a_record_that_was_not_due_commits_not
 
             assert owned.offsets.committable() in {None, 0}
             assert poller._waits._jumped == {WAITING: owned}
+
+
+def test_p1_a_record_that_is_due_before_the_next_poll_comes_again_though_nothing_else_does(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = [1e-9]
+    monkeypatch.setattr(Returned, "wait", lambda *_: left.pop() if left else 0.0)
+    add_copy(cluster, WAITING, b"x", due=-1)
+    seen: list[bytes | None] = []
+
+    with start(cluster, lambda record: seen.append(record.value)) as worker:
+        worker.source.assign(WAITING)
+        worker.until(lambda: cluster.committed.get(WAITING) == 1)
+
+    assert seen == [b"x"]
