@@ -8,6 +8,7 @@ front (sd-daemon(3)), so that ``journalctl -p warning`` works all the same.
 
 import logging
 import os
+import re
 import socket
 import struct
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,8 @@ FIELDS = ("group", "slot", "incarnation", "process", "topic", "partition", "offs
 """Fields of our log lines that one may look for; all of them stand in the message, too."""
 
 _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
+_RECORD = re.compile(r"(?P<topic>[^/]+)/(?P<partition>\d+)@(?P<offset>\d+)", re.ASCII)
+"""How our lines name a record, in their field ``record``."""
 _RENAMED = {"pid": "CHILD_PID"}  # journald has a _PID of who logs
 
 
@@ -108,6 +111,9 @@ def _entry(record: logging.LogRecord, message: str, identity: Mapping[str, Any])
     yield _field("EVENT", record.getMessage())
     yield _field("LOGGER", record.name)
     fields = {**identity, **getattr(record, "fields", {})}
+    place = _RECORD.fullmatch(str(fields.get("record", "")))
+    if place is not None:
+        fields = place.groupdict() | fields
     for name in FIELDS:
         if fields.get(name) not in (None, ""):
             yield _field(_RENAMED.get(name, name.upper()), str(fields[name]))

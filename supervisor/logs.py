@@ -9,6 +9,9 @@ from typing import Any
 
 from supervisor.journald import is_journal, journal_handler
 
+OWN = frozenset({"at", "level", "event", "logger", "stack"})
+"""Members of a JSON line that are the line's own; a field of such a name gets a ``_`` behind it."""
+
 
 class EventFormatter(logging.Formatter):
     """Format one record per line as text or JSON; ``identity`` (group, slot, incarnation ...) stands on every line.
@@ -34,7 +37,7 @@ class EventFormatter(logging.Formatter):
                 "event": record.getMessage(),
                 "logger": record.name,
                 **self._identity,
-                **fields,
+                **{f"{name}_" if name in OWN else name: value for name, value in fields.items()},
             }
             return json.dumps(line | ({"stack": stack} if stack else {}), default=str)
         pairs = [f"{key}={_plain(value)}" for key, value in (*self._identity.items(), *fields.items())]
@@ -50,7 +53,11 @@ class EventFormatter(logging.Formatter):
 
 def _plain(value: Any) -> str:  # noqa: ANN401 - a field is whatever the caller logs
     text = f"{value:.3f}" if isinstance(value, float) else str(value)
-    return json.dumps(text) if " " in text or not text else text
+    is_word = text.isprintable() and not _AMBIGUOUS.intersection(text)
+    return text if text and is_word else json.dumps(text)
+
+
+_AMBIGUOUS = frozenset(' "=')
 
 
 def log_handler(style: str, identity: Mapping[str, Any]) -> logging.Handler:

@@ -16,6 +16,6 @@ class LogAlert:
     @hookimpl
     def alert(self, event: Event) -> None:
         """Write one line: the event's name, with its fields, and where and what it was."""
-        fields = {"group": event.group, "slot": event.slot, "text": event.text, "at": event.at, **event.fields}
+        fields = {"group": event.group, "slot": event.slot, "text": event.text, "event_at": event.at, **event.fields}
         shown = {name: value for name, value in fields.items() if value not in ("", None)}
         self._log.log(_LEVELS[event.severity], event.name, extra={"fields": shown})

@@ -21,7 +21,7 @@ from supervisor.core.lag import PartitionLag
 from supervisor.core.spec import GroupSpec, InspectorSpec
 from supervisor.kafka.lag import GroupReader, Reading
 from supervisor.kafka.offsets import AskError
-from supervisor.kafka.settings import client_settings
+from supervisor.kafka.settings import asker_settings, client_settings
 from supervisor.link import Link, take_spec
 from supervisor.logs import set_up_logging
 from supervisor.tether import die_with_parent
@@ -121,8 +121,7 @@ class _Watcher:
         began = time.monotonic()
         try:
             if self._admin is None:
-                settings = client_settings(group.kafka, client_id="supervisor-inspector") | {"log_level": 0}
-                self._admin = AdminClient(settings)
+                self._admin = AdminClient(asker_settings(group.kafka, client_id="supervisor-inspector"))
             reader = self._readers[group.name] = self._readers.get(group.name) or GroupReader(group)
             self._teller.tell(group, reader.read(self._admin), took=time.monotonic() - began)
         except AskError as error:

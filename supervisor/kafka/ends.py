@@ -10,7 +10,7 @@ from supervisor.core.retry_topics import retry_topics, subscription
 from supervisor.core.spec import GroupSpec
 from supervisor.kafka.holes import partitions_of
 from supervisor.kafka.offsets import AskError, Place, bounds, committed
-from supervisor.kafka.settings import client_settings
+from supervisor.kafka.settings import asker_settings
 
 TIMEOUT = 10.0
 NO_LEADER = "LEADER_NOT_AVAILABLE"
@@ -30,7 +30,7 @@ class GroupOffsets:
         # An open transaction's records are not the group's to wait for, unless it reads them.
         isolation = str(group.kafka.get("isolation.level", "read_committed"))
         self._consumer = Consumer(
-            client_settings(group.kafka, client_id=f"{group.name}-ends")
+            asker_settings(group.kafka, client_id=f"{group.name}-ends")
             | {"group.id": group.name, "enable.auto.commit": False, "isolation.level": isolation}
         )
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from confluent_kafka import KafkaException
 
 from supervisor.kafka.members import membership
-from supervisor.kafka.settings import Value, client_settings
+from supervisor.kafka.settings import Value, asker_settings
 
 logger = logging.getLogger(__name__)
 TIMEOUT = 5.0
@@ -18,7 +18,7 @@ def other_member(kafka: Mapping[str, Value], group: str, instance_id: str) -> tu
     from confluent_kafka.admin import AdminClient  # noqa: PLC0415 - 6 ms that a worker's start need not pay
 
     try:
-        found = membership(AdminClient(client_settings(kafka, client_id=f"{instance_id}-fenced")), group, TIMEOUT)
+        found = membership(AdminClient(asker_settings(kafka, client_id=f"{instance_id}-fenced")), group, TIMEOUT)
     except KafkaException as error:
         logger.warning("fencing.unexplained", extra={"fields": {"why": str(error)}})
         return UNKNOWN

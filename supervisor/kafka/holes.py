@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from confluent_kafka import KafkaException
 
 from supervisor.kafka.members import STABLE, Place, membership
-from supervisor.kafka.settings import Value, client_settings
+from supervisor.kafka.settings import Value, asker_settings
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer
@@ -25,7 +25,7 @@ class Holes:
     """A look at one group, as often as asked, with one client for all looks. Any thread, one at a time."""
 
     def __init__(self, kafka: Mapping[str, Value], group: str, topics: Sequence[str]) -> None:
-        self._settings = client_settings(kafka, client_id=f"{group}-holes") | {"log_level": 0}
+        self._settings = asker_settings(kafka, client_id=f"{group}-holes")
         self._group = group
         self._topics = topics
         self._client: AdminClient | None = None

@@ -7,7 +7,7 @@ from concurrent.futures import TimeoutError as LateError
 
 from confluent_kafka import KafkaException, TopicCollection
 
-from supervisor.kafka.settings import Value, client_settings
+from supervisor.kafka.settings import Value, asker_settings
 
 logger = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ def topic_ids(kafka: Mapping[str, Value], topics: Sequence[str], client: str, ti
     found: dict[str, str] = {}
     deadline = time.monotonic() + timeout
     try:
-        admin = AdminClient(client_settings(kafka, client_id=f"{client}-topics"))
+        admin = AdminClient(asker_settings(kafka, client_id=f"{client}-topics"))
         asked = admin.describe_topics(TopicCollection(list(topics)), request_timeout=timeout)
         for name, future in asked.items():
             found[name] = str(future.result(max(0.0, deadline - time.monotonic())).topic_id)

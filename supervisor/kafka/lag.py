@@ -12,7 +12,7 @@ from supervisor.core.retry_topics import retry_topics, subscription
 from supervisor.core.spec import GroupSpec
 from supervisor.kafka.members import STABLE, Member, Membership, Place, membership
 from supervisor.kafka.offsets import AskError, bounds, committed
-from supervisor.kafka.settings import client_settings, first_position
+from supervisor.kafka.settings import asker_settings, first_position
 
 if TYPE_CHECKING:
     from confluent_kafka.admin import AdminClient
@@ -92,11 +92,10 @@ def asking_settings(group: GroupSpec, *, client_id: str) -> dict[str, str | int 
     """Return the settings of a consumer that asks in a group's name, without joining it."""
     # An open transaction's records are not the group's to wait for, unless it reads them.
     isolation = str(group.kafka.get("isolation.level", "read_committed"))
-    return client_settings(group.kafka, client_id=client_id) | {
+    return asker_settings(group.kafka, client_id=client_id) | {
         "group.id": group.name,
         "enable.auto.commit": False,
         "isolation.level": isolation,
-        "log_level": 0,  # what is wrong is told in words of ours, once
     }
 
 

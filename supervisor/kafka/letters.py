@@ -19,7 +19,7 @@ from supervisor.core.resets import is_hopeless
 from supervisor.core.spec import GroupSpec
 from supervisor.kafka.lag import AT_ONCE, TIMEOUT, Topics, asking_settings, topics_of
 from supervisor.kafka.offsets import AskError, Place, bounds, committed
-from supervisor.kafka.settings import MAX_BYTES, Settings, client_settings
+from supervisor.kafka.settings import MAX_BYTES, Settings, asker_settings, client_settings
 
 PATIENCE = 60.0
 """Seconds that a question may go unanswered: a broker's restart, its leaders' move."""
@@ -146,7 +146,7 @@ class KafkaLetters:
     def truncate(self, upto: Mapping[str, int]) -> None:
         """Delete what lies below the offsets of ``upto`` (by ``topic/partition``); needs the right to DELETE."""
         asked = [TopicPartition(*_named(name), offset) for name, offset in upto.items()]
-        admin = self._admin = AdminClient(client_settings(self._group.kafka, client_id=f"{self._group.name}-dlq"))
+        admin = self._admin = AdminClient(asker_settings(self._group.kafka, client_id=f"{self._group.name}-dlq"))
 
         def ask() -> None:
             for future in admin.delete_records(asked, request_timeout=TIMEOUT, operation_timeout=TIMEOUT).values():
@@ -292,7 +292,7 @@ def letter_topics(consumer_topics: Sequence[str], template: str, existing: Calla
 
 def topics_there(kafka: Settings) -> Iterable[str]:
     """Return the names of all topics that this user may see; raises ``AskError``."""
-    admin = AdminClient(client_settings(kafka, client_id="supervisor-dlq") | {"log_level": 0})
+    admin = AdminClient(asker_settings(kafka, client_id="supervisor-dlq"))
 
     def ask() -> Iterable[str]:
         try:

@@ -58,6 +58,15 @@ def client_settings(kafka: Mapping[str, Value], *, client_id: str) -> Settings:
     return {**LOGGING, **shared, "client.id": client_id}
 
 
+def asker_settings(kafka: Mapping[str, Value], *, client_id: str) -> Settings:
+    """Return the settings of a client that only asks, and whose trouble is told in words of ours.
+
+    Its own lines would go to stderr past the log; with ``debug`` they do whatever its level is.
+    """
+    shared = {key: value for key, value in client_settings(kafka, client_id=client_id).items() if key != "debug"}
+    return shared | {"log_level": 0}
+
+
 def consumer_settings(spec: WorkerSpec) -> Settings:
     """Return the settings of a worker's consumer; static membership (KIP-345) in classic groups only.
 

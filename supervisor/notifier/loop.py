@@ -5,7 +5,6 @@ import queue
 import selectors
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 
 from supervisor.core.events import Event, Severity
 from supervisor.core.frames import Frame
@@ -99,12 +98,12 @@ class Loop:
         try:
             self._failures.put_nowait(failed)
         except queue.Full:
-            _log.warning("alert.failed", extra={"fields": asdict(failed)})
+            _log.warning("alert.failed", extra={"fields": _fields(failed)})
 
     def _tell_failures(self) -> None:
         while not self._failures.empty():
             failed = self._failures.get_nowait()
-            _log.warning("alert.failed", extra={"fields": asdict(failed)})
+            _log.warning("alert.failed", extra={"fields": _fields(failed)})
             now = time.monotonic()
             count = self._unreported.get(failed.plugin, 0) + 1
             if now - self._reported.get(failed.plugin, -REPORT_INTERVAL) < REPORT_INTERVAL:
@@ -128,3 +127,7 @@ class Loop:
         if stats != self._stats:
             self._stats, self._stats_at = stats, now
             self._link.send("stats", stats=stats)
+
+
+def _fields(failed: Failed) -> dict[str, str]:
+    return {"plugin": failed.plugin, "alert": failed.event, "reason": failed.reason}

@@ -75,7 +75,7 @@ class Notifier:
                 channel.send("alert", event=to_json(event))
             except FrameError as error:
                 self.dropped += 1
-                logger.warning("notifier.event_too_large", extra={"fields": {"event": event.name, "error": str(error)}})
+                logger.warning("notifier.event_too_large", extra={"fields": {"alert": event.name, "error": str(error)}})
 
     def retire(self) -> None:
         """Take no more events: another notifier has them."""

@@ -117,7 +117,7 @@ class Active:
                     "plugin": name,
                     "hook": "failure_decided",
                     "error": type(error).__qualname__,
-                    "at": where(error),
+                    "where": where(error),
                 }
                 _log.error("plugin.failed", extra={"fields": fields})
 

@@ -131,7 +131,7 @@ class Copies:
             self._written(lane, pending)
             return
         code = str(getattr(error, "code", type(error).__name__))
-        logger.warning("retry.failed", extra={"fields": {"topic": pending.topic, "error": code, "at": where(error)}})
+        logger.warning("retry.failed", extra={"fields": {"topic": pending.topic, "error": code, "where": where(error)}})
         if code in REFUSALS:
             lane.letter = None
             self._refused(lane, pending.failure, code)

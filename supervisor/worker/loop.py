@@ -146,7 +146,9 @@ class LoopThread:
             run()
         except (SystemExit, KeyboardInterrupt) as error:
             # A task of the handler's own called sys.exit(): asyncio keeps it for whoever awaits the task, and leaves.
-            logger.warning("handler.task_exited", extra={"fields": {"error": type(error).__name__, "at": where(error)}})
+            logger.warning(
+                "handler.task_exited", extra={"fields": {"error": type(error).__name__, "where": where(error)}}
+            )
 
     def _tidy(self) -> None:
         """End what the handler left on the loop."""
@@ -193,5 +195,5 @@ def _is_ours(frame: FrameType) -> bool:
 def _note_exception(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Log what a task of the handler's own failed with and nobody awaited: class and place, not the text (P10)."""
     error = context.get("exception")
-    fields = {"error": type(error).__qualname__, "at": where(error)} if isinstance(error, BaseException) else {}
+    fields = {"error": type(error).__qualname__, "where": where(error)} if isinstance(error, BaseException) else {}
     logger.error("handler.task_failed", extra={"fields": fields})

@@ -104,7 +104,7 @@ class Sinks:
     def failed(self, at: int, letter: Letter, error: BaseException) -> str:
         """Log that a sink did not write a letter, and return its code; never the user's text (P10)."""
         code = code_of(error)
-        fields = {"sink": self._names[at], "error": code, "at": where(error)}
+        fields = {"record": _record(letter), "sink": self._names[at], "error": code, "where": where(error)}
         logger.warning("sink.failed", extra={"fields": fields})
         if self._topics is not None and code in (*MISSING, FORBIDDEN):
             self._topics.forget(letter.topic)
@@ -113,7 +113,7 @@ class Sinks:
     def written(self, letter: Letter, at: int, *, is_whole: bool = True) -> None:
         """Count a dead letter that was written, and make its one event (P7)."""
         engine = self._engine
-        record = f"{letter.source_topic}/{letter.source_partition}@{letter.source_offset}"
+        record = _record(letter)
         with engine.mutex:
             engine.counters.dead_lettered += 1
         engine.event(
@@ -163,6 +163,10 @@ class Sinks:
             audit_id=letter.audit_id,
             topic=letter.topic,
         )
+
+
+def _record(letter: Letter) -> str:
+    return f"{letter.source_topic}/{letter.source_partition}@{letter.source_offset}"
 
 
 def no_answer() -> TypeError:

@@ -175,7 +175,7 @@ class Judge:
             try:
                 answer: object = policy(failure)
             except BaseException as error:  # noqa: BLE001 - user plugin: a broken policy must not stall a partition
-                fields = {"error": type(error).__qualname__, "at": where(error)}
+                fields = {"error": type(error).__qualname__, "where": where(error)}
                 logger.error("retry_decision.failed", extra={"fields": fields})  # noqa: TRY400 - its text is the user's
                 return DeadLetter(f"retry_decision raised {type(error).__name__}", Disposition.PLUGIN_ERROR)
             if answer is not None:
@@ -211,7 +211,7 @@ class Judge:
                     "record": f"{record.topic}/{record.partition}@{record.offset}",
                     "attempt": failure.attempt,
                     "error": type(failure.error).__qualname__,
-                    "at": where(failure.error),
+                    "where": where(failure.error),
                     "then": _words(decision),
                 }
             },

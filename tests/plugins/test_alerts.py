@@ -100,5 +100,5 @@ def test_the_log_alert_writes_one_line_at_the_events_level(caplog: pytest.LogCap
 
     (record,) = caplog.records
     assert (record.levelname, record.getMessage()) == ("CRITICAL", "worker.exited")
-    fields = {"group": "orders", "slot": 2, "text": "SIGSEGV", "at": 1700.5, "pid": 4711}
+    fields = {"group": "orders", "slot": 2, "text": "SIGSEGV", "event_at": 1700.5, "pid": 4711}
     assert record.fields == fields  # type: ignore[attr-defined]

@@ -50,10 +50,10 @@ def entry(journal: socket.socket) -> dict[str, str]:
 
 
 def test_a_line_has_a_priority_and_fields_to_look_for(handler: JournalHandler, journal: socket.socket) -> None:
-    handler.emit(record("record.dead_lettered", topic="orders", partition=3, offset=812, why="x"))
+    handler.emit(record("record.dead_lettered", record="orders/3@812", why="x"))
 
     assert entry(journal) == {
-        "MESSAGE": "record.dead_lettered group=orders slot=1 incarnation=7 topic=orders partition=3 offset=812 why=x",
+        "MESSAGE": "record.dead_lettered group=orders slot=1 incarnation=7 record=orders/3@812 why=x",
         "PRIORITY": "4",
         "SYSLOG_IDENTIFIER": "supervisor",
         "EVENT": "record.dead_lettered",
