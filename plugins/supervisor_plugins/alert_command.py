@@ -7,7 +7,7 @@ import subprocess
 from dataclasses import asdict, dataclass, field
 
 from supervisor.plugin import Event, Seconds, hookimpl
-from supervisor_plugins.posting import NotTakenError
+from supervisor_plugins.posting import NotNowError, NotTakenError
 from supervisor_plugins.telling import Audience, title
 
 LONGEST = 25.0
@@ -67,4 +67,4 @@ class CommandAlert:
                 process.wait()
         if process.returncode:
             message = f"the command ended with {process.returncode}"
-            raise NotTakenError(message)
+            raise (NotNowError if process.returncode == os.EX_TEMPFAIL else NotTakenError)(message)

@@ -9,7 +9,7 @@ from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 
 from supervisor.plugin import Event, Seconds, hookimpl
-from supervisor_plugins.posting import ATTEMPTS, NotTakenError, check_timeout
+from supervisor_plugins.posting import ATTEMPTS, NotNowError, NotTakenError, check_timeout
 from supervisor_plugins.telling import Audience, details, evidence, key_of, title
 
 _TRANSIENT = range(400, 500)
@@ -62,7 +62,9 @@ class EmailAlert:
             except (OSError, smtplib.SMTPException) as error:
                 if attempt == ATTEMPTS or _is_final(error):
                     text = f"event {event.name} not taken after {attempt} attempts: {_code(error)}"
-                    raise NotTakenError(text) from None  # its text may repeat what was sent
+                    raise (NotTakenError if _is_final(error) else NotNowError)(
+                        text
+                    ) from None  # its text may repeat what was sent
                 self._sleep(0.5 * attempt)
             else:
                 return

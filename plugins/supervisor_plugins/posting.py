@@ -8,6 +8,8 @@ from typing import IO
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
+from supervisor.plugin import TryAgainError
+
 ATTEMPTS = 3
 LONGEST_TIMEOUT = 9.0
 """Seconds; three attempts and the pauses stay within the notifier's 30 s."""
@@ -17,6 +19,10 @@ _SERVER_ERROR = 500
 
 class NotTakenError(Exception):
     """The message was not taken. Says neither URL nor headers."""
+
+
+class NotNowError(NotTakenError, TryAgainError):
+    """The message was not taken now, but may be later: the notifier offers it again."""
 
 
 def check_url(url: str) -> None:
@@ -51,7 +57,7 @@ class Post:
                 return
             if is_final or attempt == ATTEMPTS:
                 message = f"{what} not taken after {attempt} attempts: {failure}"
-                raise NotTakenError(message)
+                raise (NotTakenError if is_final else NotNowError)(message)
             self._sleep(0.5 * attempt)
 
     def _post(self, body: bytes, headers: Mapping[str, str]) -> tuple[str, bool]:

@@ -27,13 +27,16 @@ class Others:
     """What parts beside the slots add. ``children``: which helpers run.
 
     ``alerts`` counts what was given to the notifier by name and severity, ``alerts_dropped`` what it had no room for;
-    ``firing`` are the conditions that hold now, by the same.
+    ``deliveries`` counts by alert plugin and outcome, ``queued`` what waits, by plugin. ``firing`` are the conditions
+    that hold now, by name and severity.
     """
 
     children: Mapping[str, bool] = field(default_factory=dict)
     alerts: Mapping[tuple[str, str], int] = field(default_factory=dict)
     alerts_dropped: int = 0
     firing: tuple[tuple[str, str], ...] = ()
+    deliveries: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    queued: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,10 @@ def _of_supervisor(scene: Scene) -> Iterator[Sample]:
     for labels, count in scene.others.alerts.items():
         yield Sample("alerts", labels, count)
     yield Sample("alerts_dropped", (), scene.others.alerts_dropped)
+    for labels, count in scene.others.deliveries.items():
+        yield Sample("alert_deliveries", labels, count)
+    for plugin, count in scene.others.queued.items():
+        yield Sample("alerts_queued", (plugin,), count)
     for labels in dict.fromkeys(scene.others.firing):
         yield Sample("alerts_firing", labels, scene.others.firing.count(labels))
     for labels, count in scene.events.items():

@@ -20,7 +20,7 @@
 | ``ready`` | worker, notifier → parent | handler and plugins are loaded, the poll loop turns |
 | ``assigned`` | worker → parent | ``partitions``: all owned now, ``[[topic, partition], ...]``; first: *joined* |
 | ``stats`` | worker → parent, when changed, or 4 s | ``stats``: a ``core.snapshot.WorkerStats``; ``seconds`` it took |
-| ``stats`` | notifier → parent, when changed | ``stats``: counts of each plugin (``notifier.courier``) |
+| ``stats`` | notifier → parent, when changed, or 20 s | ``stats``: counts of each plugin (``notifier.courier``) |
 | ``event`` | worker, notifier → parent | ``name``, ``severity``, ``text``, ``fields`` |
 | ``pause`` | worker → parent | ``record``, ``reason``: why the whole group is to be paused |
 | ``lag_begins``, ``lag``, ``lag_ends`` | inspector → parent | one look at ``group``: ``topic``, ``rows``; the rest |

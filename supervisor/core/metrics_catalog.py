@@ -72,6 +72,8 @@ _ALL = (
     _counter("events", "Events told, by their name and severity.", "name", "severity"),
     _counter("alerts", "Alerts given to the notifier, by their name and severity.", "name", "severity"),
     _counter("alerts_dropped", "Alerts for which there was no room before the notifier."),
+    _counter("alert_deliveries", "Alerts by plugin and outcome: delivered, failed or dropped.", "plugin", "outcome"),
+    _gauge("alerts_queued", "Alerts that wait for their plugin, or to be tried again.", "plugin"),
     _gauge("alerts_firing", "Conditions that hold now and were told.", "name", "severity"),
     _gauge("series_omitted", "Series left out because there are too many, by what they are of.", "kind"),
     # Groups and slots.

@@ -16,6 +16,8 @@ from supervisor.plugin.active import Alert
 TICK = 0.5
 DRAIN_TIMEOUT = 5.0
 REPORT_INTERVAL = 60.0
+KEEP_ALIVE = 20.0
+"""Seconds after which counts that did not change are told again: the parent ends a child that is silent for long."""
 _MAX_FAILURES = 1000
 
 _log = logging.getLogger(__name__)
@@ -124,7 +126,7 @@ class Loop:
         if now - self._stats_at < 1.0:
             return
         stats = {courier.name: to_json(courier.counts()) for courier in self._couriers}
-        if stats != self._stats:
+        if stats != self._stats or now - self._stats_at >= KEEP_ALIVE:
             self._stats, self._stats_at = stats, now
             self._link.send("stats", stats=stats)
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from supervisor.core.events import Event
 from supervisor.core.spec import NotifierSpec
+from supervisor.parent.deliveries import Deliveries
 from supervisor.parent.eventlog import EventLog
 from supervisor.parent.exits import ExitWatch
 from supervisor.parent.notifier import Notifier
@@ -15,8 +16,9 @@ class Alerts:
     """Keeps one notifier, or none when nobody is to be told."""
 
     def __init__(self, program: tuple[str, ...], *, exits: ExitWatch, events: EventLog) -> None:
+        self.deliveries = Deliveries()
         self._make: Callable[[NotifierSpec], Notifier] = lambda spec: Notifier(
-            spec, program, exits=exits, events=events
+            spec, program, exits=exits, events=events, deliveries=self.deliveries
         )
         self._notifier: Notifier | None = None
         self._dropped = 0
@@ -36,6 +38,7 @@ class Alerts:
             self._dropped += old.dropped
             old.retire()
             await old.stop()
+        self.deliveries.keep(any_plugin=spec is not None)
         if self._notifier is not None:
             self._notifier.start()
 

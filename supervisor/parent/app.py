@@ -224,6 +224,8 @@ def _others(inspector: Inspector, alerts: Alerts, alerting: Alerting) -> Others:
         alerts=dict(alerts.counts),
         alerts_dropped=alerts.dropped,
         firing=alerting.firing,
+        deliveries=alerts.deliveries.counts,
+        queued=alerts.deliveries.queued,
     )
 
 

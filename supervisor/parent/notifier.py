@@ -1,5 +1,6 @@
 """The notifier child: alert plugins run there, so that none of them can delay supervision (P5)."""
 
+import asyncio
 import logging
 import signal
 import socket
@@ -12,6 +13,7 @@ from supervisor.core.frames import Frame, FrameError
 from supervisor.core.jsonable import to_json
 from supervisor.core.spec import End, NotifierSpec
 from supervisor.parent.channel import Channel
+from supervisor.parent.deliveries import Deliveries
 from supervisor.parent.eventlog import EventLog
 from supervisor.parent.exits import ExitWatch
 from supervisor.parent.keeper import STARTS, Keeper, until
@@ -25,6 +27,8 @@ UNSENT = 64 * 1024
 FLUSH = 5.0
 STOP = 5.0
 TERM = 2.0
+SILENT = 120.0
+"""Seconds without a word after which the child is taken for stuck; it speaks each ``notifier.loop.KEEP_ALIVE``."""
 
 logger = logging.getLogger(__name__)
 
@@ -35,14 +39,26 @@ class Notifier:
     An event is sent once: one that kills the notifier does not come again.
     """
 
-    def __init__(self, spec: NotifierSpec, program: tuple[str, ...], *, exits: ExitWatch, events: EventLog) -> None:
+    def __init__(
+        self,
+        spec: NotifierSpec,
+        program: tuple[str, ...],
+        *,
+        exits: ExitWatch,
+        events: EventLog,
+        deliveries: Deliveries | None = None,
+    ) -> None:
         self.dropped = 0
+        self._loop = asyncio.get_running_loop()
+        self._heard_at = 0.0
+        self._deliveries = deliveries or Deliveries()
         self._spec = spec
         self._events = events
         self._queue: deque[Event] = deque()
         self._retired = False
         launch = partial(start_child, program)
         self._keeper = Keeper(launch, self._begin, self._tell_down, exits=exits, backoff=STARTS)
+        self._keeper.on_exit = lambda _status: self._deliveries.begin()
 
     @property
     def child(self) -> Child | None:
@@ -65,7 +81,9 @@ class Notifier:
         self.pump()
 
     def pump(self) -> None:
-        """Send what the child takes; also called about once a second."""
+        """Send what the child takes, and end one that says nothing any more; also called about once a second."""
+        if self._keeper.child is not None and self._loop.time() - self._heard_at >= SILENT:
+            self._keeper.kill()
         channel = self._keeper.line
         if not self._keeper.is_ready or channel is None:
             return
@@ -95,6 +113,7 @@ class Notifier:
         await keeper.gone(TERM)
 
     def _begin(self, connection: socket.socket) -> Channel:
+        self._heard_at = self._loop.time()
         channel = Channel(connection, self._on_frame, name="notifier")
         channel.send("spec", spec=to_json(self._spec))
         return channel
@@ -104,15 +123,22 @@ class Notifier:
         return not self._queue and (self._keeper.line is None or not self._keeper.line.unsent)
 
     def _on_frame(self, frame: Frame) -> None:
+        self._heard_at = self._loop.time()
         match frame["type"]:
             case "ready":
                 self._keeper.ready()
                 self.pump()
-            case "event":
+            case "event" | "stats":
                 try:
-                    tell(self._events, frame, group="", slot=None)
-                except (KeyError, ValueError) as error:
+                    self._hear(frame)
+                except (AttributeError, KeyError, TypeError, ValueError) as error:
                     logger.warning("parent.frame_refused", extra={"fields": {"from": "notifier", "error": str(error)}})
+
+    def _hear(self, frame: Frame) -> None:
+        if frame["type"] == "stats":
+            self._deliveries.told(frame["stats"])
+        else:
+            tell(self._events, frame, group="", slot=None)
 
     def _tell_down(self, text: str, delay: float) -> None:
         fields = {"delay": round(delay, 3), "queued": len(self._queue), "dropped": self.dropped}

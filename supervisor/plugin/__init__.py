@@ -4,7 +4,7 @@ Promises: what is exported here keeps its name and meaning; everything else of `
 """
 
 from supervisor.core.events import Event, Severity
-from supervisor.plugin.errors import DecodeError, DependencyDownError
+from supervisor.plugin.errors import DecodeError, DependencyDownError, TryAgainError
 from supervisor.plugin.hookspecs import hookimpl
 from supervisor.plugin.types import (
     Claim,
@@ -47,6 +47,7 @@ __all__ = [
     "Seconds",
     "Send",
     "Severity",
+    "TryAgainError",
     "WorkerContext",
     "hookimpl",
 ]

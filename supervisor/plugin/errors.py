@@ -42,6 +42,14 @@ class DecodeError(Exception):
     """
 
 
+class TryAgainError(Exception):
+    """Raised by an alert plugin: who takes its messages cannot be reached now.
+
+    The event is offered to it again, those that came later wait behind it. The text goes into the log: it must hold
+    no secret.
+    """
+
+
 class KeyBusyError(Exception):
     """Somebody else works a record with the same key: this one waits until that is done or its lease is over."""
 

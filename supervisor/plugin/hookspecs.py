@@ -163,7 +163,8 @@ def alert(event: Event) -> None:
 
     Notifier process, a thread of the plugin's own, one event at a time: it may block for up to 30 s and
     delays nobody else. A longer call is given up and the next event offered on a new thread. An exception
-    is logged; the event is not offered to this plugin again.
+    is logged; the event is not offered to this plugin again, but for ``TryAgainError``: then it is, after 5 s
+    and with growing waits, for a quarter of an hour, while later events wait behind it.
     """
 
 

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 import pytest
 
 from supervisor.core.events import Event, Severity
-from supervisor.notifier.courier import CALL_TIMEOUT, CAPACITY, MAX_STUCK, Courier, Failed
+from supervisor.notifier.courier import AGAIN, AGAIN_FOR, CALL_TIMEOUT, CAPACITY, MAX_STUCK, Courier, Failed
+from supervisor.plugin import TryAgainError
 from tests.waiting import wait_until
 
 
@@ -22,12 +23,21 @@ class Plugin:
     def __init__(self) -> None:
         self.seen: list[str] = []
         self.hanging = 0
+        self.away = 0
+        self.is_away = False
         self.let_go = threading.Event()
+
+    def until_away(self, tries: int) -> None:
+        wait_until(lambda: self.away == tries)
 
     def __call__(self, event: Event) -> None:
         if event.name == "hang":
             self.hanging += 1
             self.let_go.wait(60)
+        if self.is_away:
+            self.away += 1
+            message = "nobody there"
+            raise TryAgainError(message)
         if event.name == "raise":
             raise SystemExit("no")
         self.seen.append(event.name)
@@ -158,3 +168,67 @@ def test_stop_does_not_wait_for_a_hanging_call_beyond_its_deadline(plugin: Plugi
     assert not courier.stop(clock() + 0.05)
 
     plugin.let_go.set()
+
+
+def try_again(courier: Courier, clock: Clock, after: float) -> None:
+    clock.now += after
+    courier.check()
+
+
+def test_who_is_away_gets_everything_in_order_when_they_are_back(
+    courier: Courier, plugin: Plugin, clock: Clock, failures: list[Failed]
+) -> None:
+    plugin.is_away = True
+    offer(courier, "a", "b")
+    for tries in range(1, 5):
+        plugin.until_away(tries)
+        wait_until(lambda: courier.counts().queued == 2)
+        try_again(courier, clock, AGAIN.delay(tries - 1, chance=0.0) - 0.1)
+        assert plugin.away == tries
+        plugin.is_away = tries < 4
+        try_again(courier, clock, 0.1)
+
+    wait_until(lambda: plugin.seen == ["a", "b"])
+    assert failures == [Failed("slack", "a", "TryAgainError: nobody there; is tried again")]
+    wait_until(lambda: (courier.counts().delivered, courier.counts().failed) == (2, 0))
+
+
+def test_what_nobody_takes_for_long_is_given_up_and_the_next_is_tried(
+    courier: Courier, plugin: Plugin, clock: Clock, failures: list[Failed]
+) -> None:
+    plugin.is_away = True
+    offer(courier, "a", "b")
+    wait_until(lambda: plugin.away == 1)
+    wait_until(lambda: courier.counts().queued == 2)
+
+    try_again(courier, clock, AGAIN_FOR)
+
+    wait_until(lambda: plugin.away == 3)
+    given_up = Failed("slack", "a", "TryAgainError: nobody there")
+    wait_until(lambda: failures[1:2] == [given_up])
+    wait_until(lambda: courier.counts().queued == 1)
+    assert courier.counts().failed == 1
+
+
+def test_stop_tries_once_more_what_waits_to_be_tried_again(plugin: Plugin, clock: Clock) -> None:
+    courier = Courier("slack", plugin, lambda _: None, clock=clock)
+    plugin.is_away = True
+    offer(courier, "a")
+    wait_until(lambda: plugin.away == 1)
+    wait_until(lambda: courier.counts().queued == 1)
+    plugin.is_away = False
+
+    assert courier.stop(clock() + 10)
+
+    assert plugin.seen == ["a"]
+
+
+def test_a_stop_does_not_wait_for_who_is_away(plugin: Plugin, clock: Clock) -> None:
+    courier = Courier("slack", plugin, lambda _: None, clock=clock)
+    plugin.is_away = True
+    offer(courier, "a", "b")
+    wait_until(lambda: plugin.away == 1)
+
+    assert courier.stop(clock() + 10)
+
+    assert (plugin.away, courier.counts().failed) == (3, 2)

@@ -1,4 +1,4 @@
-"""A notifier that writes the names of the events it is told into a file; ``--die-of NAME`` makes one kill it."""
+"""A notifier that writes the names of events into a file, and counts them; ``--die-of NAME`` makes one kill it."""
 
 import argparse
 import os
@@ -16,6 +16,7 @@ arguments = parser.parse_args()
 link = socket.socket(fileno=arguments.fd)
 reader = FrameReader()
 link.sendall(encode("ready"))
+taken = 0
 while data := link.recv(1 << 16):
     for frame in reader.feed(data):
         if frame["type"] == "stop":
@@ -24,5 +25,8 @@ while data := link.recv(1 << 16):
             name = frame["event"]["name"]
             with arguments.log.open("a") as file:
                 file.write(name + "\n")
+            taken += 1
+            counts = {"delivered": taken, "failed": 0, "dropped": 0, "queued": 3}
+            link.sendall(encode("stats", stats={"fake": counts}))
             if name == arguments.die_of:
                 os._exit(9)

@@ -53,7 +53,14 @@ def test_every_sample_is_of_the_catalogue_with_its_labels_and_kind() -> None:
         groups={"orders": GroupTotals(handled=WHOLE, batches=WHOLE)},
         exits={("orders", "signal"): 1},
         events={("worker.exited", "warning"): 1},
-        others=Others({"inspector": True}, {("worker.exited", "warning"): 2}, 1, (("lag", "warning"),)),
+        others=Others(
+            {"inspector": True},
+            {("worker.exited", "warning"): 2},
+            1,
+            (("lag", "warning"),),
+            {("slack", "delivered"): 2},
+            {"slack": 0},
+        ),
     )
 
     seen = set()
