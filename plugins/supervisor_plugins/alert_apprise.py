@@ -12,19 +12,17 @@ class AppriseAlert:
     """One notification per event, to all ``urls``."""
 
     @dataclass(frozen=True, slots=True)
-    class Options:
+    class Options(Audience):
         """``urls`` are Apprise's (``tgram://...``, ``msteams://...``), secrets all of them."""
 
         urls: list[str] = field(repr=False)
-        severity: str = "warning"
-        groups: list[str] = field(default_factory=list)
 
         def __post_init__(self) -> None:
             """Refuse what could never work."""
+            Audience.__post_init__(self)
             if not self.urls:
                 message = "urls is empty"
                 raise ValueError(message)
-            Audience(self.severity)
 
     def __init__(self, options: Options) -> None:
         try:
@@ -32,7 +30,7 @@ class AppriseAlert:
         except ImportError as error:
             message = "Apprise is not installed: pip install 'kafka-supervisor[apprise]'"
             raise ValueError(message) from error
-        self._audience = Audience(options.severity, options.groups)
+        self._options = options
         self._service: Any = apprise.Apprise()
         for number, url in enumerate(options.urls):
             if not self._service.add(url):
@@ -42,7 +40,7 @@ class AppriseAlert:
     @hookimpl
     def alert(self, event: Event) -> None:
         """Notify; raises ``NotTakenError`` when any of the services did not take it (Apprise says no more)."""
-        if not self._audience.wants(event):
+        if not self._options.wants(event):
             return
         kind = {Severity.CRITICAL: "failure", Severity.WARNING: "warning"}.get(event.severity, "info")
         facts = "\n".join(f"{name}: {value}" for name, value in details(event))

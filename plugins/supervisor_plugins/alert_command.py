@@ -17,32 +17,29 @@ class CommandAlert:
     """Run the command once per event; exit code 0 says that it was taken."""
 
     @dataclass(frozen=True, slots=True)
-    class Options:
+    class Options(Audience):
         """``command`` is a program and its arguments, run without a shell and ended after ``timeout``."""
 
-        command: list[str]
+        command: list[str] = field(repr=False)
         timeout: Seconds = 20.0
-        severity: str = "warning"
-        groups: list[str] = field(default_factory=list)
 
         def __post_init__(self) -> None:
             """Refuse what could never work."""
+            Audience.__post_init__(self)
             if not self.command:
                 message = "command is empty"
                 raise ValueError(message)
             if not 0 < self.timeout <= LONGEST:
                 message = f"timeout must be more than 0 and at most {LONGEST:g} seconds"
                 raise ValueError(message)
-            Audience(self.severity)
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        self._audience = Audience(options.severity, options.groups)
 
     @hookimpl
     def alert(self, event: Event) -> None:
         """Run it in a process group of its own, ended as a whole when it takes too long. Raises ``NotTakenError``."""
-        if not self._audience.wants(event):
+        if not self._options.wants(event):
             return
         told = json.dumps({**asdict(event), "title": title(event)}).encode()
         try:

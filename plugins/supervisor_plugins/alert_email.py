@@ -9,7 +9,7 @@ from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 
 from supervisor.plugin import Event, Seconds, hookimpl
-from supervisor_plugins.posting import ATTEMPTS, NotNowError, NotTakenError, check_timeout
+from supervisor_plugins.posting import check_timeout, until_taken
 from supervisor_plugins.telling import Audience, details, evidence, key_of, title
 
 _TRANSIENT = range(400, 500)
@@ -20,7 +20,7 @@ class EmailAlert:
     """One message per event, to all of ``to`` at once."""
 
     @dataclass(frozen=True, slots=True)
-    class Options:
+    class Options(Audience):
         """``tls``: ``starttls`` (default), ``tls`` from the first byte, or ``none``; ``port`` 0 is its usual one."""
 
         host: str
@@ -31,11 +31,10 @@ class EmailAlert:
         username: str = ""
         password: str = field(default="", repr=False)
         timeout: Seconds = 8.0
-        severity: str = "warning"
-        groups: list[str] = field(default_factory=list)
 
         def __post_init__(self) -> None:
             """Refuse what could never work."""
+            Audience.__post_init__(self)
             if self.tls not in _PORTS:
                 message = f"tls must be one of {', '.join(_PORTS)}"
                 raise ValueError(message)
@@ -43,31 +42,24 @@ class EmailAlert:
                 message = "sender and to must be addresses with an @"
                 raise ValueError(message)
             check_timeout(self.timeout)
-            Audience(self.severity)
 
     def __init__(self, options: Options, *, sleep: Callable[[float], None] = time.sleep) -> None:
         self._options = options
-        self._audience = Audience(options.severity, options.groups)
         self._sleep = sleep
 
     @hookimpl
     def alert(self, event: Event) -> None:
         """Try three times; what the server refuses for good (5xx) is final. Raises ``NotTakenError``."""
-        if not self._audience.wants(event):
-            return
-        written = message(event, self._options.sender, self._options.to)
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                self._send(written)
-            except (OSError, smtplib.SMTPException) as error:
-                if attempt == ATTEMPTS or _is_final(error):
-                    text = f"event {event.name} not taken after {attempt} attempts: {_code(error)}"
-                    raise (NotTakenError if _is_final(error) else NotNowError)(
-                        text
-                    ) from None  # its text may repeat what was sent
-                self._sleep(0.5 * attempt)
-            else:
-                return
+        if self._options.wants(event):
+            written = message(event, self._options.sender, self._options.to)
+            until_taken(f"event {event.name}", lambda: self._try(written), sleep=self._sleep)
+
+    def _try(self, written: EmailMessage) -> tuple[str, bool]:
+        try:
+            self._send(written)
+        except (OSError, smtplib.SMTPException) as error:
+            return _code(error), _is_final(error)  # not its text, which may repeat what was sent
+        return "", True
 
     def _send(self, written: EmailMessage) -> None:
         options = self._options

@@ -3,12 +3,12 @@
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from supervisor.plugin import Event, Seconds, Severity, hookimpl
-from supervisor_plugins.posting import Post, check_timeout, check_url
-from supervisor_plugins.telling import Audience, details, evidence, is_resolved, title
+from supervisor.plugin import Event, Severity, hookimpl
+from supervisor_plugins.posting import Post, PostOptions
+from supervisor_plugins.telling import details, evidence, is_resolved, title
 
 COLOURS = {Severity.WARNING: "#d9822b", Severity.CRITICAL: "#c62828", Severity.INFO: "#2e7d32"}
 LONGEST = 2900
@@ -19,29 +19,18 @@ class SlackAlert:
     """One message per event: a title, its fields, and what a dead worker left."""
 
     @dataclass(frozen=True, slots=True)
-    class Options:
-        """``url`` is the webhook's, a secret; ``timeout`` is for one of three attempts."""
-
-        url: str = field(repr=False)
-        timeout: Seconds = 5.0
-        severity: str = "warning"
-        groups: list[str] = field(default_factory=list)
-
-        def __post_init__(self) -> None:
-            """Refuse what could never work; never repeat the URL."""
-            check_url(self.url)
-            check_timeout(self.timeout)
-            Audience(self.severity)
+    class Options(PostOptions):
+        """``url`` is the webhook's."""
 
     def __init__(self, options: Options, *, sleep: Callable[[float], None] = time.sleep) -> None:
-        self._audience = Audience(options.severity, options.groups)
+        self._options = options
         self._post = Post(options.url, timeout=options.timeout, sleep=sleep)
 
     @hookimpl
     def alert(self, event: Event) -> None:
         """Post the message; raises ``NotTakenError`` after three attempts."""
-        if self._audience.wants(event):
-            self._post.send(f"event {event.name}", json.dumps(message(event)).encode(), {})
+        if self._options.wants(event):
+            self._post.send(f"event {event.name}", json.dumps(message(event)).encode())
 
 
 def message(event: Event) -> dict[str, Any]:

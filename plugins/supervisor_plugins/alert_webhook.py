@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from supervisor.plugin import Event, Seconds, hookimpl
-from supervisor_plugins.posting import NotTakenError, Post, check_timeout, check_url
-from supervisor_plugins.telling import Audience, key_of, title, where
+from supervisor.plugin import Event, hookimpl
+from supervisor_plugins.posting import NotTakenError, Post, PostOptions
+from supervisor_plugins.telling import key_of, title, where
 
 WebhookError = NotTakenError
 _PLACE = re.compile(r"\{([a-z_.-]+)\}")
@@ -24,36 +24,25 @@ class WebhookAlert:
     """
 
     @dataclass(frozen=True, slots=True)
-    class Options:
-        """``timeout`` is for one of three attempts; ``headers`` are sent with each (``Authorization``, ...).
+    class Options(PostOptions):
+        """``headers`` are sent with each POST (``Authorization``, ...).
 
         ``template``: what to post instead; its strings may have ``{name}``, ``{severity}``, ``{title}``, ``{text}``,
         ``{where}``, ``{key}``, ``{group}``, ``{slot}``, ``{at}`` and the event's fields. ``secret``: sign by it.
         """
 
-        url: str
-        timeout: Seconds = 5.0
-        headers: dict[str, str] = field(default_factory=dict)
-        template: dict[str, Any] = field(default_factory=dict)
+        headers: dict[str, str] = field(default_factory=dict, repr=False)
+        template: dict[str, Any] = field(default_factory=dict, repr=False)
         secret: str = field(default="", repr=False)
-        severity: str = "warning"
-        groups: list[str] = field(default_factory=list)
-
-        def __post_init__(self) -> None:
-            """Refuse what could never work; never repeat the URL."""
-            check_url(self.url)
-            check_timeout(self.timeout)
-            Audience(self.severity)
 
     def __init__(self, options: Options, *, sleep: Callable[[float], None] = time.sleep) -> None:
         self._options = options
-        self._audience = Audience(options.severity, options.groups)
         self._post = Post(options.url, timeout=options.timeout, sleep=sleep)
 
     @hookimpl
     def alert(self, event: Event) -> None:
         """Post the event; raises ``NotTakenError`` after three attempts."""
-        if not self._audience.wants(event):
+        if not self._options.wants(event):
             return
         body = json.dumps(self._body(event)).encode()
         self._post.send(f"event {event.name}", body, {**self._options.headers, **self._signature(body)})

@@ -1,18 +1,21 @@
-"""POST to a URL with a few attempts; what goes wrong is told without the URL or a header: both may be secrets."""
+"""Send with a few attempts, most of all by POST to a URL; what goes wrong is told without the URL or a header."""
 
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from http.client import HTTPException
 from typing import IO
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
-from supervisor.plugin import TryAgainError
+from supervisor.plugin import Seconds, TryAgainError
+from supervisor_plugins.telling import Audience
 
 ATTEMPTS = 3
 LONGEST_TIMEOUT = 9.0
 """Seconds; three attempts and the pauses stay within the notifier's 30 s."""
+NO_HEADERS: Mapping[str, str] = {}
 _TOO_MANY = 429
 _SERVER_ERROR = 500
 
@@ -25,19 +28,43 @@ class NotNowError(NotTakenError, TryAgainError):
     """The message was not taken now, but may be later: the notifier offers it again."""
 
 
-def check_url(url: str) -> None:
-    """Raise ``ValueError`` for what could never be posted to; never repeat the URL."""
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        message = "url must begin with https:// or http:// and name a host"
-        raise ValueError(message)
-
-
 def check_timeout(timeout: float) -> None:
     """Raise ``ValueError`` for a timeout that does not fit into the notifier's."""
     if not 0 < timeout <= LONGEST_TIMEOUT:
         message = f"timeout must be more than 0 and at most {LONGEST_TIMEOUT:g} seconds"
         raise ValueError(message)
+
+
+@dataclass(frozen=True, slots=True)
+class PostOptions(Audience):
+    """Options of who posts. ``url`` may be a secret, and is never shown; ``timeout`` is for one of three attempts."""
+
+    url: str = field(repr=False)
+    timeout: Seconds = 5.0
+
+    def __post_init__(self) -> None:
+        """Refuse what could never be posted to; never repeat the URL."""
+        Audience.__post_init__(self)
+        check_timeout(self.timeout)
+        parts = urlsplit(self.url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            message = "url must begin with https:// or http:// and name a host"
+            raise ValueError(message)
+
+
+def until_taken(what: str, once: Callable[[], tuple[str, bool]], *, sleep: Callable[[float], None]) -> None:
+    """Call ``once`` up to three times, 0.5 and 1 s apart; raises ``NotTakenError``, ``NotNowError`` where it may help.
+
+    It returns why it failed ("" when it did not), without a secret, and whether another try is of no use.
+    """
+    for attempt in range(1, ATTEMPTS + 1):
+        failure, is_final = once()
+        if not failure:
+            return
+        if is_final or attempt == ATTEMPTS:
+            message = f"{what} not taken after {attempt} attempts: {failure}"
+            raise (NotTakenError if is_final else NotNowError)(message)
+        sleep(0.5 * attempt)
 
 
 class Post:
@@ -49,16 +76,9 @@ class Post:
         self._sleep = sleep
         self._opener = urllib.request.build_opener(_NoRedirect)
 
-    def send(self, what: str, body: bytes, headers: Mapping[str, str]) -> None:
-        """Try three times, 0.5 and 1 s apart; an answer of 4xx (but 429) is final. Raises ``NotTakenError``."""
-        for attempt in range(1, ATTEMPTS + 1):
-            failure, is_final = self._post(body, headers)
-            if not failure:
-                return
-            if is_final or attempt == ATTEMPTS:
-                message = f"{what} not taken after {attempt} attempts: {failure}"
-                raise (NotTakenError if is_final else NotNowError)(message)
-            self._sleep(0.5 * attempt)
+    def send(self, what: str, body: bytes, headers: Mapping[str, str] = NO_HEADERS) -> None:
+        """Try as ``until_taken`` does; an answer of 4xx (but 429) is final. Raises ``NotTakenError``."""
+        until_taken(what, lambda: self._post(body, headers), sleep=self._sleep)
 
     def _post(self, body: bytes, headers: Mapping[str, str]) -> tuple[str, bool]:
         """Return why the POST failed ("" when it did not) and whether another one is of no use."""

@@ -77,7 +77,8 @@ class Notifier:
             self._queue.popleft()
             self.dropped += 1
         attachments = {name: text[-ATTACHED:] for name, text in event.attachments.items()}
-        self._queue.append(replace(event, attachments=attachments))
+        fields = {**event.fields, "supervisor": self._spec.supervisor}  # people hear several of them
+        self._queue.append(replace(event, fields=fields, attachments=attachments))
         self.pump()
 
     def pump(self) -> None:

@@ -15,6 +15,7 @@ from supervisor.plugin import Event, Severity
 from supervisor_plugins.alert_apprise import AppriseAlert
 from supervisor_plugins.alert_command import CommandAlert
 from supervisor_plugins.alert_email import EmailAlert
+from supervisor_plugins.alert_email import message as mail
 from supervisor_plugins.alert_pagerduty import PagerDutyAlert
 from supervisor_plugins.alert_slack import SlackAlert
 from supervisor_plugins.alert_webhook import WebhookAlert
@@ -38,7 +39,7 @@ FIRING = Event(
     1700.5,
     group="orders",
     text="group_down: no worker runs",
-    fields={"alert": "group_down", "severity": "critical"},
+    fields={"alert": "group_down", "severity": "critical", "supervisor": "web-1"},
 )
 RESOLVED = replace(FIRING, name="alert.resolved", severity=Severity.INFO, text="group_down: over")
 
@@ -48,7 +49,7 @@ def no_sleep(_: float) -> None:
 
 
 def pagerduty(url: str, **options: Any) -> PagerDutyAlert:
-    return PagerDutyAlert(PagerDutyAlert.Options("key", url=url, source="web-1", **options), sleep=no_sleep)
+    return PagerDutyAlert(PagerDutyAlert.Options(url=url, routing_key="key", **options), sleep=no_sleep)
 
 
 def test_slack_gets_a_title_the_facts_and_the_ends_of_what_the_worker_left(receiver: Receiver) -> None:
@@ -81,9 +82,87 @@ def test_pagerduty_resolves_what_it_triggered(receiver: Receiver) -> None:
 
     first, second = (body for _, _, body in receiver.requests)
     assert (first["event_action"], second["event_action"]) == ("trigger", "resolve")
-    assert first["dedup_key"] == second["dedup_key"] == "kafka-supervisor/web-1/group_down/orders/None"
+    assert first["dedup_key"] == second["dedup_key"] == "kafka-supervisor/web-1/group_down/orders/-"
     assert first["payload"]["severity"] == "critical"
-    assert first["payload"]["summary"] == "[CRITICAL] orders group_down: no worker runs"
+    assert first["payload"]["summary"] == "[CRITICAL] web-1 orders group_down: no worker runs"
+
+
+def of_supervisor(name: str, event: Event) -> Event:
+    return replace(event, fields={**event.fields, "supervisor": name})
+
+
+def dedup_keys(receiver: Receiver) -> list[str]:
+    return [body["dedup_key"] for _, _, body in receiver.requests]
+
+
+def test_supervisors_do_not_share_an_incident_nor_end_each_others(receiver: Receiver) -> None:
+    alert = pagerduty(receiver.url)
+    for event in (FIRING, of_supervisor("web-2", FIRING), of_supervisor("web-2", RESOLVED)):
+        alert.alert(event)
+
+    first, second, end = dedup_keys(receiver)
+    assert first != second == end
+
+
+def test_a_source_of_ones_own_tells_incidents_apart_and_the_name_of_the_host_does_not(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pagerduty(receiver.url, source="eu").alert(FIRING)
+    for host in ("container-1", "container-2"):
+        monkeypatch.setattr("socket.gethostname", lambda host=host: host)
+        pagerduty(receiver.url).alert(FIRING)
+
+    own, before, after = dedup_keys(receiver)
+    assert own != before == after
+    assert [body["payload"]["source"] for _, _, body in receiver.requests] == ["eu", "container-1", "container-2"]
+
+
+def test_a_key_that_is_too_long_for_pagerduty_is_still_of_one_incident_only(receiver: Receiver) -> None:
+    alert = pagerduty(receiver.url)
+    long = "x" * 249
+    for slot in (1, 2):
+        alert.alert(replace(FIRING, group=long, slot=slot))
+    alert.alert(replace(RESOLVED, group=long, slot=2))
+
+    first, second, end = dedup_keys(receiver)
+    assert first != second == end
+    assert max(map(len, (first, second))) <= 255
+
+
+def test_a_moment_that_is_a_warning_is_a_change_which_needs_no_end(receiver: Receiver) -> None:
+    alert = pagerduty(receiver.url, severity="warning")
+    alert.alert(DEATH)
+
+    ((path, _, body),) = receiver.requests
+    assert path == "/change/enqueue"
+    assert set(body) == {"routing_key", "payload"}
+    assert set(body["payload"]) == {"summary", "source", "timestamp", "custom_details"}
+    assert body["payload"]["custom_details"]["stack"].endswith("line 99")
+
+
+def test_a_moment_that_is_critical_opens_an_incident_and_says_that_nobody_will_end_it(receiver: Receiver) -> None:
+    alert = pagerduty(receiver.url)
+    alert.alert(replace(DEATH, severity=Severity.CRITICAL))
+    alert.alert(FIRING)
+
+    moment, condition = (body for _, _, body in receiver.requests)
+    assert moment["event_action"] == "trigger"
+    assert "moment" in moment["payload"]["custom_details"]["end"]
+    assert "end" not in condition["payload"]["custom_details"]
+
+
+def test_a_condition_that_is_a_warning_opens_an_incident_as_it_will_be_resolved(receiver: Receiver) -> None:
+    alert = pagerduty(receiver.url, severity="warning")
+    alert.alert(replace(FIRING, severity=Severity.WARNING, fields={**FIRING.fields, "severity": "warning"}))
+
+    ((_, _, body),) = receiver.requests
+    assert (body["event_action"], body["payload"]["severity"]) == ("trigger", "warning")
+
+
+def test_mails_of_two_supervisors_are_two_threads() -> None:
+    ours, theirs = (mail(of_supervisor(name, DEATH), "a@b", ["c@d"])["References"] for name in ("web-1", "web-2"))
+
+    assert ours != theirs
 
 
 def test_pagerduty_is_for_what_is_critical_unless_it_is_told_otherwise(receiver: Receiver) -> None:
@@ -91,8 +170,7 @@ def test_pagerduty_is_for_what_is_critical_unless_it_is_told_otherwise(receiver:
     assert receiver.requests == []
 
     pagerduty(receiver.url, severity="warning").alert(DEATH)
-    ((_, _, body),) = receiver.requests
-    assert body["payload"]["custom_details"]["stack"].endswith("line 99")
+    assert len(receiver.requests) == 1
 
 
 def test_an_audience_may_be_of_some_groups_only(receiver: Receiver) -> None:
@@ -128,7 +206,7 @@ def test_a_webhook_is_signed_over_its_time_and_body(receiver: Receiver) -> None:
 def test_p10_options_do_not_show_their_secrets() -> None:
     shown = [
         repr(SlackAlert.Options("https://hooks.example.org/hunter2")),
-        repr(PagerDutyAlert.Options("hunter2")),
+        repr(PagerDutyAlert.Options(routing_key="hunter2")),
         repr(WebhookAlert.Options("https://h", secret="hunter2")),
         repr(EmailAlert.Options("h", "a@b", ["c@d"], password="hunter2")),
         repr(AppriseAlert.Options(["json://hunter2"])),
@@ -291,7 +369,7 @@ def test_a_service_that_does_not_take_it_is_a_failure(receiver: Receiver) -> Non
     [
         (lambda: SlackAlert.Options("nowhere"), "url must begin"),
         (lambda: SlackAlert.Options("https://h", severity="info"), "severity must be"),
-        (lambda: PagerDutyAlert.Options(""), "routing_key is empty"),
+        (lambda: PagerDutyAlert.Options(routing_key=""), "routing_key is empty"),
         (lambda: EmailAlert.Options("h", "nobody", ["a@b"]), "must be addresses"),
         (lambda: EmailAlert.Options("h", "a@b", ["a@b"], tls="yes"), "tls must be one of"),
         (lambda: CommandAlert.Options([]), "command is empty"),

@@ -44,6 +44,7 @@ def test_p7_a_death_and_a_slot_that_stays_down_are_told_with_what_is_known(
         program.wait(lambda: told(receiver, "worker.exited"), what="the death is told")
         (death,) = told(receiver, "worker.exited")
         assert "SIGKILL" in death["text"]
+        assert death["fields"]["supervisor"] == "a", "which of many"
         assert f"{name}/0@0" in death["text"]
         assert "starts again at once" in death["text"]
         ledger.open_gate("0")
