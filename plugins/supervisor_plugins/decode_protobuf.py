@@ -1,7 +1,7 @@
 """Values that are Protobuf behind the id of a schema in a Schema Registry. Needs the extra ``protobuf``."""
 
 import typing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from confluent_kafka.schema_registry.protobuf import ProtobufDeserializer
@@ -19,7 +19,7 @@ class ProtobufDecoder:
     class Options(RegistryOptions):
         """Without ``url`` no registry is asked: the message's class says all."""
 
-        url: str = ""
+        url: str = field(default="", repr=False)
 
     def __init__(self, options: Options) -> None:
         self._decoder = RegistryDecoder(options) if options.url else None

@@ -41,7 +41,11 @@ class RedisStore:
             "socket_connect_timeout": options.timeout,
             "retry": Retry(NoBackoff(), 1),  # an idle connection may be dead; who waits longer is the record
         }
-        self._redis = redis.Redis.from_url(options.url, **{**ours, **options.settings})
+        try:
+            self._redis = redis.Redis.from_url(options.url, **{**ours, **options.settings})
+        except ValueError:  # its text may hold what was taken for the port: the first half of a password
+            text = "url must begin with redis://, rediss:// or unix://; in a password write %2F %23 %3F for / # ?"
+            raise ValueError(text) from None
         self._claim = self._redis.register_script(CLAIM)
         self._release = self._redis.register_script(RELEASE)
 

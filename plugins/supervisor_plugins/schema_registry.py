@@ -34,14 +34,17 @@ class Deserializer(Protocol):
 class RegistryOptions:
     """``settings`` are other keys of confluent-kafka's client; ``timeout`` bounds one question to the registry."""
 
-    url: str
+    url: str = field(repr=False)
     user: str = ""
     password: str = field(default="", repr=False)
     timeout: Seconds = 5.0
     settings: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        """Refuse what has keys of its own."""
+        """Refuse what has keys of its own, and a URL that is none; never repeat it."""
+        if self.url and not all(one.strip().startswith(("http://", "https://")) for one in self.url.split(",")):
+            text = "url must begin with https:// or http://"
+            raise ValueError(text)
         for key, instead in (("url", "url"), ("timeout", "timeout"), ("basic.auth.user.info", "user and password")):
             if key in self.settings:
                 text = f"settings has {key!r}; write {instead} instead"

@@ -11,7 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from opentelemetry import context as otel
@@ -75,8 +75,8 @@ class Tracing:
         not only linked to it. ``service`` (empty: ``OTEL_SERVICE_NAME``, else the group's name).
         """
 
-        endpoint: str = ""
-        headers: dict[str, str] | None = None
+        endpoint: str = field(default="", repr=False)
+        headers: dict[str, str] | None = field(default=None, repr=False)
         service: str = ""
         ratio: float = 1.0
         parent: bool = False

@@ -20,10 +20,11 @@ LARGEST_FILE = 64 * 1024
 _VARIABLE = re.compile(r"\$(\$?)\{([^}]*)\}")
 _NAMED = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
 _USERINFO = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://((?:\$\{[^}]*\}|[^/?#\s}])*)((?:\$\{[^}]*\}|[^\s}])*)")
 _KAFKA_SECRETS = frozenset({"password", "secret", "pem", "passphrase", "config"})
-_PLUGIN_SECRETS = frozenset({"passwd", "token", "credential", "credentials", "authorization", "auth", "dsn"})
+_PLUGIN_SECRETS = frozenset({"passwd", "token", "credential", "credentials", "authorization", "auth", "dsn", "headers"})
 _SECRET_WORDS = _KAFKA_SECRETS | _PLUGIN_SECRETS
-_SECRET_ENDINGS = ("api_key", "apikey", "access_key", "private_key", "webhook_url")
+_SECRET_ENDINGS = ("api_key", "apikey", "access_key", "private_key", "routing_key", "secret_key", "webhook_url")
 
 
 @dataclass(slots=True)
@@ -113,25 +114,44 @@ def masked(value: Any, path: KeyPath, written: Mapping[KeyPath, str]) -> Any:  #
     """Return ``value`` as it may be shown: references as the file has them, secrets as ``***``."""
     inside_secret = any(isinstance(part, str) and is_secret_key(part) for part in option_keys(path))
     reference = written.get(path) or written.get(path[:-1])
+    bared = _bared_url if path[:1] == ("plugins",) else _without_userinfo
     match value:
         case dict():
             return {key: masked(item, (*path, key), written) for key, item in value.items()}
         case list() | tuple():
             return [masked(item, (*path, index), written) for index, item in enumerate(value)]
         case _ if reference is not None:
-            return _shown_reference(reference, is_secret=inside_secret)
+            return _shown_reference(reference) if inside_secret else bared(reference)
         case _ if inside_secret:
             return HIDDEN
         case str():
-            return _USERINFO.sub(HIDDEN, value)
+            return bared(value)
         case _:
             return value
 
 
-def _shown_reference(text: str, *, is_secret: bool) -> str:
-    """Return a reference as written; under a secret key without its default, and nothing that stands around it."""
-    if not is_secret:
-        return _USERINFO.sub(HIDDEN, text)
+def _without_userinfo(text: str) -> str:
+    return _USERINFO.sub(HIDDEN, text)
+
+
+def _bared_url(text: str) -> str:
+    """Return a plugin's option with each URL in it cut down to its host: the path of a webhook is its password.
+
+    Of any other scheme the host may be one, too (``tgram://TOKEN/CHAT``).
+    """
+
+    def shown(url: re.Match[str]) -> str:
+        scheme, place, rest = url.groups()
+        if scheme.lower() not in {"http", "https"} or "@" in rest:  # a password with a slash in it ends later
+            return f"{scheme}://{HIDDEN}"
+        _, at, host = place.rpartition("@")
+        return f"{scheme}://{HIDDEN if at else ''}{at}{host}{rest if rest in {'', '/'} else f'/{HIDDEN}'}"
+
+    return _URL.sub(shown, text)
+
+
+def _shown_reference(text: str) -> str:
+    """Return a reference that stands under a secret key, without its default and what stands around it."""
     if not (text.startswith(FILE) or _VARIABLE.fullmatch(text)):
         return HIDDEN
     return re.sub(r":-[^}]*", f":-{HIDDEN}", text)

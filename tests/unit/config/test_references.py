@@ -142,10 +142,32 @@ def test_no_secret_is_ever_shown(secretive: tuple[Loader, dict[str, str]]) -> No
         "token": "***",
         "url": "${URL}",
         "dsn": "***",
-        "base": "https://***@example.com/x",
-        "headers": {"Authorization": "***", "Accept": "text"},
+        "base": "https://***@example.com/***",
+        "headers": {"Authorization": "***", "Accept": "***"},
         "nested": [{"api_key": "***"}],
     }
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("https://hooks.example.org/T0/{}", "https://hooks.example.org/***"),
+        ("https://example.org?token={}", "https://example.org/***"),
+        ("https://me:{}@example.org:8443/", "https://***@example.org:8443/"),
+        ("https://me:a/{}@example.org", "https://***"),
+        ("https://example.org/${{URL}}/{}", "https://example.org/***"),
+        ("${{URL:-https://example.org/{}}}", "${{URL:-https://example.org/***}}"),
+        ("tgram://{}/chat", "tgram://***"),
+        ("look at http://127.0.0.1:4318/{} there", "look at http://127.0.0.1:4318/*** there"),
+        ("http://registry:8081", "http://registry:8081"),
+    ],
+)
+def test_p10_of_a_plugins_urls_the_host_alone_is_shown(load_text: Loader, written: str, shown: str) -> None:
+    text = MINIMAL + f'[plugins.p]\nto = ["{written.format(SECRET)}"]\nrouting_key = "{SECRET}"\n'
+
+    config = load_text(text, {"URL": SECRET})
+
+    assert config.effective()["plugins"]["p"] == {"to": [shown.format()], "routing_key": "***"}
 
 
 def test_a_reference_in_defaults_is_hidden_in_every_group(load_text: Loader) -> None:
