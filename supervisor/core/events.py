@@ -63,3 +63,8 @@ def matches(query: EventQuery, event: Event) -> bool:
         and (query.after is None or query.after <= event.at)
         and event.severity in severities(query.severity)
     )
+
+
+def one_line(text: str, most: int) -> str:
+    """Return what user code said as operators are shown it: one line of ``most`` characters, nothing unprintable."""
+    return "".join(one for one in " ".join(text[: 4 * most].split()) if one.isprintable())[:most]

@@ -222,7 +222,10 @@ class RetryTopic:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """Give the record up to the dead-letter sink."""
+    """Give the record up to the dead-letter sink.
+
+    ``reason`` stands in the letter and nowhere else, at most 200 characters of it on one line, as every reason.
+    """
 
     reason: str = ""
     disposition: Disposition = Disposition.ERROR
@@ -230,7 +233,10 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Let the record go. Counted and logged with its coordinates and ``reason``; nothing else keeps it."""
+    """Let the record go. Counted and logged with its coordinates and ``reason``; nothing else keeps it.
+
+    No record's values in ``reason``.
+    """
 
     reason: str
 

@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from supervisor.core.breaker import NAME_LENGTH
+from supervisor.core.events import one_line
 from supervisor.core.retry import class_names
 from supervisor.plugin.errors import DependencyDownError
 from supervisor.plugin.types import Failure, Retry
@@ -39,8 +40,7 @@ def down_name(error: BaseException, errors: Collection[str]) -> str | None:
 
 def shown(name: object) -> str:
     """Return a dependency's name as operators are shown it: user code gave it."""
-    text = name if isinstance(name, str) else ""
-    return "".join(one for one in text[:NAME_LENGTH] if one.isprintable()) or UNNAMED
+    return (one_line(name, NAME_LENGTH) if isinstance(name, str) else "") or UNNAMED
 
 
 def busy_retry(failure: Failure, *, chance: float) -> BusyRetry:

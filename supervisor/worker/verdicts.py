@@ -7,6 +7,7 @@ from typing import assert_never
 
 from supervisor.core.accusations import Cause
 from supervisor.core.docket import Case
+from supervisor.core.events import one_line
 from supervisor.core.exits import describe
 from supervisor.core.letters import Origin, audit_id, dead_letter_headers, where
 from supervisor.core.retry import Ruling, rule
@@ -41,6 +42,8 @@ RETRY_LINES = 10
 """Failed attempts that are to be tried again and get a log line, per second; the others are counted."""
 LONGEST_RETRY = 366 * 86400.0
 """Seconds; a policy that asks for more (or for no number) has an error in it."""
+LONGEST_REASON = 200
+"""Characters of a policy's reason: it is shown in events and tables."""
 
 
 class Judge:
@@ -66,9 +69,13 @@ class Judge:
                 engine.counters.failed_attempts += 1
         first = now if since is None else since
         failure = Failure(Record(message, attempt), error, attempt=attempt, first_failed_at=first, failed_at=now)
-        decision = busy_retry(failure, chance=random.random()) if is_busy else self._decide(failure)  # noqa: S311 - jitter
+        is_private = False
+        if is_busy:
+            decision: Decision = busy_retry(failure, chance=random.random())  # noqa: S311 - jitter
+        else:
+            decision, is_private = self._decide(failure)
         decision = self._with_tier(failure, decision, getattr(message, "tier", -1))
-        self._log(failure, decision)
+        self._log(failure, "dead letter, as a policy said" if is_private else _words(decision), decision)
         self._told(failure, decision)
         return failure, decision
 
@@ -163,23 +170,36 @@ class Judge:
         place = f"{record.topic}/{record.partition}@{record.offset}"
         logger.warning("record.shed", extra={"fields": {"record": place, "attempt": failure.attempt}})
 
-    def _decide(self, failure: Failure) -> Decision:
-        if isinstance(failure.error, WrongReturnError):
-            return DeadLetter("the handler returned a value", Disposition.PLUGIN_ERROR)
-        if isinstance(failure.error, RefusedOutputError):
-            return DeadLetter(f"its output was refused: {failure.error.code}", Disposition.PLUGIN_ERROR)
-        name = self.down_name(failure.error)
-        if name is not None:
-            return DependencyDown(name)
+    def _decide(self, failure: Failure) -> tuple[Decision, bool]:
+        """Return what becomes of a record, and whether why is for its dead letter alone: a policy's words (P10)."""
+        decision = self._without_asking(failure.error)
+        if decision is not None:
+            return decision, False
         for policy in self._policies:
             try:
                 answer: object = policy(failure)
             except BaseException as error:  # noqa: BLE001 - user plugin: a broken policy must not stall a partition
                 fields = {"error": type(error).__qualname__, "where": where(error)}
                 logger.error("retry_decision.failed", extra={"fields": fields})  # noqa: TRY400 - its text is the user's
-                return DeadLetter(f"retry_decision raised {type(error).__name__}", Disposition.PLUGIN_ERROR)
+                return DeadLetter(f"retry_decision raised {type(error).__name__}", PLUGIN_ERROR), False
             if answer is not None:
-                return _named(_checked(answer), failure.error)
+                followed = _checked(answer)
+                if followed is None:
+                    text = f"retry_decision returned {type(answer).__name__} as nobody can follow it"
+                    return DeadLetter(text, PLUGIN_ERROR), False
+                return _named(followed, failure.error), isinstance(followed, DeadLetter)
+        return self._by_table(failure), False
+
+    def _without_asking(self, error: BaseException) -> Decision | None:
+        """Return what becomes of a record whose failure leaves nothing to decide."""
+        if isinstance(error, WrongReturnError):
+            return DeadLetter("the handler returned a value", PLUGIN_ERROR)
+        if isinstance(error, RefusedOutputError):
+            return DeadLetter(f"its output was refused: {error.code}", PLUGIN_ERROR)
+        name = self.down_name(error)
+        return None if name is None else DependencyDown(name)
+
+    def _by_table(self, failure: Failure) -> Decision:
         if isinstance(failure.error, DecodeError):
             return DeadLetter("cannot be decoded", Disposition.DESERIALIZATION)
         chance = random.random()  # noqa: S311 - jitter
@@ -199,7 +219,7 @@ class Judge:
         self._unlogged += 1
         return False
 
-    def _log(self, failure: Failure, decision: Decision) -> None:
+    def _log(self, failure: Failure, then: str, decision: Decision) -> None:
         record = failure.record
         if isinstance(decision, Retry | RetryTopic | DependencyDown) and not self._is_worth_a_line():
             return
@@ -212,14 +232,20 @@ class Judge:
                     "attempt": failure.attempt,
                     "error": type(failure.error).__qualname__,
                     "where": where(failure.error),
-                    "then": _words(decision),
+                    "then": then,
                 }
             },
         )
 
 
-def _checked(answer: object) -> Decision:
-    """Return a policy's answer when it can be followed; types are only promises, and this one keeps a partition."""
+def _checked(answer: object) -> Decision | None:
+    """Return a policy's answer when it can be followed; types are only promises, and this one keeps a partition.
+
+    Its reason is one line from here on: it may have been built from anything.
+    """
+    for kind in (Drop, Crash, Pause):
+        if isinstance(answer, kind) and isinstance(answer.reason, str):
+            return kind(one_line(answer.reason, LONGEST_REASON))
     match answer:
         case Retry(after=float() | int() as after) if after < LONGEST_RETRY:
             return answer
@@ -228,12 +254,10 @@ def _checked(answer: object) -> Decision:
         case RetryTopic(after=float() | int() as after) if after < LONGEST_RETRY:
             return answer
         case DeadLetter(reason=str() as reason, disposition=str() as disposition) if disposition in list(Disposition):
-            return DeadLetter(reason, Disposition(disposition))
-        case Drop(reason=str()) | Crash(reason=str()) | Pause(reason=str()):
-            return answer
+            return DeadLetter(one_line(reason, LONGEST_REASON), Disposition(disposition))
         case DependencyDown(name=str() as name):
             return DependencyDown(shown(name))
-    return DeadLetter(f"retry_decision returned {type(answer).__name__} as nobody can follow it", PLUGIN_ERROR)
+    return None
 
 
 def _named(decision: Decision, error: BaseException) -> Decision:

@@ -10,6 +10,7 @@ from supervisor.core.exits import ExitCode
 from supervisor.core.spec import Ordering, RetryRule, RetrySpec, Then
 from supervisor.plugin import Crash, DeadLetter, Decision, Drop, Failure, Letter, Pause, Record
 from supervisor.worker import pauses
+from supervisor.worker.verdicts import LONGEST_REASON
 from tests.worker.fake_source import FakeCluster
 from tests.worker.in_process import PLACE, InProcess
 
@@ -124,6 +125,60 @@ def test_a_rule_has_attempts_and_an_end_of_its_own(
 
         assert getattr(worker.engine.counters, settled) == 1
     assert handler.attempts == [(0, 1), (1, 1), (1, 2), (2, 1)]
+
+
+LINES = "it says:\n  4929-1234\x1b[2J\r\n" + 3000 * "and so on "
+ONE_LINE = "it says: 4929-1234[2J and so on"
+
+
+def test_a_pauses_reason_is_one_bounded_line(cluster: FakeCluster) -> None:
+    with InProcess(cluster, Troubled(), policy=lambda _failure: Pause(LINES)) as worker:
+        worker.source.assign(PLACE)
+        worker.until(lambda: asked(worker))
+
+    (frame,) = asked(worker)
+    assert str(frame["reason"]).startswith(ONE_LINE)
+    assert len(str(frame["reason"])) <= LONGEST_REASON
+
+
+def test_a_crashs_reason_is_one_bounded_line(cluster: FakeCluster) -> None:
+    with InProcess(cluster, Troubled(), policy=lambda _failure: Crash(LINES)) as worker:
+        worker.source.assign(PLACE)
+        worker.until(lambda: worker.engine.end)
+
+    assert worker.engine.end is not None
+    reason = worker.engine.end[1]
+    assert reason.startswith(f"t/0@1: {ONE_LINE}")
+    assert len(reason) <= len("t/0@1: ") + LONGEST_REASON
+
+
+def test_p10_why_a_policy_gave_a_record_up_stands_in_its_dead_letter_on_one_line_and_in_no_log(
+    cluster: FakeCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    letters: list[Letter] = []
+
+    with InProcess(cluster, Troubled(), sink=letters.append, policy=lambda _failure: DeadLetter(LINES)) as worker:
+        worker.source.assign(PLACE)
+        worker.until(lambda: worker.engine.counters.settled == 3)
+
+    reason = dict(letters[0].headers)["supervisor.dlq.reason"] or b""
+    assert reason.decode().startswith(ONE_LINE)
+    assert len(reason) <= LONGEST_REASON
+    shown = [repr(one.__dict__) for one in caplog.records] + [repr(worker.link.frames)]
+    assert any("record.failed" in one for one in shown)
+    assert not any("4929-1234" in one for one in shown)
+
+
+def test_why_a_record_was_dropped_is_logged_on_one_bounded_line(
+    cluster: FakeCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    with InProcess(cluster, Troubled(), policy=lambda _failure: Drop(LINES)) as worker:
+        worker.source.assign(PLACE)
+        worker.until(lambda: worker.engine.counters.settled == 3)
+
+    (then,) = [vars(one)["fields"]["then"] for one in caplog.records if one.message == "record.dropped"]
+    assert then.startswith(f"drop: {ONE_LINE}")
+    assert len(then) <= len("drop: ") + LONGEST_REASON
 
 
 @pytest.mark.parametrize("answer", [Crash(7), Pause(None), replace(Drop("x"), reason=1.5)])  # type: ignore[arg-type]
