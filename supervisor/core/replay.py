@@ -104,8 +104,11 @@ class Filter:
 
     @property
     def text(self) -> str:
-        """The filter on one line, as its options are written; for people and for events."""
-        parts = [f"header={one.name}" + ("" if one.value is None else f"={one.value}") for one in self.headers]
+        """The filter on one line, about as its options are written; for people and for events.
+
+        Keys and headers' values are a record's (P10). Which filter it was is told by the name of its replay.
+        """
+        parts = [f"header={one.name}" + ("" if one.value is None else "=(given)") for one in self.headers]
         parts += [f"since={self.since:.0f}"] if self.since is not None else []
         parts += [f"until={self.until:.0f}"] if self.until is not None else []
         parts += [f"key={len(self.keys)} given"] if self.keys else []

@@ -78,10 +78,16 @@ def test_what_is_no_origin_is_refused(text: str) -> None:
         Origins.parsed(text)
 
 
-def test_p10_a_filters_text_names_no_key() -> None:
-    meant = Filter(keys=("jane@example.org",), dispositions=("error",), origins=(Origins.parsed("o/1@2-3"),))
+def test_p10_a_filters_text_names_no_key_and_no_headers_value() -> None:
+    meant = Filter(
+        headers=(HeaderTest.parsed("trace"), HeaderTest.parsed("tenant=jane"), HeaderTest.parsed("empty=")),
+        keys=("jane@example.org",),
+        dispositions=("error",),
+        origins=(Origins.parsed("o/1@2-3"),),
+    )
 
-    assert meant.text == "key=1 given disposition=error origin=o/1@2-3"
+    headers = "header=trace header=tenant=(given) header=empty=(given)"
+    assert meant.text == f"{headers} key=1 given disposition=error origin=o/1@2-3"
     assert Filter().text == "all"
 
 
