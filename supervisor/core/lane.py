@@ -27,9 +27,24 @@ class Lane(Generic[T]):
 
     ``taken`` is how many records its thread has in hand: one, or a batch. ``solo`` is how many at its front
     failed in a batch and are to be worked one by one. ``since`` is when the head came (for the age of a batch).
+    ``before`` is how often its records were tried before they came here, ``failed_before`` since when.
     """
 
-    __slots__ = ("attempt", "due", "failed_at", "items", "letter", "name", "place", "since", "solo", "state", "taken")
+    __slots__ = (
+        "attempt",
+        "before",
+        "due",
+        "failed_at",
+        "failed_before",
+        "items",
+        "letter",
+        "name",
+        "place",
+        "since",
+        "solo",
+        "state",
+        "taken",
+    )
 
     def __init__(self, name: Hashable, place: Place) -> None:
         self.name = name
@@ -42,6 +57,8 @@ class Lane(Generic[T]):
         self.since: float | None = None
         self.attempt = 1
         self.failed_at: float | None = None
+        self.before = 0
+        self.failed_before: float | None = None
         self.letter: object | None = None
 
     @property
@@ -56,6 +73,16 @@ class Lane(Generic[T]):
 
     def fresh_head(self) -> None:
         """Forget what was known of the last head."""
-        self.attempt = 2 if self.solo else 1
-        self.failed_at = None
+        self.attempt = self.before + (2 if self.solo else 1)
+        self.failed_at = self.failed_before
         self.letter = None
+
+    def count_on(self, attempts: int, since: float | None) -> None:
+        """Have its records count on from earlier attempts, which failed ``since`` (epoch).
+
+        It is the lane of one record alone. That may be in it more than once: where it was delivered again while an
+        earlier ownership's is still in hand.
+        """
+        self.before, self.failed_before = attempts, since
+        if len(self.items) == 1:
+            self.fresh_head()

@@ -264,8 +264,8 @@ class Lanes(Generic[T]):
         lane.solo = max(len(kept) if alone else 0, lane.solo - sum(settled))
         if settled[0]:
             # What is next failed in this very batch (its first attempt), or in an earlier one.
-            lane.attempt = 2 if lane.solo and not kept else 1
-            lane.failed_at = None
+            lane.attempt = lane.before + (2 if lane.solo and not kept else 1)
+            lane.failed_at = lane.failed_before
 
     def give_back(self, lane: Lane[T]) -> None:
         """End a busy lane's turn: to the end of the line when it holds more, away when it is empty."""

@@ -87,7 +87,7 @@ class Waits:
                 continue
             size = len(message.value() or b"")
             lane = engine.lanes.add(("alone", owned.place, offset), owned.place, (owned, message), size=size)
-            lane.attempt, lane.failed_at = message.attempts + 1, message.first_failed_at
+            lane.count_on(message.attempts, message.first_failed_at)
             lane.solo = int(engine.in_batches)
 
     def seek(self, source: Source) -> None:

@@ -15,7 +15,7 @@ from supervisor.core.letters import Profile
 from supervisor.core.retry_topics import Copy, copy_headers
 from supervisor.core.spec import DeadLetterSpec, Ordering, RetrySpec, RetryTier, Then
 from supervisor.kafka.producer import ProduceError
-from supervisor.plugin import Failure, Letter, Produce, Record, RetryTopic
+from supervisor.plugin import Drop, Failure, Letter, Produce, Record, RetryTopic
 from supervisor.plugin.front import key_function
 from supervisor.worker import waits
 from supervisor.worker.returned import Later, Returned
@@ -420,3 +420,35 @@ def test_p1_a_record_that_is_due_before_the_next_poll_comes_again_though_nothing
         worker.until(lambda: cluster.committed.get(WAITING) == 1)
 
     assert seen == [b"x"]
+
+
+@pytest.mark.parametrize("in_batches", [False, True])
+def test_a_copy_that_comes_again_while_its_first_delivery_is_in_hand_goes_on_counting_its_attempts(
+    cluster: FakeCluster, *, in_batches: bool
+) -> None:
+    add_copy(cluster, WAITING, b"x", due=-1)
+    seen: list[Record] = []
+    failures: list[Failure] = []
+    go_on = threading.Event()
+
+    def process(records: Any) -> None:
+        seen.extend(records if in_batches else [records])
+        go_on.wait(5)
+        raise ValueError
+
+    def policy(failure: Failure) -> Drop:
+        failures.append(failure)
+        return Drop("seen")
+
+    handler: dict[str, Any] = {"process_batch" if in_batches else "process": process}
+    with InProcess(cluster, policy=policy, **handler, **OPTIONS) as worker:
+        worker.source.assign(WAITING)
+        worker.until(lambda: seen)
+        worker.source.revoke(WAITING, lost=True)
+        worker.source.assign(WAITING)
+        worker.until(lambda: worker.engine.lanes.count == 2)
+        go_on.set()
+        worker.until(lambda: worker.engine.counters.dropped == 1)
+
+    assert [record.attempt for record in seen] == [4, 4]
+    assert failures[-1].failed_at - failures[-1].first_failed_at >= 60
