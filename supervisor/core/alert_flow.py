@@ -3,7 +3,10 @@
 People who are paged for each of a hundred deaths stop reading. So events of one name and group make a *line*: the
 first is told at once when it is critical, else after ``group_wait``; what follows is counted and told together, at most
 once per ``repeat``, sooner when another slot is concerned or it became more urgent. ``rate`` bounds all lines together.
-Conditions (``alert.firing``, ``alert.resolved``) are told whatever the rate: their number is bounded already.
+
+A condition (``alert.firing``, ``alert.resolved``) is a line, too: of all slots of a group together, or an outage would
+page once per worker. Its beginning and its end are told whatever the rate, for they open and close an incident; that
+more slots are concerned is told as any news. It is over when it is over for all of them.
 """
 
 from collections import Counter, deque
@@ -18,6 +21,7 @@ FIRING = "alert.firing"
 RESOLVED = "alert.resolved"
 AS_CONDITIONS = frozenset({"breaker.opened", "breaker.closed", "flood.tripped", "flood.resumed"})
 """Beginnings and ends of what is a condition, too, by which people are told: its end is for whom its beginning was."""
+NAMED_SLOTS = 10
 MOST_LINES = 1000
 """Lines that are remembered; a line is an event's name and a group, so that is never reached in earnest."""
 MINUTE = 60.0
@@ -62,7 +66,10 @@ class Silence:
 
 @dataclass(slots=True)
 class _Line:
-    """Events of one kind: what waits to be told (``newest`` of ``count``), and what was."""
+    """Events of one kind: what waits to be told (``newest`` of ``count``), and what was.
+
+    ``firing``: of a condition, the slots it is true for.
+    """
 
     newest: Event | None = None
     count: int = 0
@@ -72,6 +79,7 @@ class _Line:
     told_at: float | None = None
     told_slots: set[int | None] = field(default_factory=set)
     told_severity: Severity = Severity.DEBUG
+    firing: set[int | None] = field(default_factory=set)
 
 
 class Flow:
@@ -88,13 +96,16 @@ class Flow:
         self._held_severity = Severity.DEBUG
 
     def take(self, event: Event, *, now: float, at: float) -> list[Event]:
-        """Return what is to be told at once: this event, or nothing yet."""
+        """Return what is to be told at once: this event, or nothing yet; a condition is told by the next ``due``."""
         if event.severity in {Severity.DEBUG, Severity.INFO} and event.name != RESOLVED:
             return []
         if event.name in AS_CONDITIONS:
             return []
-        if event.name in {FIRING, RESOLVED}:
-            return self._condition(event, now=now, at=at)
+        if event.name == FIRING:
+            self._begins(event, now=now)
+            return []
+        if event.name == RESOLVED:
+            return self._ends(event)
         if self._is_silenced(event, at=at):
             self.silenced += 1
             return []
@@ -104,12 +115,15 @@ class Flow:
 
     def told(self, condition: str, group: str, slot: int | None) -> bool:
         """Whether people were told that a condition began, and not yet that it is over."""
-        line = self._lines.get(_condition_key(condition, group, slot))
-        return line is not None and line.told_at is not None
+        line = self._lines.get((FIRING, group, condition))
+        return line is not None and line.told_at is not None and slot in line.told_slots
 
     def restore(self, condition: str, group: str, slot: int | None, *, now: float) -> None:
         """Take it that people were told of a condition, by an earlier supervisor."""
-        self._line(_condition_key(condition, group, slot), now=now).told_at = now
+        line = self._line((FIRING, group, condition), now=now)
+        line.told_at = now
+        line.firing.add(slot)
+        line.told_slots.add(slot)
 
     def due(self, *, now: float, at: float) -> list[Event]:
         """Return what waited long enough; to be called about once a second."""
@@ -134,16 +148,29 @@ class Flow:
             for told in self._tell(line, now=now)
         ]
 
-    def _condition(self, event: Event, *, now: float, at: float) -> list[Event]:
-        """Tell that a condition began or is over; of one that nobody was told of, its end is no news either."""
-        key = _condition_key(str(event.fields.get("alert")), event.group, event.slot)
-        if event.name == RESOLVED:
-            line = self._lines.pop(key, None)
-            return [event] if line is not None and line.told_at is not None else []
-        line = self._line(key, now=now)
+    def _begins(self, event: Event, *, now: float) -> None:
+        """Have it told that a condition is true for one more slot: at once if nobody was told of it yet."""
+        line = self._line((FIRING, event.group, str(event.fields.get("alert"))), now=now)
+        line.firing.add(event.slot)
         self._add(line, event, now=now)
-        line.due = now
-        return [] if self._is_silenced(event, at=at) else self._tell(line, now=now)
+        if line.told_at is None:
+            line.due = now
+
+    def _ends(self, event: Event) -> list[Event]:
+        """Tell that a condition is over for every slot; of one that nobody was told of, its end is no news either."""
+        key = (FIRING, event.group, str(event.fields.get("alert")))
+        line = self._lines.get(key)
+        if line is None:
+            return []
+        line.firing.discard(event.slot)
+        if event.slot in line.slots:
+            line.slots.remove(event.slot)
+        if line.firing:
+            if not line.slots:
+                line.newest, line.count = None, 0
+            return []
+        del self._lines[key]
+        return [replace(event, slot=None)] if line.told_at is not None else []
 
     def _is_silenced(self, event: Event, *, at: float) -> bool:
         return any(one.covers(event, at=at) for one in self.silences)
@@ -189,19 +216,18 @@ class Flow:
     def _tell(self, line: _Line, *, now: float) -> list[Event]:
         event = line.newest
         assert event is not None  # noqa: S101 - only lines in which something waits come here
-        together = _together(event, line, now=now)
         is_first = line.told_at is None
+        is_beginning = is_first and event.name == FIRING
+        together = _of_slots(event, line) if event.name == FIRING else _together(event, line, now=now)
         line.told_at, line.newest, line.count = now, None, 0
         line.told_slots |= {event.slot, *line.slots}
         line.slots = []
         line.told_severity = (
             event.severity if is_first else max((line.told_severity, event.severity), key=tuple(Severity).index)
         )
-        return self._within_rate(together, now=now)
+        return [together] if is_beginning else self._within_rate(together, now=now)
 
     def _within_rate(self, event: Event, *, now: float) -> list[Event]:
-        if event.name == FIRING:
-            return [event]
         while self._sent and self._sent[0] <= now - MINUTE:
             self._sent.popleft()
         if len(self._sent) < self.rules.rate:
@@ -228,10 +254,6 @@ class Flow:
         return told
 
 
-def _condition_key(condition: str, group: str, slot: int | None) -> LineKey:
-    return FIRING, group, f"{condition}/{slot}"
-
-
 def _key(event: Event) -> LineKey:
     return event.name, event.group, str(event.fields.get("class", ""))
 
@@ -246,6 +268,18 @@ def _together(event: Event, line: _Line, *, now: float) -> Event:
         fields["slots"] = ", ".join(map(str, slots))
     text = f"{line.count} times within {format_duration(max(1.0, round(now - line.since)))}; the last: {event.text}"
     return replace(event, fields=fields, slot=event.slot if len(slots) <= 1 else None, text=text)
+
+
+def _of_slots(event: Event, line: _Line) -> Event:
+    """Return a condition with all slots for which it is true; the same group and no slot each time, as its end."""
+    slots = sorted(slot for slot in line.firing if slot is not None)
+    if not slots:
+        return event
+    more = f" and {len(slots) - NAMED_SLOTS} more" if len(slots) > NAMED_SLOTS else ""
+    named = ", ".join(map(str, slots[:NAMED_SLOTS])) + more
+    words = f"slot {named}" if len(slots) == 1 else f"{len(slots)} slots: {named}"
+    fields = {**event.fields, "slots": named} | ({"count": len(slots)} if len(slots) > 1 else {})
+    return replace(event, slot=None, text=f"{event.text} ({words})", fields=fields)
 
 
 def without_ended(silences: Iterable[Silence], *, at: float) -> tuple[Silence, ...]:

@@ -14,9 +14,13 @@ def event(name: str = "worker.exited", severity: Severity = Severity.WARNING, **
     return Event(name, severity, 1000.0, group=group, slot=slot, text=f"text of {slot}", fields=dict(fields))  # type: ignore[arg-type]
 
 
-def firing(condition: str = "lag", name: str = FIRING) -> Event:
+def firing(condition: str = "lag", name: str = FIRING, slot: int | None = None) -> Event:
     severity = Severity.WARNING if name == FIRING else Severity.INFO
-    return event(name, severity, alert=condition, slot=None)
+    return event(name, severity, alert=condition, slot=slot)
+
+
+def over(condition: str = "lag", slot: int | None = None) -> Event:
+    return firing(condition, RESOLVED, slot)
 
 
 def names(events: list[Event]) -> list[str]:
@@ -102,8 +106,77 @@ def test_a_condition_is_told_whatever_the_rate() -> None:
     for number in range(10):
         flow.take(event(f"e{number}", Severity.CRITICAL), now=0.0, at=0.0)
 
-    assert names(flow.take(firing(), now=1.0, at=0.0)) == [FIRING]
-    assert names(flow.take(firing(name=RESOLVED), now=2.0, at=0.0)) == [RESOLVED]
+    assert flow.take(firing(), now=1.0, at=0.0) == []
+    assert names(flow.due(now=1.0, at=0.0)) == [FIRING]
+    assert names(flow.take(over(), now=2.0, at=0.0)) == [RESOLVED]
+
+
+def test_a_condition_of_many_workers_is_one_message_and_its_end_is_one() -> None:
+    flow = Flow(RULES)
+    for slot in range(64):
+        flow.take(firing("broker_unreachable", slot=slot), now=0.0, at=0.0)
+
+    (told,) = flow.due(now=0.0, at=0.0)
+    assert (told.slot, told.fields["count"]) == (None, 64)
+    assert told.text == "text of 63 (64 slots: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 54 more)"
+    assert flow.due(now=3600.0, at=0.0) == []
+
+    ends = [one for slot in range(64) for one in flow.take(over("broker_unreachable", slot), now=4000.0, at=0.0)]
+    assert [(one.name, one.slot) for one in ends] == [(RESOLVED, None)]
+    assert flow.take(over("broker_unreachable", 63), now=4001.0, at=0.0) == []
+
+
+def test_that_more_slots_are_concerned_is_told_together_and_within_the_rate() -> None:
+    flow = Flow(RULES)
+    flow.take(firing("worker_down", slot=1), now=0.0, at=0.0)
+    (told,) = flow.due(now=0.0, at=0.0)
+    assert (told.slot, told.text, told.fields["slots"]) == (None, "text of 1 (slot 1)", "1")
+
+    flow.take(firing("worker_down", slot=3), now=10.0, at=0.0)
+    flow.take(firing("worker_down", slot=2), now=12.0, at=0.0)
+    assert flow.due(now=14.0, at=0.0) == []
+    (told,) = flow.due(now=15.0, at=0.0)
+    assert told.text == "text of 2 (3 slots: 1, 2, 3)"
+
+    for number in range(3):
+        flow.take(event(f"e{number}", Severity.CRITICAL), now=20.0, at=0.0)
+    flow.take(firing("worker_down", slot=4), now=20.0, at=0.0)
+    assert flow.due(now=25.0, at=0.0) == []
+    assert names(flow.due(now=100.0, at=0.0)) == ["alerts.held_back"]
+
+
+def test_a_slot_for_which_a_condition_is_over_before_it_was_told_is_not_told() -> None:
+    flow = Flow(RULES)
+    flow.take(firing("worker_down", slot=1), now=0.0, at=0.0)
+    flow.due(now=0.0, at=0.0)
+
+    flow.take(firing("worker_down", slot=2), now=10.0, at=0.0)
+    assert flow.take(over("worker_down", 2), now=11.0, at=0.0) == []
+
+    assert flow.due(now=700.0, at=0.0) == []
+    assert flow.told("worker_down", "orders", 1)
+    assert not flow.told("worker_down", "orders", 2)
+    assert names(flow.take(over("worker_down", 1), now=701.0, at=0.0)) == [RESOLVED]
+
+
+def test_a_silence_of_one_slot_does_not_hide_a_condition_of_another() -> None:
+    flow = Flow(RULES)
+    flow.silences = (Silence(1, "worker_down", until=100.0, slot=1),)
+
+    flow.take(firing("worker_down", slot=1), now=0.0, at=0.0)
+    assert flow.due(now=1.0, at=1.0) == []
+    flow.take(firing("worker_down", slot=2), now=5.0, at=5.0)
+
+    assert names(flow.due(now=5.0, at=5.0)) == [FIRING]
+
+
+def test_what_an_earlier_supervisor_told_of_two_slots_is_over_when_it_is_for_both() -> None:
+    flow = Flow(RULES)
+    flow.restore("worker_down", "orders", 1, now=0.0)
+    flow.restore("worker_down", "orders", 2, now=0.0)
+
+    assert flow.take(over("worker_down", 1), now=10.0, at=0.0) == []
+    assert names(flow.take(over("worker_down", 2), now=10.0, at=0.0)) == [RESOLVED]
 
 
 def test_the_end_of_what_nobody_was_told_of_is_not_told() -> None:
@@ -111,7 +184,7 @@ def test_the_end_of_what_nobody_was_told_of_is_not_told() -> None:
     flow.silences = (Silence(1, "lag", until=100.0),)
     flow.take(firing(), now=0.0, at=0.0)
 
-    assert flow.take(firing(name=RESOLVED), now=1.0, at=1.0) == []
+    assert flow.take(over(), now=1.0, at=1.0) == []
 
 
 def test_a_condition_that_outlives_its_silence_is_told_then() -> None:
