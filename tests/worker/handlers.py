@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from supervisor.plugin import Letter, Produce, Record, WorkerContext, hookimpl
+from supervisor.plugin import DependencyDownError, Letter, Produce, Record, WorkerContext, hookimpl
 
 _FOLDER = Path(os.environ.get("LEDGER", "."))
 _FILE = (
@@ -69,6 +69,8 @@ def by_value(record: Record) -> object:
     note(record, "start")
     if word == "raise" or (word == "raise-once" and record.attempt == 1):
         raise ValueError("as told")
+    if word == "down":
+        raise DependencyDownError(dependency="payments-db")
     if word == "exit":
         sys.exit(3)
     if word == "interrupt":

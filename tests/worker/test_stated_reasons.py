@@ -11,7 +11,7 @@ from confluent_kafka import Producer
 from supervisor.core.backoff import Backoff
 from supervisor.core.board import Wait
 from supervisor.core.progress import Limits, Progress, look
-from supervisor.core.spec import DeadLetterSpec, Ordering, RetrySpec
+from supervisor.core.spec import BreakerSpec, DeadLetterSpec, FloodSpec, Ordering, RetrySpec
 from tests.broker.real import RealBroker
 from tests.broker.records import create_topic, produce
 from tests.conftest import Scale
@@ -97,6 +97,65 @@ def test_a_sink_that_takes_nothing(broker: RealBroker, name: str, start: Start, 
     worker = start(group)
 
     watch(worker, Wait.SINK, seconds)
+
+
+def test_an_open_breaker(broker: RealBroker, name: str, start: Start, seconds: float) -> None:
+    create_topic(broker.bootstrap, name, partitions=2)
+    produce(broker.bootstrap, name, ["down"] + ["good"] * 500)
+    breaker = BreakerSpec(probe=AN_HOUR.backoff)
+    worker = start(group_spec(broker.bootstrap, name, (name,), "handlers:by_value", breaker=breaker))
+
+    watch(worker, Wait.BREAKER, seconds)
+
+
+def test_a_flood_of_dead_letters_that_holds(broker: RealBroker, name: str, start: Start, seconds: float) -> None:
+    create_topic(broker.bootstrap, name)
+    create_topic(broker.bootstrap, f"{name}.dlq")
+    produce(broker.bootstrap, name, ["raise"] * 50)
+    worker = start(
+        group_spec(
+            broker.bootstrap,
+            name,
+            (name,),
+            "handlers:by_value",
+            retry=RetrySpec(1, Backoff(0.05, 1.0, 0.05, 0.0)),
+            flood=FloodSpec(consecutive=5),
+        )
+    )
+
+    watch(worker, Wait.FLOOD, seconds)
+
+
+def test_all_that_an_operator_paused(
+    broker: RealBroker, name: str, start: Start, ledger: Ledger, seconds: float
+) -> None:
+    create_topic(broker.bootstrap, name, partitions=2)
+    worker = start(group_spec(broker.bootstrap, name, (name,), "handlers:ok"))
+    worker.wait(lambda: len(worker.owned) == 2)
+    worker.send("pause", on=True)
+    worker.wait(lambda: worker.stats.get("paused"))
+    produce(broker.bootstrap, name, ["good"] * 500)
+
+    watch(worker, Wait.PAUSED, seconds)
+    assert not ledger.of()
+
+
+def test_a_member_for_whom_there_is_no_partition(broker: RealBroker, name: str, start: Start, seconds: float) -> None:
+    create_topic(broker.bootstrap, name)
+    group = group_spec(broker.bootstrap, name, (name,), "handlers:ok")
+    first = start(group)
+    first.wait(lambda: len(first.owned) == 1)
+
+    watch(start(group, slot=1), Wait.UNASSIGNED, seconds)
+
+
+def test_a_partition_whose_offset_is_gone_and_that_waits_for_an_operator(
+    broker: RealBroker, name: str, start: Start, seconds: float
+) -> None:
+    create_topic(broker.bootstrap, name)
+    group = group_spec(broker.bootstrap, name, (name,), "handlers:ok", kafka={"auto.offset.reset": "error"})
+
+    watch(start(group), Wait.STOPPED, seconds)
 
 
 def test_a_strangers_open_transaction(
