@@ -51,7 +51,7 @@ class Breaker:
     """The breaker of a group; ``since`` is ``None`` while it is closed, and then the rest is of the last time.
 
     ``prober``: the slot whose part it is to try, ``None`` while no slot could. ``heard_by``: when something must have
-    been heard of it, or another one tries.
+    been heard of it, or another one tries. ``idle``: the slots that tried last, as far as they had no record at all.
     """
 
     since: float | None = None
@@ -61,11 +61,20 @@ class Breaker:
     probe_at: float = 0.0
     heard_by: float = 0.0
     closed_at: float | None = None
+    idle: frozenset[int] = frozenset()
 
     @property
     def is_open(self) -> bool:
         """Whether the group is to begin nothing."""
         return self.since is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The slots of a group: ``all`` that are not at rest, and those ``present`` that could try."""
+
+    all: Sequence[int]
+    present: Sequence[int]
 
 
 Step = tuple[Breaker, tuple[Report, ...]]
@@ -87,9 +96,12 @@ def heard_down(  # noqa: PLR0913 - what one frame says, and when
     name, probe_at = name[:NAME_LENGTH], now + after
     if breaker.is_open:
         if slot != breaker.prober:
-            return breaker, ()
+            return replace(breaker, idle=frozenset()), ()
         failures = max(failures, breaker.failures)
-        return replace(breaker, name=name, failures=failures, probe_at=probe_at, heard_by=probe_at + patience), ()
+        heard_by = probe_at + patience
+        return replace(
+            breaker, name=name, failures=failures, probe_at=probe_at, heard_by=heard_by, idle=frozenset()
+        ), ()
     again = breaker.closed_at is not None and now - breaker.closed_at < STEADY
     failures = max(failures, breaker.failures + 1 if again else 0)
     opened = Breaker(now, name, slot, failures=failures, probe_at=probe_at, heard_by=probe_at + patience)
@@ -98,7 +110,7 @@ def heard_down(  # noqa: PLR0913 - what one frame says, and when
 
 
 def heard_up(breaker: Breaker, *, by: str, now: float) -> Step:
-    """Have all go on: a probe got through, or an operator said so. ``by`` says who."""
+    """Have all go on: a probe got through, an operator said so, or no record waits for it. ``by`` says who."""
     if breaker.since is None:
         return breaker, ()
     held = now - breaker.since
@@ -110,23 +122,32 @@ def heard_up(breaker: Breaker, *, by: str, now: float) -> Step:
     }
     text = f"{breaker.name} was down for {format_duration(held)}: all workers go on ({by})"
     report = Report("breaker.closed", Severity.WARNING, text, fields)
-    return replace(breaker, since=None, prober=None, closed_at=now), (report,)
+    return replace(breaker, since=None, prober=None, closed_at=now, idle=frozenset()), (report,)
 
 
-def heard_nothing(breaker: Breaker, slot: int, present: Sequence[int], *, patience: float, now: float) -> Breaker:
-    """Have the next of the ``present`` slots try, at once: the prober has no record to try with."""
+def heard_nothing(breaker: Breaker, slot: int, group: Group, *, idle: bool, patience: float, now: float) -> Step:
+    """Have the next slot try, at once: the prober has no record to try with.
+
+    ``idle``: no record waits there at all. Where that is so in the whole group, one after the other, nothing is held
+    back: all go on, and the next record that comes will tell. Else a breaker whose last record was worked, and whose
+    worker died before it said so, would be open for good.
+    """
     if not breaker.is_open or slot != breaker.prober:
-        return breaker
-    return _hand_on(breaker, present, patience=patience, now=now)
+        return breaker, ()
+    are_idle = breaker.idle | {slot} if idle else frozenset[int]()
+    if are_idle >= set(group.all):
+        return heard_up(breaker, by="no record waits for it", now=now)
+    handed_on = _hand_on(breaker, group.present, patience=patience, now=now)
+    return replace(handed_on, idle=are_idle), ()
 
 
-def look(breaker: Breaker, present: Sequence[int], *, patience: float, now: float) -> Breaker:
+def look(breaker: Breaker, group: Group, *, patience: float, now: float) -> Breaker:
     """Have another slot try when the prober is gone, or was not heard of for too long."""
-    if not breaker.is_open or (breaker.prober in present and now < breaker.heard_by):
+    if not breaker.is_open or (breaker.prober in group.present and now < breaker.heard_by):
         return breaker
-    if breaker.prober is None and not present:
+    if breaker.prober is None and not group.present:
         return breaker
-    return _hand_on(breaker, present, patience=patience, now=now)
+    return _hand_on(breaker, group.present, patience=patience, now=now)
 
 
 def words(breaker: Breaker, *, since: str, now: float) -> str:
@@ -148,4 +169,4 @@ def _hand_on(breaker: Breaker, present: Sequence[int], *, patience: float, now: 
     before = -1 if breaker.prober is None else breaker.prober
     prober = next((slot for slot in line if slot > before), line[0] if line else None)
     probe_at = max(now, breaker.probe_at)
-    return replace(breaker, prober=prober, probe_at=probe_at, heard_by=probe_at + patience)
+    return replace(breaker, prober=prober, probe_at=probe_at, heard_by=probe_at + patience, idle=frozenset())

@@ -13,7 +13,8 @@
 | ``cancelled`` | worker → parent | ``cell``, ``sequence`` on its board: an async handler whose time was over |
 | ``alert`` | parent → notifier | ``event``: a ``core.events.Event`` |
 | ``breaker`` | parent → worker | ``order``: a ``core.spec.BreakerOrder``; hold all records, try with one, go on |
-| ``breaker`` | worker → parent | ``state``: ``down`` (``name``, ``failures``, ``after`` seconds), ``up``, ``nothing`` |
+| ``breaker`` | worker → parent | ``state``: ``down`` (``name``, ``failures``, ``after`` seconds), ``up`` |
+| ``breaker`` | worker → parent | ``state``: ``nothing`` to try with; ``idle``: no record waits there at all |
 | ``flood`` | parent → worker | ``order``: a ``core.spec.FloodOrder``; write no dead letter, let a few try, go on |
 | ``flood`` | worker → parent | ``state``: ``tripped`` (``reason``), ``passed`` |
 | ``hello`` | worker → parent | ``pid``; the slot's lock is held from here on |

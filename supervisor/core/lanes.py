@@ -139,6 +139,11 @@ class Lanes(Generic[T]):
             return min(self.trials, len(self._ready))
         return len(self._ready)
 
+    @property
+    def has_next(self) -> bool:
+        """Whether, though all is held back, a record waits to be begun, or is that one out that was."""
+        return bool(self._ready) or (self.trial is not None and self.trial.state is BUSY and bool(self.trial.items))
+
     def can_try(self, *, now: float) -> bool:
         """Tell whether there is a lane that a trial could begin, if one were allowed."""
         self._drop_stale_timers()

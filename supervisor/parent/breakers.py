@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
-from supervisor.core.breaker import Breaker, Step, heard_down, heard_nothing, heard_up, look, order_for, words
+from supervisor.core.breaker import Breaker, Group, Step, heard_down, heard_nothing, heard_up, look, order_for, words
 from supervisor.core.frames import Frame
 from supervisor.core.jsonable import to_json
 from supervisor.core.snapshot import BreakerSnapshot
@@ -56,15 +56,17 @@ class Breakers:
             case "up":
                 self._take(group, heard_up(before, by=f"slot {slot}", now=now))
             case "nothing":
-                after_it = heard_nothing(before, slot, self._present(group), patience=self._patience(group), now=now)
-                self._take(group, (after_it, ()))
+                patience, idle = self._patience(group), frame.get("idle") is True
+                self._take(
+                    group, heard_nothing(before, slot, self._group(group), idle=idle, patience=patience, now=now)
+                )
 
     def stirred(self, group: str) -> None:
         """Look at a group of which a slot has changed, or a second went by."""
         breaker = self._breakers.get(group)
         if breaker is not None:
             now = self._loop.time()
-            self._take(group, (look(breaker, self._present(group), patience=self._patience(group), now=now), ()))
+            self._take(group, (look(breaker, self._group(group), patience=self._patience(group), now=now), ()))
 
     def look(self) -> None:
         """Look at every group; about once a second."""
@@ -117,8 +119,10 @@ class Breakers:
             if slot.tell("breaker", order=to_json(order)):
                 self._told[key] = order
 
-    def _present(self, group: str) -> list[int]:
-        return [slot.number for slot in self._slots(group) if slot.can_work]
+    def _group(self, group: str) -> Group:
+        slots = self._slots(group)
+        are_up = [slot.number for slot in slots if not slot.is_down]
+        return Group(all=are_up, present=[slot.number for slot in slots if slot.can_work])
 
     def _patience(self, group: str) -> float:
         return max((slot.group.limits.handler_timeout for slot in self._slots(group)), default=0.0) + PATIENCE

@@ -75,6 +75,8 @@ class Guard:
     def __init__(self, store: Store, key_of: Callable[[Record], str | None], *, ttl: float, lease: float) -> None:
         self.duplicates = 0
         """Records that were not worked because their key was done."""
+        self.skipped: Callable[[Record, str], None] = lambda _record, _store: None
+        """Called with each of them, and the name of the store, in its handler's thread or beside its loop."""
         self._store, self._key_of = store, key_of
         self._ttl, self._lease = ttl, lease
         self._tokens = (f"{os.urandom(8).hex()}-{number}" for number in count())
@@ -115,6 +117,9 @@ class Guard:
                 wanted[key] = at
         if wanted:
             self._claim(turn, wanted)
+            for at in wanted.values():
+                if turn.known.get(at, turn) is None:
+                    self.skipped(records[at], self._store.name)
 
     def end(self, turn: Turn, answers: Sequence[object]) -> list[object]:
         """Say what is done of a turn's records; ``answers`` are the handler's. Return the outcome of each."""

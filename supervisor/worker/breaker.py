@@ -11,10 +11,13 @@ from supervisor.core.breaker import Hold, told, went_down
 from supervisor.core.lane import BUSY, Lane
 from supervisor.core.lanes import BREAKER
 from supervisor.core.spec import BreakerOrder
+from supervisor.plugin.types import Record
 from supervisor.worker.engine import Engine, Item
 
 NOTHING_EVERY = 1.0
 """Seconds between two times that a prober says it has no record to try with."""
+MOST_SIPPED = 500
+"""Records that are read at once to be tried one by one, when those before them told nothing."""
 
 
 class Breaker:
@@ -27,6 +30,8 @@ class Breaker:
         self._stale: set[Lane[Item]] = set()
         """Lanes whose records were in their handlers when the breaker closed: what they say is older than that."""
         self._said_nothing_at = 0.0
+        self._unsaid: tuple[str, dict[str, object]] | None = None
+        """The last word, while the parent took it not."""
         self.obey(engine.spec.breaker)
 
     def down(self, name: str, lane: Lane[Item] | None = None) -> None:
@@ -54,6 +59,26 @@ class Breaker:
         if lane is self._engine.lanes.trial:
             self._engine.lanes.trial = None
 
+    def skipped(self, record: Record, store: str) -> None:
+        """Take no word from a record whose handler was not run: ``store`` knew that it was done; have the next one try.
+
+        That the store answers is a word of the store alone. Any thread, mutex not held.
+        """
+        engine = self._engine
+        if not engine.lanes.closed & BREAKER:  # nearly always
+            return
+        with engine.mutex:
+            hold, trial = self._hold, engine.lanes.trial
+            if hold is None or hold.name == store or trial is None or not trial.items:
+                return
+            message = trial.head[1]
+            if (record.topic, record.partition, record.offset) != (*trial.place, message.offset()):
+                return
+            engine.lanes.trial = None
+            if hold.probes:
+                engine.lanes.trials = 1
+                engine.sips = min(2 * engine.sips, MOST_SIPPED)
+
     def obey(self, order: BreakerOrder) -> None:
         """Hold or go on, as the parent says. Main thread."""
         engine = self._engine
@@ -68,6 +93,10 @@ class Breaker:
     def tick(self) -> None:
         """See what became of the probe, or have one begun when it is due. Main thread, each tick."""
         engine = self._engine
+        if self._unsaid is not None:
+            state, members = self._unsaid
+            self._tell(state, **members)
+        idle = False
         with engine.mutex:
             hold, lanes = self._hold, engine.lanes
             if hold is None or engine.stopping:
@@ -80,7 +109,10 @@ class Breaker:
                 word = "up"
             elif hold.probes:
                 word = self._try(hold, time.monotonic())
-        if word:
+                idle = self._is_idle()
+        if word == "nothing":
+            self._tell(word, idle=idle)
+        elif word:
             self._tell(word)
 
     def _try(self, hold: Hold, now: float) -> str:
@@ -98,6 +130,11 @@ class Breaker:
         self._said_nothing_at = now
         return "nothing"
 
+    def _is_idle(self) -> bool:
+        """Tell whether no record waits here: none is held, and all partitions are read to their ends; mutex held."""
+        engine = self._engine
+        return not engine.queued and engine.owned.keys() == engine.at_end | engine.stopped.keys()
+
     def _close(self, hold: Hold, now: float) -> None:
         engine = self._engine
         if self._hold is None:
@@ -105,7 +142,7 @@ class Breaker:
             engine.lanes.close(BREAKER, now=now)
             engine.lanes.hold_trials()
         self._hold = hold
-        engine.sips = hold.probes
+        engine.sips = int(hold.probes)
         if not hold.probes:
             engine.lanes.trials = 0
 
@@ -113,12 +150,14 @@ class Breaker:
         engine = self._engine
         self._hold = None
         self._stale = set(engine.lanes.working_lanes()) - {engine.lanes.trial}
-        engine.sips = False
+        engine.sips = 0
         engine.lanes.open(BREAKER)
         engine.work.notify_all()
 
     def _tell(self, state: str, **members: object) -> None:
-        self._engine.link.send("breaker", state=state, **members)
+        """Tell the parent; a word that it takes not is said again at the next tick, unless there is a newer one."""
+        was_taken = self._engine.link.send("breaker", state=state, **members)
+        self._unsaid = None if was_taken else (state, members)
 
 
 def _chance() -> float:

@@ -134,8 +134,8 @@ class Engine:
         self.revoking = False
         self.on_hold = False
         """Whether an operator wants nothing to be read."""
-        self.sips = False
-        """Whether, though all records are held back, one is wanted that can be tried."""
+        self.sips = 0
+        """How many records are wanted that can be tried, though all are held back."""
         self.paused: set[Place] = set()
         self.at_end: set[Place] = set()
         """Partitions whose end was reached and nothing came since."""
@@ -171,7 +171,8 @@ class Engine:
     @property
     def reads_nothing(self) -> bool:
         """Whether no record is to be read now, whatever there is room for."""
-        return self.on_hold or (self.lanes.closed & HELD != 0 and not (self.sips and not self.lanes.count))
+        wants_more = self.sips and not (self.lanes.has_next or self.is_full)
+        return self.on_hold or (self.lanes.closed & HELD != 0 and not wants_more)
 
     @property
     def end(self) -> tuple[ExitCode, str] | None:

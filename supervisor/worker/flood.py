@@ -119,7 +119,7 @@ class FloodGuard:
             engine.lanes.close(FLOOD, now=time.monotonic())
             engine.lanes.hold_trials()
             if not engine.lanes.closed & BREAKER:
-                engine.sips = False
+                engine.sips = 0
 
     def _begin_trials(self) -> None:
         if self._state is FloodState.HALF_OPEN:
@@ -137,7 +137,7 @@ class FloodGuard:
         if lanes.closed & BREAKER:
             self._is_granted = False
             return False
-        engine.sips = True
+        engine.sips = 1
         if not self._is_granted:
             self._is_granted, lanes.trials = True, TRIALS
             engine.work.notify_all()
@@ -158,5 +158,6 @@ class FloodGuard:
         self._window.clear(self._letters, self._others, now=time.monotonic(), amnesty=amnesty)
         if engine.lanes.closed & FLOOD:
             engine.lanes.open(FLOOD)
-            engine.sips = engine.sips and engine.lanes.closed & BREAKER != 0
+            if not engine.lanes.closed & BREAKER:
+                engine.sips = 0
             engine.work.notify_all()

@@ -50,7 +50,7 @@ class Pressure:
             engine.note_room(room)
             if engine.lanes.closed & HELD:
                 self._had_room_at = now
-                return self.chunk if engine.reads_nothing else 1
+                return self.chunk if engine.reads_nothing else min(self.chunk, room, engine.sips)
             if self._is_full or engine.stopping:
                 return self.chunk  # paused: only callbacks come
         chunk = max(1, min(self.chunk, int(group.queue_bytes / 4 / self._typical_size)))

@@ -153,6 +153,8 @@ class Incarnation:
         self.retry_topics = RetryTopics(self.engine)
         self.outcomes = Outcomes(self.engine, active, self.outlet, made.topics, there=self.retry_topics.there)
         self.outlet.connect(self.outcomes)
+        if active.guard is not None:
+            active.guard.skipped = self.outcomes.breaker.skipped
         self.executor: Executor | TaskExecutor = _executor_of(active)(
             self.engine, active, poller=self.poller, committer=self.committer, outcomes=self.outcomes
         )

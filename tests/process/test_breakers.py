@@ -72,6 +72,35 @@ def test_another_worker_tries_when_the_one_that_tried_is_gone_or_has_nothing_to_
         assert parent.events("breaker.closed") == []
 
 
+def test_a_breaker_is_closed_when_no_worker_has_a_record_that_waits_for_it(tmp_path: Path) -> None:
+    with Parent(tmp_path, {"orders": 2}) as parent:
+        parent.snapshot_when(all_run)
+        parent.have_say("orders-0", "breaker", **DOWN)
+        parent.snapshot_when(lambda now: prober(now) == 0)
+
+        parent.have_say("orders-0", "breaker", state="nothing", idle=True)
+        parent.snapshot_when(lambda now: prober(now) == 1)
+        parent.have_say("orders-1", "breaker", state="nothing", idle=True)
+        parent.snapshot_when(lambda now: breaker(now) is None)
+
+        wait_until(lambda: all(told(parent, f"orders-{slot}")[-1].startswith("open=False") for slot in range(2)))
+        assert [event.fields["by"] for event in parent.events("breaker.closed")] == ["no record waits for it"]
+
+
+def test_a_worker_that_dies_before_it_says_that_all_is_well_leaves_no_breaker_open_for_good(tmp_path: Path) -> None:
+    with Parent(tmp_path) as parent:
+        started = parent.snapshot_when(all_run)
+        parent.have_say("orders-0", "breaker", **DOWN)
+        parent.snapshot_when(lambda now: prober(now) == 0)
+
+        os.kill(pick(started).pid or 0, signal.SIGKILL)
+        wait_until(lambda: parent.log("starts held probes=True"))
+        parent.snapshot_when(all_run)
+        parent.have_say("orders-0", "breaker", state="nothing", idle=True)  # its record was worked and committed
+
+        parent.snapshot_when(lambda now: breaker(now) is None)
+
+
 def test_a_worker_that_starts_while_a_dependency_is_down_holds_from_its_first_poll_on(tmp_path: Path) -> None:
     with Parent(tmp_path, {"orders": 2}) as parent:
         started = parent.snapshot_when(all_run)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +20,7 @@ from supervisor.core.breaker import (
     went_down,
     words,
 )
+from supervisor.core.breaker import Group as Slots
 from supervisor.core.spec import BreakerOrder
 
 SLOTS = 4
@@ -28,6 +30,7 @@ happenings = st.one_of(
     st.tuples(st.just("down"), st.integers(0, SLOTS - 1)),
     st.tuples(st.just("up"), st.integers(0, SLOTS - 1)),
     st.tuples(st.just("nothing"), st.integers(0, SLOTS - 1)),
+    st.tuples(st.just("idle"), st.integers(0, SLOTS - 1)),
     st.tuples(st.just("gone"), st.integers(0, SLOTS - 1)),
     st.tuples(st.just("there"), st.integers(0, SLOTS - 1)),
     st.tuples(st.just("resume"), st.just(0)),
@@ -48,6 +51,13 @@ class Group:
         self.breaker, reports = step
         self.events += [report.name for report in reports]
 
+    @property
+    def group(self) -> Slots:
+        return Slots(all=range(SLOTS), present=sorted(self.present))
+
+    def nothing(self, number: int, *, idle: bool) -> Step:
+        return heard_nothing(self.breaker, number, self.group, idle=idle, patience=PATIENCE, now=self.now)
+
     def live_through(self, what: str, number: int) -> None:
         match what:
             case "down" if number in self.present:
@@ -57,8 +67,9 @@ class Group:
             case "up" if number in self.present:
                 self.take(heard_up(self.breaker, by=f"slot {number}", now=self.now))
             case "nothing" if number in self.present:
-                after = heard_nothing(self.breaker, number, sorted(self.present), patience=PATIENCE, now=self.now)
-                self.take((after, ()))
+                self.take(self.nothing(number, idle=False))
+            case "idle" if number in self.present:
+                self.take(self.nothing(number, idle=True))
             case "gone":
                 self.present.discard(number)
             case "there":
@@ -67,7 +78,7 @@ class Group:
                 self.take(heard_up(self.breaker, by="an operator", now=self.now))
             case "wait":
                 self.now += number
-        self.take((look(self.breaker, sorted(self.present), patience=PATIENCE, now=self.now), ()))
+        self.take((look(self.breaker, self.group, patience=PATIENCE, now=self.now), ()))
 
 
 @given(st.lists(happenings, max_size=60))
@@ -123,6 +134,34 @@ def test_the_role_goes_round_until_one_has_a_record() -> None:
         group.live_through("nothing", group.breaker.prober or 0)
 
     assert tried == [2, 3, 0, 1]
+
+
+def test_a_breaker_of_a_group_in_which_no_record_waits_is_closed() -> None:
+    group = Group()
+    group.live_through("down", 2)
+
+    for slot in (2, 3, 0):
+        group.live_through("idle", slot)
+    before = group.breaker
+    group.live_through("idle", 1)
+
+    assert (before.is_open, before.prober) == (True, 1)
+    assert group.events == ["breaker.opened", "breaker.closed"]
+
+
+@pytest.mark.parametrize("between", ["down", "nothing", "gone"])
+def test_a_group_of_which_one_may_have_a_record_is_held(between: str) -> None:
+    group = Group()
+    group.live_through("down", 2)
+
+    for slot in (2, 3, 0):
+        group.live_through("idle", slot)
+    group.live_through(between, 1)
+    for _ in range(SLOTS - 1):
+        group.live_through("idle", group.breaker.prober or 0)
+
+    assert group.breaker.is_open
+    assert group.breaker.prober in group.present
 
 
 def test_a_breaker_that_opens_again_soon_goes_on_with_its_longer_waits() -> None:

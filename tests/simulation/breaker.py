@@ -4,7 +4,7 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from supervisor.core.breaker import Breaker, Step, heard_down, heard_nothing, heard_up, look, order_for
+from supervisor.core.breaker import Breaker, Group, Step, heard_down, heard_nothing, heard_up, look, order_for
 from supervisor.core.jsonable import to_json
 from supervisor.core.spec import BreakerOrder
 from tests.simulation.ledger import Ledger
@@ -84,13 +84,15 @@ class SimBreaker:
             case "up":
                 self._take(heard_up(self._breaker, by=str(key), now=now))
             case "nothing":
-                self._take((heard_nothing(self._breaker, key, self._present(), patience=PATIENCE, now=now), ()))
+                idle = frame["idle"]
+                self._take(heard_nothing(self._breaker, key, self._group(), idle=idle, patience=PATIENCE, now=now))
 
     def look(self) -> None:
-        self._take((look(self._breaker, self._present(), patience=PATIENCE, now=self._machine.now), ()))
+        self._take((look(self._breaker, self._group(), patience=PATIENCE, now=self._machine.now), ()))
 
-    def _present(self) -> list[int]:
-        return [key for key, slot in self._slots.items() if slot.process is not None and not slot.process.is_frozen]
+    def _group(self) -> Group:
+        present = [key for key, slot in self._slots.items() if slot.process is not None and not slot.process.is_frozen]
+        return Group(all=list(self._slots), present=present)
 
     def _take(self, step: Step) -> None:
         self._breaker, reports = step

@@ -96,7 +96,7 @@ class SimLink:
         self._slot = slot
         self._process = process
 
-    def send(self, kind: str, **members: Any) -> None:
+    def send(self, kind: str, **members: Any) -> bool:
         slot, process = self._slot, self._process
         if kind == "event":
             self._machine.note("event", members["name"])
@@ -112,6 +112,7 @@ class SimLink:
             if kind == "acquitted" and slot.told is not None:
                 slot.told -= {tuple(record) for record in members["records"]}
             slot.parent.hear(kind, members)
+        return True
 
     def flush_until(self, deadline: float) -> None: ...
 

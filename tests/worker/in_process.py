@@ -31,15 +31,17 @@ PLACE = ("t", 0)
 
 
 class FakeLink:
-    """Keeps what was sent."""
+    """Keeps what was sent; while ``is_full`` it takes nothing."""
 
-    lost = False
+    lost = is_full = False
 
     def __init__(self) -> None:
         self.frames: list[dict[str, Any]] = []
 
-    def send(self, kind: str, **members: object) -> None:
-        self.frames.append({"type": kind, **members})
+    def send(self, kind: str, **members: object) -> bool:
+        if not self.is_full:
+            self.frames.append({"type": kind, **members})
+        return not self.is_full
 
 
 class FakeOrders:

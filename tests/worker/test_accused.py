@@ -23,11 +23,12 @@ def answered_with(worker: InProcess, *parts: dict[str, Any]) -> None:
     """Have the worker's questions answered with these parts; the last bears the question's number."""
     send = worker.link.send
 
-    def answer(kind: str, **members: Any) -> None:
+    def answer(kind: str, **members: Any) -> bool:
         send(kind, **members)
         if kind == "accused":
             for one in parts:
                 worker.engine.quarantine.heard(one | {"ask": one["ask"] and members["ask"]})
+        return True
 
     worker.link.send = answer  # type: ignore[method-assign]
 

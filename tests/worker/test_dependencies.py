@@ -367,11 +367,12 @@ def convict(worker: InProcess, case: Case) -> None:
     """Have the worker told that the first record of its partition is convicted, as the parent tells it."""
     send = worker.link.send
 
-    def answer(kind: str, **members: Any) -> None:
+    def answer(kind: str, **members: Any) -> bool:
         send(kind, **members)
         if kind == "accused":
             told = {"ask": members["ask"], "suspects": [], "convicted": [[*PLACE, 0, to_json(case)]]}
             worker.engine.quarantine.heard(told)
+        return True
 
     worker.link.send = answer  # type: ignore[method-assign]
 
@@ -408,3 +409,149 @@ def test_the_letter_of_a_convicted_record_is_no_word_from_the_dependency(monkeyp
 
     assert len(letters) == 1
     assert "up" not in told(worker)
+
+
+class Sink:
+    """Takes no letter until it is up."""
+
+    def __init__(self) -> None:
+        self.is_up = threading.Event()
+        self.letters: list[Letter] = []
+        self.refused = 0
+
+    def take(self, letter: Letter) -> None:
+        if not self.is_up.is_set():
+            self.refused += 1
+            raise OSError
+        self.letters.append(letter)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("supervisor.worker.outcomes.SINK_BACKOFF", Backoff(0.01, 1.0, 0.01, 0.0))
+    monkeypatch.setattr("supervisor.worker.quarantine.topic_ids", lambda *_: {})
+
+
+@pytest.mark.parametrize("ordering", list(Ordering))
+def test_a_letter_that_no_sink_takes_does_not_keep_a_prober_from_trying_with_other_records(
+    impatient: None, ordering: Ordering
+) -> None:
+    cluster, sink, dependency = filled(3), Sink(), Dependency()
+    other = ("t", 1)
+    cluster.add(other, b"v")
+
+    with InProcess(
+        cluster, dependency.process, sink=sink.take, breaker=QUICK, ordering=ordering, max_deaths=3
+    ) as worker:
+        convict(worker, Case(deaths=3, convicted=True, evidence=Evidence(-11)))
+        obey(worker, is_open=True, name="payments-db", probes=True)
+        worker.source.assign(PLACE)
+        worker.until(lambda: sink.refused > 2)
+        assert "up" not in told(worker)
+        worker.source.assign(other)
+        dependency.is_up.set()
+        worker.until(lambda: (other[1], 0) in dependency.done)
+        worker.until(lambda: "up" in told(worker))
+        sink.is_up.set()
+        worker.until(lambda: worker.engine.counters.settled == 4)
+
+    assert [letter.source_offset for letter in sink.letters] == [0]
+
+
+def test_a_group_comes_back_by_itself_when_sink_and_dependency_are_back(impatient: None) -> None:
+    cluster, sink, dependency = filled(3), Sink(), Dependency()
+    dependency.is_up.set()
+
+    with InProcess(
+        cluster, dependency.process, sink=sink.take, breaker=QUICK, ordering=Ordering.PARTITION, max_deaths=3
+    ) as worker:
+        convict(worker, Case(deaths=3, convicted=True, evidence=Evidence(-11)))
+        obey(worker, is_open=True, name="payments-db", probes=True)
+        worker.source.assign(PLACE)
+        worker.until(lambda: sink.refused > 2)
+        assert "up" not in told(worker)
+        sink.is_up.set()
+        worker.until(lambda: worker.engine.counters.settled == 3)
+
+    assert [offset for _, offset in dependency.done] == [1, 2]
+    assert told(worker)[-1] == "up"
+
+
+def test_p6_a_prober_whose_only_partition_is_blocked_reads_no_more_than_it_may_hold(impatient: None) -> None:
+    cluster, sink = filled(300), Sink()
+
+    with InProcess(
+        cluster,
+        Dependency().process,
+        sink=sink.take,
+        breaker=QUICK,
+        ordering=Ordering.PARTITION,
+        max_deaths=3,
+        queue_records=40,
+    ) as worker:
+        convict(worker, Case(deaths=3, convicted=True, evidence=Evidence(-11)))
+        obey(worker, is_open=True, name="payments-db", probes=True)
+        worker.source.assign(PLACE)
+        worker.until(lambda: worker.engine.lanes.count == 40)
+        worker.until(lambda: PLACE in worker.source.paused)
+        refused = sink.refused
+        worker.until(lambda: sink.refused > refused + 3)
+
+        assert worker.engine.lanes.count == 40
+
+
+def test_a_word_that_was_not_taken_is_said_again(cluster: FakeCluster) -> None:
+    dependency = Dependency()
+
+    with InProcess(cluster, dependency.process, breaker=QUICK) as worker:
+        worker.source.assign(PLACE)
+        worker.until(lambda: told(worker).count("down") == 2)
+        worker.link.is_full = True
+        dependency.is_up.set()
+        worker.until(lambda: worker.engine.counters.settled == 3)
+        assert told(worker)[-1] == "down"
+        worker.link.is_full = False
+        worker.until(lambda: told(worker)[-1] == "up")
+
+
+def test_a_prober_that_holds_no_record_and_can_get_none_says_that_nothing_is_held_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("supervisor.worker.breaker.NOTHING_EVERY", 0.02)
+    cluster, dependency = filled(1), Dependency()
+
+    with InProcess(cluster, dependency.process, breaker=NEVER) as worker:
+        worker.source.assign(PLACE)
+        worker.until(lambda: "down" in told(worker))
+        obey(worker, is_open=True, name="payments-db")
+        obey(worker, is_open=True, name="payments-db", probes=True)
+        worker.until(lambda: told(worker).count("down") == 2)  # it has a record, so it tries
+        gone = worker.source.revoke(PLACE)
+        worker.until(gone.is_set)
+        obey(worker, is_open=True, name="payments-db")
+        obey(worker, is_open=True, name="payments-db", probes=True)
+        worker.until(lambda: "nothing" in told(worker))
+        said = [frame for frame in worker.link.frames if frame.get("state") == "nothing"]
+
+    assert said[-1]["idle"]
+
+
+@pytest.mark.parametrize("holds", [False, True], ids=["what is not read yet", "what waits for a sink"])
+def test_a_prober_without_a_record_to_try_with_is_not_idle_while_there_is_one(
+    monkeypatch: pytest.MonkeyPatch, impatient: None, *, holds: bool
+) -> None:
+    monkeypatch.setattr("supervisor.worker.breaker.NOTHING_EVERY", 0.02)
+    cluster, sink = filled(1), Sink()
+
+    with InProcess(cluster, Dependency().process, sink=sink.take, breaker=QUICK, max_deaths=3) as worker:
+        convict(worker, Case(deaths=3, convicted=True, evidence=Evidence(-11)))
+        if not holds:
+            worker.source.chunk = lambda _limit: 0
+        obey(worker, is_open=True, name="db", probes=True)
+        worker.source.assign(PLACE)
+        worker.until(lambda: bool(sink.refused) is holds and PLACE in worker.engine.owned)
+        before = told(worker).count("nothing")
+        worker.until(lambda: told(worker).count("nothing") > before + 2)
+        said = [frame["idle"] for frame in worker.link.frames if frame.get("state") == "nothing"]
+
+    assert said[-1] is False

@@ -10,8 +10,8 @@ from typing import Any, cast
 import pytest
 
 from supervisor.core.backoff import Backoff
-from supervisor.core.spec import BreakerSpec, IdempotencySpec, PluginSpec
-from supervisor.plugin import Claim, Letter, Produce, Record
+from supervisor.core.spec import BreakerOrder, BreakerSpec, IdempotencySpec, PluginSpec
+from supervisor.plugin import Claim, DependencyDownError, Letter, Produce, Record
 from supervisor.plugin.idempotency import Guard, Store
 from supervisor.worker import dependencies
 from tests.broker.real import RealBroker
@@ -487,3 +487,56 @@ def _commits(consumer: Any, place: Any) -> bool:
     except KafkaException:
         return False
     return True
+
+
+def is_open(name: str = "payments-db") -> BreakerOrder:
+    return BreakerOrder(is_open=True, name=name, probes=True)
+
+
+@pytest.mark.parametrize("kind", ["process", "process_async", "process_batch"])
+def test_a_record_that_was_worked_before_is_no_word_from_what_is_down(guard: Guard, memory: Memory, kind: str) -> None:
+    cluster, tried = FakeCluster(), list[bytes]()
+    values = [b"old %d" % number for number in range(100)]
+    for value in (*values, b"new"):
+        cluster.add(PLACE, value)
+    memory.rows = {value.decode(): (None, time.monotonic() + 60) for value in values}
+    is_up = threading.Event()
+
+    def process(record: Record) -> None:
+        tried.append(record.value or b"")
+        if not is_up.is_set():
+            raise DependencyDownError(dependency="payments-db")
+
+    async def process_async(record: Record) -> None:
+        process(record)
+
+    def process_batch(records: Sequence[Record]) -> None:
+        process(*records)
+
+    hooks: dict[str, Any] = {
+        "process": {"process": process},
+        "process_async": {"process": process_async},
+        "process_batch": {"process_batch": process_batch},
+    }
+    with InProcess(cluster, guard=guard, breaker=QUICK, **hooks[kind]) as worker:
+        worker.parts.outcomes.breaker.obey(is_open())
+        worker.source.assign(PLACE)
+        worker.until(lambda: len(tried) > 2)
+        states = [frame["state"] for frame in worker.link.frames if frame["type"] == "breaker"]
+        is_up.set()
+        worker.until(lambda: worker.engine.counters.settled == 101)
+
+    assert set(states) == {"down"}
+    assert set(tried) == {b"new"}
+    assert worker.link.frames[-1]["type"] != "breaker" or worker.link.frames[-1]["state"] == "up"
+
+
+def test_a_record_that_was_worked_before_says_that_the_store_itself_is_back(guard: Guard, memory: Memory) -> None:
+    cluster = FakeCluster()
+    cluster.add(PLACE, b"old")
+    memory.rows = {"old": (None, time.monotonic() + 60)}
+
+    with InProcess(cluster, lambda _: None, guard=guard, breaker=QUICK) as worker:
+        worker.parts.outcomes.breaker.obey(is_open("memory"))
+        worker.source.assign(PLACE)
+        worker.until(lambda: any(frame.get("state") == "up" for frame in worker.link.frames))
