@@ -8,9 +8,10 @@ from typing import Any
 from confluent_kafka import KafkaException, Producer
 
 from supervisor.kafka.logs import client_logger
-from supervisor.kafka.producer import ALONE, Partitions
+from supervisor.kafka.producer import Partitions
 from supervisor.kafka.refusals import REFUSALS
 from supervisor.kafka.settings import Settings
+from supervisor.kafka.settings import alone as alone_settings
 from supervisor.plugin.types import Produce
 
 logger = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ class OutputProducer:
         with self._lock:
             producer = self._producers.get(alone)
             if producer is None:
-                settings = {**self._settings, **ALONE} if alone else dict(self._settings)
+                settings = alone_settings(self._settings) if alone else dict(self._settings)
                 producer = self._producers[alone] = Producer(settings, logger=client_logger())
                 threading.Thread(target=self._serve, args=(producer,), name="outputs", daemon=True).start()
             return producer

@@ -9,12 +9,11 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from supervisor.kafka.logs import client_logger
 from supervisor.kafka.refusals import SHARED
-from supervisor.kafka.settings import Settings
+from supervisor.kafka.settings import Settings, alone, is_alone
 
 logger = logging.getLogger(__name__)
 METADATA_TIMEOUT = 5.0
 POLL_INTERVAL = 0.1
-ALONE: Settings = {"batch.num.messages": 1}
 
 
 class ProduceError(Exception):
@@ -122,10 +121,10 @@ class LazyProducer:
     def _send_alone(self, future: "Future[None]", record: dict[str, Any]) -> None:
         with self._lock:
             if self._alone is None:
-                self._alone = LazyProducer({**self._settings, **ALONE})
-            alone = self._alone
+                self._alone = LazyProducer(alone(self._settings))
+            producer = self._alone
         try:
-            alone._send(future, record)  # noqa: SLF001 - of this class
+            producer._send(future, record)  # noqa: SLF001 - of this class
         except (ProduceError, BufferError) as error:
             future.set_exception(error)
 
@@ -136,7 +135,7 @@ class LazyProducer:
         return ProduceError(error.name(), error.str())
 
     def _is_shared(self) -> bool:
-        return self._settings.get("batch.num.messages") != ALONE["batch.num.messages"] and not self._closed.is_set()
+        return not is_alone(self._settings) and not self._closed.is_set()
 
     def close(self, timeout: float) -> None:
         """Wait at most ``timeout`` seconds for what is under way, then stop."""

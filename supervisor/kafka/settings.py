@@ -34,6 +34,9 @@ CLASSIC_DEFAULTS: Mapping[str, Value] = {
 }
 MAX_BYTES = 100_000_000
 """Of producers' records. The client's own limit is below the broker's: what could be read could not be written."""
+PACKED: Settings = {"compression.type": "zstd"}
+"""Unless the user says otherwise. Topics' limits are of what is stored: what was read from one, where its producer had
+compressed it, fits into its like only compressed."""
 LOGGING: Mapping[str, Value] = {"log_level": 6, "log.connection.close": False}
 
 _CONSUMER_ONLY = (
@@ -117,9 +120,19 @@ def output_settings(spec: WorkerSpec) -> Settings:
 
 def transaction_settings(spec: WorkerSpec, *, timeout: float) -> Settings:
     """Return the settings of a slot's transactional producer; the id is the slot's, so a successor fences it."""
-    settings = output_settings(spec)
+    settings = PACKED | output_settings(spec)
     del settings["message.timeout.ms"]  # librdkafka bounds it by the transaction's own
     return {"transaction.timeout.ms": round(timeout * 1000)} | settings | {"transactional.id": spec.instance_id}
+
+
+def alone(settings: Settings) -> Settings:
+    """Return what sends again what was refused as too large in a batch with others: by itself, and compressed."""
+    return PACKED | settings | {"batch.num.messages": 1}
+
+
+def is_alone(settings: Settings) -> bool:
+    """Tell whether these are settings that ``alone`` made."""
+    return settings.get("batch.num.messages") == 1
 
 
 def producer_settings(spec: WorkerSpec) -> Settings:

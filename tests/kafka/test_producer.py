@@ -1,6 +1,7 @@
 """The worker's producer: every future ends once, whatever happens around it."""
 
 from concurrent.futures import CancelledError, Future
+from random import Random
 
 import pytest
 
@@ -55,10 +56,22 @@ def test_what_is_refused_for_a_neighbour_of_its_batch_is_written_alone(broker: R
     producer = _producer(broker, **{"linger.ms": 200})
     values = [bytes([65 + at]) * 900 for at in range(4)]
 
-    sent = [producer(name, value) for value in (*values, b"x" * 3000)]
+    sent = [producer(name, value) for value in (*values, Random(1).randbytes(3000))]
 
     assert [future.result(10) for future in sent[:-1]] == [None] * 4
     with pytest.raises(ProduceError, match="MSG_SIZE_TOO_LARGE"):
         sent[-1].result(10)
     producer.close(5.0)
     assert sorted(one.value or b"" for one in read_topic(broker.bootstrap, name)) == values
+
+
+def test_what_its_topic_takes_only_compressed_is_written_compressed(broker: RealBroker, name: str) -> None:
+    """As records that their producers compressed: read, they are larger than the topic that they are from takes."""
+    create_topic(broker.bootstrap, name, config={"max.message.bytes": "2000"})
+    producer = _producer(broker)
+
+    sent = producer(name, b"x" * 100_000)
+
+    assert sent.result(10) is None
+    producer.close(5.0)
+    assert [len(one.value or b"") for one in read_topic(broker.bootstrap, name)] == [100_000]

@@ -131,7 +131,7 @@ def forward(record: Record) -> object:
     if word == "slow-retry" and record.attempt == 1:
         raise ValueError("as told")
     if word == "huge":
-        return Produce(f"{record.topic}.out", value=bytes(300_000))
+        return Produce(f"{record.topic}.out", value=os.urandom(300_000))
     if word == "nothing":
         return []
     if word == "nonsense":

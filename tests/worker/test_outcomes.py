@@ -1,6 +1,7 @@
 """What becomes of records, one outcome each, on a real broker (P1, P2, P6, P8)."""
 
 from itertools import pairwise
+from random import Random
 
 import pytest
 from confluent_kafka import Producer
@@ -284,11 +285,11 @@ def test_a_batch_handler_settles_each_record_by_its_own_outcome(
 
 
 def test_a_record_as_large_as_a_topic_takes_becomes_a_dead_letter_without_its_story(
-    broker: RealBroker, name: str, start: Start, ledger: Ledger
+    broker: RealBroker, name: str, start: Start, ledger: Ledger, rng: Random
 ) -> None:
     create_topic(broker.bootstrap, name, config={"max.message.bytes": "1300000"})
     create_topic(broker.bootstrap, f"{name}.dlq", config={"max.message.bytes": "1200000"})
-    value = b"raise".ljust(1_199_000)
+    value = b"raise" + rng.randbytes(1_198_995)
     big = Producer({"bootstrap.servers": broker.bootstrap, "message.max.bytes": 2_000_000, "log_level": 0})
     big.produce(name, value)
     assert big.flush(10) == 0

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
 from supervisor.core.backoff import Backoff
@@ -17,6 +18,8 @@ from tests.worker.direct import DirectWorker, group_spec
 
 SHORT, LONG = RetryTier("400ms", 0.4), RetryTier("900ms", 0.9)
 RETRY = RetrySpec(attempts=1, backoff=Backoff(0.01, 1.0, 0.01, 0.0), then=Then.TOPIC, tiers=(SHORT, LONG))
+
+ONE_TIER = replace(RETRY, tiers=(SHORT,))
 
 
 def group(broker: RealBroker, name: str, **changes: Any) -> GroupSpec:
@@ -209,3 +212,26 @@ def test_a_batch_handlers_failures_come_back_alone(broker: RealBroker, name: str
     while not worker.stats.get("copied") and time.monotonic() < deadline:
         time.sleep(0.05)
     assert worker.stats["copied"] == 1
+
+
+@pytest.mark.parametrize("delivery", Delivery)
+def test_p1_a_record_that_fits_its_topic_only_compressed_fits_the_retry_topic_and_the_dead_letters(
+    broker: RealBroker, name: str, start: Start, ledger: Ledger, delivery: Delivery
+) -> None:
+    small = {"max.message.bytes": "20000"}
+    for topic in (name, f"{name}.retry.400ms", f"{name}.dlq"):
+        create_topic(broker.bootstrap, topic, config=small)
+    value = b"raise".ljust(500_000)
+    producer = Producer({"bootstrap.servers": broker.bootstrap, "compression.type": "gzip", "log_level": 0})
+    producer.produce(name, value, b"0")
+    assert producer.flush(10) == 0
+
+    worker = start(group(broker, name, handler="handlers:raise_on_large", delivery=delivery, retry=ONE_TIER))
+    worker.wait(lambda: committed(broker.bootstrap, name, name) == {0: 1}, 30)
+    worker.wait(lambda: letters(broker, name), 30)
+
+    (letter,) = letters(broker, name)
+    assert letter.value == value
+    assert letter.header["supervisor.dlq.reason"] == "failed 2 times, the last after 400ms"
+    assert "supervisor.dlq.exception-stack" in letter.header
+    assert not worker.events("dead_letter.unwritten")
