@@ -22,7 +22,7 @@
 | ``assigned`` | worker → parent | ``partitions``: all owned now, ``[[topic, partition], ...]``; first: *joined* |
 | ``stats`` | worker → parent, when changed, or 4 s | ``stats``: a ``core.snapshot.WorkerStats``; ``seconds`` it took |
 | ``stats`` | notifier → parent, when changed, or 20 s | ``stats``: counts of each plugin (``notifier.courier``) |
-| ``event`` | worker, notifier → parent | ``name``, ``severity``, ``text``, ``fields`` |
+| ``event`` | worker, notifier → parent | ``name``, ``severity``, ``text``, ``fields``, ``stack`` |
 | ``pause`` | worker → parent | ``record``, ``reason``: why the whole group is to be paused |
 | ``lag_begins``, ``lag``, ``lag_ends`` | inspector → parent | one look at ``group``: ``topic``, ``rows``; the rest |
 | ``trouble`` | inspector → parent | ``group``, ``text``: why there is no look at it |

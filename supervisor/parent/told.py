@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from supervisor.core.board import InFlight
+from supervisor.core.crashfile import MOST_STACK, plain
 from supervisor.core.events import Scalar, Severity
 from supervisor.core.frames import Frame
 from supervisor.core.jsonable import from_json
@@ -66,6 +67,7 @@ def tell(events: EventLog, frame: Frame, *, group: str, slot: int | None) -> Non
     if not isinstance(fields, dict):
         message = "an event's fields are no object"
         raise ValueError(message)  # noqa: TRY004 - one error for every malformed frame
+    stack = frame.get("stack")
     events.tell(
         str(frame["name"])[:100],
         Severity(frame.get("severity", Severity.INFO)),
@@ -73,6 +75,9 @@ def tell(events: EventLog, frame: Frame, *, group: str, slot: int | None) -> Non
         group=group,
         slot=slot,
         fields=scalars(fields),
+        attachments={"stack": plain(stack.encode(errors="replace")[:MOST_STACK])}
+        if isinstance(stack, str) and stack
+        else {},
     )
 
 

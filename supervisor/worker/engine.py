@@ -193,12 +193,15 @@ class Engine:
         finally:
             os._exit(ExitCode.ENGINE)
 
-    def event(self, name: str, severity: Severity, text: str, **fields: Scalar) -> None:
-        """Tell the parent of an event; it writes the log line. Any thread, mutex not held: sending may block."""
+    def event(self, name: str, severity: Severity, text: str, stack: str = "", /, **fields: Scalar) -> None:
+        """Tell the parent of an event; it writes the log line. Any thread, mutex not held: sending may block.
+
+        ``stack`` is attached.
+        """
         if self.link.lost:
             logger.warning(name, extra={"fields": fields})
             return
-        self.link.send("event", name=name, severity=severity.value, text=text, fields=fields)
+        self.link.send("event", name=name, severity=severity.value, text=text, fields=fields, stack=stack)
 
     def note_mean(self, seconds: float, calls: int) -> None:
         """Fold a measured stretch of handler time into the mean; mutex held."""

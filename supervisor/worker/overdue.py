@@ -10,6 +10,7 @@ from supervisor.core.durations import format_duration
 from supervisor.core.events import Severity
 from supervisor.worker.engine import Engine
 from supervisor.worker.loop import LoopThread
+from supervisor.worker.stacks import stacks
 
 LOOK = 0.25
 STALL = 5.0
@@ -18,7 +19,8 @@ STANDS = 0.1
 """Seconds without a turn of the loop from which its time counts for no handler."""
 LAG = 1.0
 """Seconds without a turn of the loop from which a handler counts as blocking it."""
-LAG_EVENT = 60.0
+EVENT_EVERY = 60.0
+"""Seconds between two events of a kind of one worker."""
 
 
 class Cell:
@@ -48,7 +50,9 @@ class Overdue:
         self._loop = loop
         self._cells = cells
         self._timeout = engine.spec.group.handler_timeout
-        self._looked_at = self._told_at = -math.inf
+        self._looked_at = self._told_at = self._cancelled_at = -math.inf
+        self._untold = 0
+        """Handlers that were cancelled since the last event of one."""
 
     def look(self) -> None:
         """Cancel handlers that take too long; tell of one that keeps the loop. Main thread, each tick.
@@ -83,11 +87,30 @@ class Overdue:
         """Cancel a handler, on the loop, unless it has ended meanwhile; the parent hears of it, for it may not end."""
         if cell.is_running and self._engine.board.words[cell.base + C_SEQUENCE] == sequence and cell.task is not None:
             cell.is_cancelled = True
+            self._tell_cancelled(cell, cell.task)
             cell.task.cancel()
             self._engine.link.send("cancelled", cell=cell.number, sequence=sequence)
 
+    def _tell_cancelled(self, cell: Cell, task: "asyncio.Task[None]") -> None:
+        """Tell of a handler that is cancelled, and where it was; of the next ones within a while only how many."""
+        now = time.monotonic()
+        if now - self._cancelled_at < EVENT_EVERY:
+            self._untold += 1
+            return
+        record, others = self._record(cell), self._untold
+        self._cancelled_at, self._untold = now, 0
+        self._engine.event(
+            "handler.cancelled",
+            Severity.WARNING,
+            f"the handler of {record} took longer than {format_duration(self._timeout)} and is cancelled"
+            + (f", as were {others} others since this was said last" if others else ""),
+            stacks(task),
+            record=record,
+            others=others,
+        )
+
     def _tell(self, lag: float, now: float) -> None:
-        if now - self._told_at < LAG_EVENT:
+        if now - self._told_at < EVENT_EVERY:
             return
         self._told_at = now
         task, place = asyncio.current_task(self._loop.loop), self._loop.place()

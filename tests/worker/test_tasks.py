@@ -316,6 +316,29 @@ def test_the_parent_hears_which_handler_was_cancelled_for_its_time_for_it_may_no
     assert shown == (0, told["sequence"])
 
 
+async def wait_in_vain() -> None:
+    await asyncio.sleep(60)
+
+
+def test_p10_a_cancelled_handler_is_told_of_with_where_it_and_all_threads_were_and_others_are_counted() -> None:
+    secret = b"4111-1111"
+
+    async def process(_record: Record) -> None:
+        await wait_in_vain()
+
+    with InProcess(a_cluster(*[secret] * 6), process, concurrency=3, handler_timeout=0.1, **KEYS) as worker:
+        worker.source.assign(PLACE)
+        worker.until(lambda: worker.engine.counters.failed_attempts >= 6)
+        (event,) = events(worker, "handler.cancelled")
+
+    assert event["fields"]["record"] == "t/0@0"
+    assert event["severity"] == "warning"
+    stack = event["stack"]
+    assert "in wait_in_vain\n    await asyncio.sleep(60)\n" in stack
+    assert "MainThread" in stack
+    assert "4111" not in str(event)
+
+
 def test_a_timeout_cancels_nothing_but_the_handler_it_is_about() -> None:
     """The task that was cancelled works on; timeouts inside of handlers go on working on it."""
     cluster = FakeCluster()
