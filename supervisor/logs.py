@@ -73,4 +73,5 @@ def set_up_logging(style: str, level: str, identity: Mapping[str, Any]) -> None:
     """Send every logger of this process to its stderr; under systemd to the journal, with fields to look for."""
     root = logging.getLogger()
     root.handlers[:] = [log_handler(style, identity)]
-    root.setLevel(level.upper())
+    if root.level != logging.getLevelNamesMapping()[level.upper()]:
+        root.setLevel(level.upper())  # which has every logger forget its own

@@ -56,7 +56,14 @@ class Listener(Protocol):
 class Source:
     """A subscribed consumer. Every method belongs to the holder of the baton, and may run callbacks."""
 
-    def __init__(self, settings: Settings, topics: Sequence[str], listener: Listener) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        topics: Sequence[str],
+        listener: Listener,
+        *,
+        client: Callable[..., Consumer] = Consumer,
+    ) -> None:
         self._listener = listener
         self._gone: set[Place] = set()
         """Partitions given up during the current ``poll``."""
@@ -65,7 +72,7 @@ class Source:
         self._moved: dict[Place, int] = {}
         """Where partitions of this assignment were told to begin."""
         try:
-            self._consumer = Consumer(
+            self._consumer = client(
                 {**settings, "on_commit": self._on_commit, "error_cb": self._on_error},
                 logger=client_logger(),
             )

@@ -24,6 +24,7 @@ from supervisor.core.exits import ExitCode
 from supervisor.core.frames import Frame, FrameReader, encode
 from supervisor.tether import die_with_parent
 from supervisor.zygote.child import become_worker, reset_signals
+from supervisor.zygote.gaps import fill_gaps
 from supervisor.zygote.preload import Unfit, preload
 from supervisor.zygote.title import set_title
 
@@ -41,6 +42,7 @@ class Zygote:
         self._socket = connection
         self._run = run
         self._parent = 0
+        self._filling: list[list[bytes]] = []
         os.set_inheritable(connection.fileno(), False)  # noqa: FBT003 - the os API
 
     def serve(self) -> int:
@@ -63,6 +65,7 @@ class Zygote:
         # Young garbage would be copied into every worker, and a collection touch every page they share.
         gc.collect()
         gc.disable()
+        self._filling = fill_gaps()
         gc.freeze()
         self._answer(encode("ready"))
         return self._fork_until_the_end()

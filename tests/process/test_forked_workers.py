@@ -12,6 +12,8 @@ from supervisor.core.snapshot import SlotSnapshot, SlotState
 from tests.process.test_parent_kafka import Run, running
 
 NOWHERE = "127.0.0.1:1"
+INHERITED = 20_000
+"""Objects that a zygote has at least; a third of what they are."""
 
 
 def all_running(slots: list[SlotSnapshot]) -> bool:
@@ -88,6 +90,30 @@ def test_a_forked_worker_is_as_an_execd_one(tmp_path: Path) -> None:
             end(run)
 
     assert seen[0] == seen[1]
+
+
+def test_no_collection_of_a_forked_worker_walks_what_it_shares(tmp_path: Path) -> None:
+    """Each object that is looked at would be a page copied, of all that is shared."""
+    (tmp_path / "watching.py").write_text(
+        "import gc, os\n"
+        "from pathlib import Path\n"
+        "notes = Path(__file__).with_name('collections')\n"
+        "def note(phase, info):\n"
+        "    if phase == 'start':\n"
+        "        walked = sum(len(gc.get_objects(one)) for one in range(info['generation'] + 1))\n"
+        "        with notes.open('a') as file: file.write(f'{os.getpid()} {walked}\\n')\n"
+        "gc.callbacks.append(note)\n"
+    )
+    (tmp_path / "handlers.py").write_text("import gc\ngc.collect()\ndef process(record): pass\n")
+    with running(tmp_path, NOWHERE, "g", more='preload = ["watching"]') as run:
+        workers = set(pids(run.slots_when(all_running)))
+        end(run)
+
+    lines = [line.split() for line in (tmp_path / "collections").read_text().splitlines()]
+    walked = [(int(pid) in workers, int(objects)) for pid, objects in lines]
+    assert max(objects for is_worker, objects in walked if not is_worker) > INHERITED, "the zygote's own"
+    assert {is_worker for is_worker, _ in walked} == {True, False}
+    assert max(objects for is_worker, objects in walked if is_worker) < INHERITED / 4
 
 
 def test_preloaded_modules_that_are_not_there_are_named_before_anything_starts(tmp_path: Path) -> None:

@@ -6,6 +6,11 @@ import signal
 import sys
 import threading
 
+import pytest
+
+from supervisor.link import Link
+from supervisor.zygote import rehearsal
+from supervisor.zygote.nowhere import NoBrokers
 from supervisor.zygote.rehearsal import rehearse
 
 
@@ -21,6 +26,7 @@ def _state() -> list[object]:
     return [
         list(sys.path),
         list(logging.getLogger().handlers),
+        logging.getLogger().level,
         [signal.getsignal(number) for number in signal.valid_signals()],
         threading.active_count(),
         [fd for fd in range(100) if _is_open(fd)],
@@ -34,3 +40,32 @@ def test_a_rehearsal_leaves_no_trace() -> None:
     rehearse()
 
     assert _state() == before
+
+
+def test_a_rehearsal_is_a_whole_life_of_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+
+    class Watched(NoBrokers):
+        def poll(self, timeout: float) -> None:
+            told.append("polled")
+            super().poll(timeout)
+
+        def close(self) -> None:
+            super().close()
+            told.append("closed")
+
+    class Told(Link):
+        def send(self, kind: str, **members: object) -> bool:
+            told.append(f"{kind} {members['partitions']}" if kind == "assigned" else kind)
+            return super().send(kind, **members)
+
+    monkeypatch.setattr(rehearsal, "Link", Told)
+    monkeypatch.setattr(rehearsal, "NoBrokers", Watched)
+
+    rehearse()
+
+    one = told[: told.index("closed") + 1]
+    assert one.count("polled") > 2
+    assert [line for line in one if line.startswith("assigned")] == ["assigned [('orders', 0)]", "assigned []"]
+    assert "stats" in one
+    assert told.count("closed") == 1 + rehearsal.TURNS
