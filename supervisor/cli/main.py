@@ -1,6 +1,7 @@
 """The ``supervisor`` command: finds the command that was asked for and loads only its module."""
 
 import importlib
+import signal
 import sys
 from pathlib import Path
 from typing import cast
@@ -50,6 +51,8 @@ class LazyGroup(click.Group):
         module = COMMANDS.get(cmd_name)
         if module is None:
             return None
+        if cmd_name == "run":
+            _outlive_early_signals()
         return cast("click.Command", getattr(importlib.import_module(module), cmd_name))
 
     def resolve_command(
@@ -60,6 +63,16 @@ class LazyGroup(click.Group):
         if guess and not ctx.resilient_parsing:
             ctx.fail(f"No such command {args[0]!r}. {guess[0].upper()}{guess[1:].strip()}")
         return super().resolve_command(ctx, args)
+
+
+def _outlive_early_signals() -> None:
+    """Have no reload or reopening that comes while the supervisor is still being imported end it.
+
+    There is nothing to reload or reopen yet; ``parent.signals`` listens later. A terminal that goes away ends it.
+    """
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        if number != signal.SIGHUP or not sys.stderr.isatty():
+            signal.signal(number, lambda _number, _frame: None)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

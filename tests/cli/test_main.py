@@ -1,3 +1,8 @@
+import signal
+import subprocess
+import sys
+
+import pytest
 from click.testing import CliRunner
 
 from supervisor.cli.main import cli
@@ -17,3 +22,18 @@ def test_an_option_that_is_not_there_is_still_an_option() -> None:
 
     assert result.exit_code == 2
     assert "No such option" in result.output
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
+def test_a_signal_that_comes_while_run_is_still_imported_does_not_end_it(number: signal.Signals) -> None:
+    code = f"""
+import importlib, os
+from supervisor.cli.main import cli
+load = importlib.import_module
+importlib.import_module = lambda *name, **more: (os.kill(os.getpid(), {int(number)}), load(*name, **more))[1]
+cli(["run", "--help"])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert "This is what systemd starts" in done.stdout
