@@ -30,6 +30,7 @@ from supervisor.plugin import (
     Failure,
     Produce,
     Record,
+    RetryTopic,
     Seconds,
     WorkerContext,
     hookimpl,
@@ -152,6 +153,10 @@ class Tracing:
         error = f"{kind.__module__}.{kind.__qualname__}"
         seen: dict[str, str | int] = {"exception.type": error, "supervisor.attempt": failure.attempt}
         span.add_event("attempt failed", {**seen, "supervisor.decision": type(decision).__name__})
+        if isinstance(decision, RetryTopic):  # what comes back is another record, linked to the same producer
+            span.set_attribute("supervisor.retry_topic", value=True)
+            span.end()
+            return
         if not isinstance(decision, DeadLetter | Drop):
             self._keep(_place(failure.record), span)
             return

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode
 
-from supervisor.plugin import DeadLetter, Disposition, Drop, Failure, Produce, Record, Retry, WorkerContext
+from supervisor.plugin import DeadLetter, Disposition, Drop, Failure, Produce, Record, Retry, RetryTopic, WorkerContext
 from supervisor.plugin.types import Records
 from supervisor_plugins import tracing
 from supervisor_plugins.tracing import Tracing
@@ -177,6 +177,23 @@ def test_a_dropped_record_is_marked(traced: Traced) -> None:
     traced.plugin.failure_decided(failed(), Drop("old"))
 
     assert (traced.one().attributes or {})["supervisor.dropped"] is True
+
+
+def test_a_record_that_goes_to_a_retry_topic_ends_its_span_there_and_begins_one_where_it_comes_back(
+    traced: Traced,
+) -> None:
+    with pytest.raises(ValueError, match="4711"):
+        traced.plugin.wrap_process(raising, False)(record())
+    traced.plugin.failure_decided(failed(), RetryTopic(60.0))
+
+    span = traced.one()
+    assert (span.attributes or {})["supervisor.retry_topic"] is True
+    assert [event.name for event in span.events] == ["attempt failed"]
+    assert span.status.status_code is StatusCode.UNSET
+
+    traced.plugin.wrap_process(lambda _: None, False)(record(offset=3, attempt=2))
+    assert len(traced.spans) == 2
+    assert traced.spans[1].links[0].context.trace_id == int(TRACE, 16), "the copy has its record's context"
 
 
 def test_p10_no_span_holds_what_a_record_or_an_error_says(traced: Traced) -> None:
