@@ -103,6 +103,19 @@ class DlqJob:
 
 
 @dataclass(frozen=True, slots=True)
+class DlqLines:
+    """Some of the letters that a job exports, each a line of JSON; ``is_end``: no more will come.
+
+    ``first`` is how many were handed out before. Whoever has them asks for what comes after ``first`` and these.
+    """
+
+    number: int
+    first: int
+    lines: tuple[str, ...] = field(default=(), repr=False)
+    is_end: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Refusal:
     """Why nothing was done, and what to do instead."""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
-from supervisor.control.answers import Accepted, AlertsAnswer, DlqJob, EventPage, OffsetsJob, Operation
+from supervisor.control.answers import Accepted, AlertsAnswer, DlqJob, DlqLines, EventPage, OffsetsJob, Operation
 from supervisor.core.alert_flow import Silence
 from supervisor.core.events import EventQuery
 from supervisor.core.jsonable import from_json, to_json
@@ -131,12 +131,19 @@ class ControlClient:
         return self._ask(OffsetsJob, "GET", "/v1/offsets?" + urlencode({"group": group}))
 
     def dlq(self, verb: str, group: str, **how: object) -> DlqJob:
-        """Begin to look at dead letters, to replay or drop them; ``how`` is as ``control.requests.Dlq`` has it."""
+        """Begin to do something with dead letters; ``how`` is as ``control.requests.Dlq`` has it."""
         return self._ask(DlqJob, "POST", "/v1/dlq", body={"verb": verb, "group": group, **how})
 
     def dlq_job(self, number: int) -> DlqJob:
         """Return how such a job stands."""
         return self._ask(DlqJob, "GET", "/v1/dlq?" + urlencode({"number": number}))
+
+    def dlq_lines(self, number: int, after: int = 0) -> DlqLines:
+        """Return letters that such a job exports and that come after the first ``after``, which are then let go.
+
+        Perhaps none yet: ask again. Whoever asks for none for a minute is not waited for.
+        """
+        return self._ask(DlqLines, "GET", "/v1/dlq_lines?" + urlencode({"number": number, "after": after}))
 
     def stop_dlq(self, number: int) -> DlqJob:
         """Have such a job finish what it has in hand, and end."""

@@ -112,13 +112,13 @@ class Offsets(Request):
 
 
 class Dlq(Request):
-    """Begin to look at a group's dead letters, to replay or to drop them, as ``supervisor dlq`` does.
+    """Begin to do with a group's dead letters what ``supervisor dlq`` does.
 
     ``headers`` are ``NAME`` or ``NAME=VALUE``, ``origins`` ``TOPIC[/P[@OFFSET[-OFFSET]]]``, times seconds since the
-    epoch.
+    epoch. An ``export`` writes no file: its letters are for who asks for them, by ``dlq_lines``.
     """
 
-    verb: Literal["list", "show", "stats", "replay", "drop"]
+    verb: Literal["list", "show", "stats", "export", "replay", "drop", "drain"]
     group: Target
     source: Place | None = None
     topics: tuple[Name, ...] = Field(default=(), max_length=100)

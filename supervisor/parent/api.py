@@ -36,10 +36,10 @@ BACKLOG = 64
 logger = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-READS = ("status", "events", "journal", "operation", "offsets", "alerts", "dlq")
+READS = ("status", "events", "journal", "operation", "offsets", "alerts", "dlq", "dlq_lines")
 ACTS = (
     *("stop", "start", "restart", "hold", "resume", "pause", "scale", "reload", "drain", "dump", "offsets"),
-    *("silence", "unsilence"),
+    *("silence", "unsilence", "dlq", "stop_dlq"),
 )
 
 

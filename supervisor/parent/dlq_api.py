@@ -1,4 +1,4 @@
-"""Verbs about dead letters: look at them, replay, drop; and what ``supervisor dlq`` did by itself, to be told."""
+"""Verbs about dead letters: look at them, send, export, drop, drain; and what ``supervisor dlq`` did, to be told."""
 
 from dataclasses import replace
 
@@ -10,15 +10,18 @@ from supervisor.core.events import Scalar, Severity
 from supervisor.core.jsonable import to_json
 from supervisor.core.replay import Filter, HeaderTest, Origins
 from supervisor.core.spec import Mode, WorkerSpec
+from supervisor.core.spools import SPOOL, is_spooled
 from supervisor.core.suggest import did_you_mean
 from supervisor.parent.answering import PEER, accepted, body_of, refusal
-from supervisor.parent.dlq_jobs import DlqJobs, TooManyJobsError
+from supervisor.parent.dlq_jobs import DlqJobs, TakenError, TooManyJobsError
 from supervisor.parent.peer import Peer
 from supervisor.parent.supervisor import Supervisor
 
 DIGITS = 16
-_STARTED = {Verb.REPLAY: "replay_started", Verb.DROP: "drop_started"}
-_DONE = {Verb.REPLAY: "replayed", Verb.DROP: "dropped"}
+_STARTED = {Verb.REPLAY: "replay_started", Verb.DROP: "drop_started", Verb.EXPORT: "exported"}
+_DONE = {Verb.REPLAY: "replayed", Verb.DROP: "dropped", Verb.DRAIN: "drained"}
+_DRAIN = {"verb", "group", "rate"}
+"""All that a drain may be told: what else was meant to narrow it would not."""
 
 
 class DlqApi:
@@ -33,6 +36,7 @@ class DlqApi:
         router = application.router
         router.add_post("/v1/dlq", self._begin)
         router.add_get("/v1/dlq", self._job)
+        router.add_get("/v1/dlq_lines", self._lines)
         router.add_post("/v1/stop_dlq", self._stop)
         router.add_post("/v1/note_dlq", self._note)
 
@@ -56,9 +60,18 @@ class DlqApi:
         return web.json_response(to_json(job), status=202)
 
     async def _job(self, request: web.Request) -> web.Response:
-        number = request.query.get("number", "")
-        is_number = number.isascii() and number.isdigit() and len(number) < DIGITS
-        return self._answer(int(number) if is_number else -1, status=200)
+        return self._answer(_number(request, "number"), status=200)
+
+    async def _lines(self, request: web.Request) -> web.Response:
+        number = _number(request, "number")
+        try:
+            found = self._jobs.lines(number, _number(request, "after"))
+        except TakenError as error:
+            help_ = "after: how many you have, of those that were handed out"
+            raise refusal(web.HTTPConflict, "those letters are not what comes next", help_) from error
+        if found is None:
+            raise self._unknown(number)
+        return web.json_response(to_json(found))
 
     async def _stop(self, request: web.Request) -> web.Response:
         number = (await body_of(request, StopDlq)).number
@@ -75,8 +88,12 @@ class DlqApi:
     def _answer(self, number: int, *, status: int) -> web.Response:
         job = self._jobs.job(number)
         if job is None:
-            raise refusal(web.HTTPNotFound, f"no job {number} is known", "only the latest are remembered")
+            raise self._unknown(number)
         return web.json_response(to_json(job), status=status)
+
+    @staticmethod
+    def _unknown(number: int) -> web.HTTPException:
+        return refusal(web.HTTPNotFound, f"no job {number} is known", "only the latest are remembered")
 
     def _spec(self, group: str) -> WorkerSpec:
         found = next((plan for plan in self._supervisor.plan.groups if plan.name == group), None)
@@ -109,9 +126,39 @@ class DlqApi:
         self._supervisor.events.tell(f"dlq.{name}", Severity.INFO, text, group=asked.group.name, fields=told)
 
 
+def _number(request: web.Request, name: str) -> int:
+    text = request.query.get(name, "0" if name == "after" else "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < DIGITS else -1
+
+
+def _drain(body: Dlq, spec: WorkerSpec) -> DlqRequest:
+    more = sorted(body.model_fields_set - _DRAIN)
+    if more:
+        message = f"{', '.join(more)}: not of drain, which takes a rate and empties the whole spool"
+        raise ValueError(message)
+    if not is_spooled(spec.group):
+        message = f'group {spec.group.name} has no spool: its dead_letters.fallback is not "{SPOOL}", or its sink is'
+        raise ValueError(message)
+    where, how = Where(Place.FILE), Replay(rate=body.rate)
+    return DlqRequest(
+        Verb.DRAIN,
+        spec.group,
+        spec.state_dir,
+        parent_pid=0,
+        where=where,
+        replay=how,
+        supervisor=spec.supervisor,
+    )
+
+
 def _request(body: Dlq, spec: WorkerSpec) -> DlqRequest:
     """Return what the child is asked; raises ``ValueError`` for what cannot be understood."""
     verb = Verb(body.verb)
+    if body.dry_run and verb not in (Verb.REPLAY, Verb.DROP):
+        message = f"dry_run: not of {verb}, which would do all of it"
+        raise ValueError(message)
+    if verb is Verb.DRAIN:
+        return _drain(body, spec)
     meant = Filter(
         headers=tuple(map(HeaderTest.parsed, body.headers)),
         since=body.since,

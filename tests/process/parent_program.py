@@ -169,6 +169,9 @@ def main() -> int:
             wanted["retention"] = Retention(**wanted["retention"])
         return make_plan(folder, wanted.pop("groups", groups), {**policy, **wanted.pop("policy", {})}, **wanted, **new)
 
+    if policy.pop("spooled", False):
+        letters = DeadLetterSpec("dlq_sqlite", "dlq_file", topic="{topic}.dlq", timeout=1.0)
+        more["changes"] = {group: {"dead_letters": letters} for group in groups}
     plan = make_plan(folder, groups, policy, **more)
     return run_plan(plan, launcher=LAUNCHER, validate=no_problems, replan=replan)
 
