@@ -8,7 +8,8 @@ from confluent_kafka.schema_registry import SchemaRegistryClient, topic_subject_
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 from confluent_kafka.serialization import MessageField, SerializationContext
 
-from supervisor.plugin import DecodeError, DependencyDownError, Record, Seconds
+from supervisor.plugin import DecodeError, DependencyDownError, Record, Seconds, hookimpl
+from supervisor_plugins.models import refuse_models
 
 UNKNOWN = frozenset({40401, 40402, 40403})
 """What a registry says of a subject, version or schema that it does not have; a proxy that is lost says 404 alone."""
@@ -130,6 +131,40 @@ class RegistryDecoder:
     def close(self) -> None:
         """Close the connections to the registry."""
         self.registry.close()
+
+
+class SchemaDecoder:
+    """A decoder plugin whose data are plain values, as a schema says; a subclass says what reads them."""
+
+    Options = ReaderOptions
+
+    def __init__(self, options: ReaderOptions) -> None:
+        self._decoder = RegistryDecoder(options)
+        self._deserializer = self.deserializer(self._decoder.registry, options.schema or None)
+
+    def deserializer(self, registry: Registry, schema: str | None) -> Deserializer:
+        """Return what reads values; ``schema`` is the text of what they are to be read as."""
+        raise NotImplementedError
+
+    @hookimpl
+    def data_model(self, model: object) -> None:
+        """Refuse classes: nothing here would make them."""
+        refuse_models(model)
+
+    @hookimpl
+    def decode(self, record: Record) -> object:
+        """Decode the value; asks the registry about a schema that is new."""
+        return self._decoder.read(self._deserializer, record)
+
+    @hookimpl
+    def decode_blocks(self, record: Record) -> bool:
+        """Tell whether the registry would have to be asked."""
+        return self._decoder.would_ask(record)
+
+    @hookimpl
+    def worker_stopping(self) -> None:
+        """Close the connections to the registry."""
+        self._decoder.close()
 
 
 def read(deserializer: Deserializer, record: Record) -> object:
