@@ -9,7 +9,8 @@ from supervisor.core.spec import IdempotencySpec
 from supervisor.plugin.active import Named
 from supervisor.plugin.decoding import Decoder, data_model, decoding, decoding_batch
 from supervisor.plugin.errors import PluginError, Problem
-from supervisor.plugin.idempotency import Guard, Store, guarding, guarding_batch
+from supervisor.plugin.guarding import guarding, guarding_batch
+from supervisor.plugin.idempotency import Guard, Store
 from supervisor.plugin.importing import failure, import_object
 from supervisor.plugin.signatures import takes
 from supervisor.plugin.types import Record

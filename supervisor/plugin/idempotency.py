@@ -8,16 +8,13 @@ import logging
 import os
 import threading
 import time
-from asyncio import CancelledError, get_running_loop, shield, to_thread
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import Any, TypeVar, cast
 
-from supervisor.plugin.decoding import Process, ProcessBatch, merged
 from supervisor.plugin.errors import DependencyDownError, KeyBusyError
-from supervisor.plugin.signatures import is_async
 from supervisor.plugin.types import Claim, Record
 
 logger = logging.getLogger(__name__)
@@ -25,6 +22,8 @@ WORK: Any = object()
 """The outcome so far of a record that is to be worked."""
 MARK_AGAIN = 0.5
 """Seconds between two tries to tell a store that is down what is done."""
+MOST_THREADS = 4
+"""Threads that renew and tell; there is more than one only once the store hung in all that there were."""
 Then = Callable[[], None]
 Answer = TypeVar("Answer")
 
@@ -42,13 +41,14 @@ class Store:
 class Turn:
     """One call of a handler: the keys claimed for it, and what is known already of each of its records."""
 
-    __slots__ = ("keys", "known", "renewed_at", "token")
+    __slots__ = ("is_renewing", "keys", "known", "renewed_at", "token")
 
     def __init__(self, token: str) -> None:
         self.token = token
         self.keys: dict[int, str] = {}
         self.known: dict[int, BaseException | None] = {}
         self.renewed_at = 0.0
+        self.is_renewing = False
 
 
 class Unconfirmed:
@@ -70,13 +70,18 @@ class Unconfirmed:
 
 
 class Guard:
-    """The claims of one worker, and a thread that renews them. Methods are called by handlers' threads and block."""
+    """The claims of one worker, and a thread that renews them. Methods are called by handlers' threads and block.
+
+    A store should answer in time; one that hangs keeps its thread for as long. What it holds up is told by ``hanging``.
+    """
 
     def __init__(self, store: Store, key_of: Callable[[Record], str | None], *, ttl: float, lease: float) -> None:
         self.duplicates = 0
         """Records that were not worked because their key was done."""
         self.skipped: Callable[[Record, str], None] = lambda _record, _store: None
         """Called with each of them, and the name of the store, in its handler's thread or beside its loop."""
+        self.hangs = False
+        """Whether the store hung at the last look, see ``hanging``."""
         self._store, self._key_of = store, key_of
         self._ttl, self._lease = ttl, lease
         self._tokens = (f"{os.urandom(8).hex()}-{number}" for number in count())
@@ -86,15 +91,19 @@ class Guard:
         """Keys that are done and that the store could not be told of yet."""
         self._unreleased: list[tuple[str, str]] = []
         """Keys to give back, and the tokens that claimed them."""
-        self._thread: threading.Thread | None = None
+        self._is_marking = self._is_releasing = False
+        """Whether a thread is telling the store so; a second one would hang as the first does."""
+        self._mark_at = 0.0
+        self._calls: dict[int, tuple[str, float]] = {}
+        """What each thread asks the store now, and since when."""
+        self._threads: list[threading.Thread] = []
         self._is_closed = False
 
     def turn(self) -> Turn:
         """Return what one call of a handler begins with."""
         with self._changed:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._serve, name="idempotency", daemon=True)
-                self._thread.start()
+            if not self._threads:
+                self._hire()
             return Turn(next(self._tokens))
 
     def begin(self, turn: Turn, records: Sequence[Record]) -> None:
@@ -166,15 +175,38 @@ class Guard:
         """End the thread; what it could not tell the store is left to the leases."""
         with self._changed:
             self._is_closed = True
-            self._changed.notify()
-        if self._thread is not None:
-            self._thread.join(MARK_AGAIN)
+            self._changed.notify_all()
+        deadline = time.monotonic() + MARK_AGAIN
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    @property
+    def store(self) -> str:
+        """The name of the plugin that is the store."""
+        return self._store.name
+
+    def hanging(self) -> tuple[str, float] | None:
+        """Return which hook of the store has not returned for a third of a lease or longer, and for how many seconds.
+
+        Somebody must look now and then: when the store hangs in every thread that renews, another one is hired, so
+        that the leases of what is worked meanwhile do not end.
+        """
+        now = time.monotonic()
+        late = {thread: call for thread, call in self._calls.copy().items() if now - call[1] >= self._lease / 3}
+        self.hangs = bool(late)
+        if not late:
+            return None
+        with self._changed:
+            if len(self._threads) < MOST_THREADS and all(one.ident in late for one in self._threads):
+                self._hire()
+        hook, since = min(late.values(), key=lambda call: call[1])
+        return hook, now - since
 
     def _claim(self, turn: Turn, wanted: Mapping[str, int]) -> None:
         turn.renewed_at = time.monotonic()
         keys = sorted(wanted)  # two that claim the same keys do not wait for each other crosswise
         try:
-            answers = [Claim(one) for one in cast("Sequence[Claim]", self._store.claim(keys, turn.token, self._lease))]
+            answers = [Claim(one) for one in self._ask_claim(keys, turn.token)]
             claims = dict(zip(keys, answers, strict=True))
         except Exception as error:
             raise self._down() from error
@@ -193,7 +225,7 @@ class Guard:
 
     def _release(self, keys: Sequence[str], token: str) -> None:
         try:
-            self._store.release(keys, token)
+            self._ask("release", self._store.release, keys, token)
         except BaseException as error:  # noqa: BLE001 - a plugin, and what it talks to
             logger.info("idempotency.not_released", extra={"fields": {"error": type(error).__name__}})
 
@@ -202,7 +234,7 @@ class Guard:
         if not keys:
             return
         try:
-            self._store.done(keys, self._ttl)
+            self._ask("done", self._store.done, keys, self._ttl)
         except BaseException as error:  # a plugin: whatever it raises, the thread that renews must live
             raise self._down() from error
         with self._changed:
@@ -219,37 +251,70 @@ class Guard:
             if not turn.keys:
                 self._held.pop(turn.token, None)
 
+    def _ask(self, hook: str, call: Callable[..., object], *args: object) -> object:
+        """Call a hook of the store, and have it known for how long."""
+        thread = threading.get_ident()
+        self._calls[thread] = (hook, time.monotonic())
+        try:
+            return call(*args)
+        finally:
+            del self._calls[thread]
+
+    def _ask_claim(self, keys: Sequence[str], token: str) -> Sequence[Claim]:
+        return cast("Sequence[Claim]", self._ask("claim", self._store.claim, keys, token, self._lease))
+
+    def _hire(self) -> None:
+        """Start a thread that renews and tells; ``_changed`` held."""
+        thread = threading.Thread(target=self._serve, name="idempotency", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
     def _serve(self) -> None:
-        """Renew and mark, until closed. A thread of its own."""
-        wait = self._lease / 3
-        while True:
-            with self._changed:
-                if not (self._unmarked or self._unreleased) or wait == MARK_AGAIN:
-                    self._changed.wait(wait)
-                if self._is_closed:
-                    return
-                keys, unreleased = list(self._unmarked), self._unreleased
-                self._unreleased = []
-                since = time.monotonic() - self._lease / 3
-                late = [turn for turn in self._held.values() if turn.renewed_at <= since]
-            try:
-                wait = self._lease / 3
-                self._mark(keys)
-            except DependencyDownError:
-                wait = MARK_AGAIN
-            for key, token in unreleased:
-                self._release([key], token)
-            for turn in late:
-                self._renew(turn)
+        """Renew, mark and release, until closed. A thread of its own."""
+        while (task := self._next()) is not None:
+            task()
+
+    def _next(self) -> Then | None:
+        """Wait for something to do, and return it; ``None`` is the end."""
+        with self._changed:
+            while not self._is_closed:
+                now = time.monotonic()
+                for turn in self._held.values():
+                    if turn.renewed_at <= now - self._lease / 3 and not turn.is_renewing:
+                        turn.renewed_at, turn.is_renewing = now, True
+                        return partial(self._renew, turn)
+                if self._unreleased and not self._is_releasing:
+                    unreleased, self._unreleased, self._is_releasing = self._unreleased, [], True
+                    return partial(self._release_all, unreleased)
+                is_unmarked = bool(self._unmarked) and not self._is_marking
+                if is_unmarked and self._mark_at <= now:
+                    self._is_marking = True
+                    return partial(self._mark_all, list(self._unmarked))
+                self._changed.wait(min(self._lease / 3, self._mark_at - now) if is_unmarked else self._lease / 3)
+        return None
+
+    def _mark_all(self, keys: Sequence[str]) -> None:
+        try:
+            self._mark(keys)
+        except DependencyDownError:
+            self._mark_at = time.monotonic() + MARK_AGAIN
+        finally:
+            self._is_marking = False
+
+    def _release_all(self, claims: Sequence[tuple[str, str]]) -> None:
+        for key, token in claims:
+            self._release([key], token)
+        self._is_releasing = False
 
     def _renew(self, turn: Turn) -> None:
-        turn.renewed_at = time.monotonic()
         keys = sorted(turn.keys.values())
         try:
-            answers = list(cast("Sequence[Claim]", self._store.claim(keys, turn.token, self._lease))) if keys else []
+            answers = list(self._ask_claim(keys, turn.token)) if keys else []
         except BaseException as error:  # noqa: BLE001 - a plugin, and what it talks to
             logger.warning("idempotency.not_renewed", extra={"fields": {"error": type(error).__name__}})
             return
+        finally:
+            turn.is_renewing = False
         lost = [one for one in answers if one != Claim.MINE]
         if lost and turn.keys:
             logger.warning("idempotency.lease_lost", extra={"fields": {"keys": len(lost)}})
@@ -258,96 +323,3 @@ class Guard:
 def _is_nothing(answer: object) -> bool:
     """Tell whether a handler returned nothing to be produced."""
     return answer is None or (isinstance(answer, list | tuple) and not answer)
-
-
-def guarding(process: Process, guard: Guard) -> Process:
-    """Return ``process`` called only for records whose key is not done yet; ``async`` if it is."""
-
-    def call(record: Record) -> object:
-        turn = guard.turn()
-        guard.begin(turn, (record,))
-        if turn.known:
-            return _only([turn.known[0]])
-        try:
-            answer = process(record)
-        except BaseException:
-            guard.release(turn)
-            raise
-        return _only(guard.end(turn, (_answer(answer),)))
-
-    async def call_async(record: Record) -> object:
-        turn = guard.turn()
-        await _aside(guard, turn, guard.begin, (record,))
-        if turn.known:
-            return _only([turn.known[0]])
-        try:
-            answer = await cast("Awaitable[object]", process(record))
-        except BaseException:
-            await to_thread(guard.release, turn)
-            raise
-        return _only(await _aside(guard, turn, guard.end, (_answer(answer),)))
-
-    return call_async if is_async(process) else call
-
-
-def guarding_batch(process: ProcessBatch, guard: Guard) -> ProcessBatch:
-    """Return ``process`` called with those of a batch whose keys are not done yet."""
-
-    def call(records: Sequence[Record]) -> object:
-        turn = guard.turn()
-        guard.begin(turn, records)
-        seen = _unknown(turn, records)
-        try:
-            answer = process(seen) if seen else None
-        except BaseException:
-            guard.release(turn)
-            raise
-        return guard.end(turn, merged(len(records), turn.known, answer))
-
-    async def call_async(records: Sequence[Record]) -> object:
-        turn = guard.turn()
-        await _aside(guard, turn, guard.begin, records)
-        seen = _unknown(turn, records)
-        try:
-            answer = await cast("Awaitable[object]", process(seen)) if seen else None
-        except BaseException:
-            await to_thread(guard.release, turn)
-            raise
-        return await _aside(guard, turn, guard.end, merged(len(records), turn.known, answer))
-
-    return call_async if is_async(process) else call
-
-
-async def _aside(guard: Guard, turn: Turn, function: Callable[..., Answer], *args: object) -> Answer:
-    """Call one of the guard's own in a thread; when this is cancelled meanwhile, nothing stays claimed."""
-    loop = get_running_loop()
-    future = loop.run_in_executor(None, function, turn, *args)
-
-    def give_back(_: object) -> None:
-        with suppress(RuntimeError):  # the loop has ended: so will the leases
-            loop.run_in_executor(None, guard.release, turn)
-
-    try:
-        return await shield(future)
-    except CancelledError:
-        future.add_done_callback(give_back)
-        raise
-
-
-def _unknown(turn: Turn, records: Sequence[Record]) -> Sequence[Record]:
-    return [record for at, record in enumerate(records) if at not in turn.known] if turn.known else records
-
-
-class _Odd:
-    """An exception that a handler of single records returned: no outcome, and nothing to be produced."""
-
-
-def _answer(answer: object) -> object:
-    return _Odd() if isinstance(answer, BaseException) else answer
-
-
-def _only(outcomes: Sequence[object]) -> object:
-    (outcome,) = outcomes
-    if isinstance(outcome, BaseException):
-        raise outcome
-    return outcome

@@ -36,6 +36,7 @@ from supervisor.worker.ownership import Ownership
 from supervisor.worker.poller import Poller
 from supervisor.worker.report import Teller, note_on_board
 from supervisor.worker.retry_topics import RetryTopics
+from supervisor.worker.stores import StoreWatch
 
 if TYPE_CHECKING:
     from supervisor.worker.tasks import TaskExecutor
@@ -144,6 +145,7 @@ class Incarnation:
         self.engine.on_hold = spec.paused
         self._teller = Teller(self.engine, active.traced_calls)
         self.engine.guard = active.guard
+        self._stores = StoreWatch(self.engine)
         self.committer, self.outlet = delivery(self.engine, made)
         self.engine.outlet = self.outlet
         self.ownership = Ownership(self.engine, active, self.committer, self.outlet)
@@ -197,6 +199,7 @@ class Incarnation:
             note_on_board(engine)
             if time.monotonic() >= stats_at:
                 stats_at = time.monotonic() + STATS_INTERVAL
+                self._stores.look()
                 self._teller.tell()
                 self.look()
         return None

@@ -54,7 +54,7 @@ def note_on_board(engine: Engine) -> None:
 def runnable(engine: Engine) -> int:
     """Return how many lanes could be worked now, or are; mutex held."""
     lanes = engine.lanes
-    return lanes.ready + lanes.busy + (engine.serial is not None) + _is_overdue(engine)
+    return lanes.ready + lanes.busy + (engine.serial is not None) + _is_overdue(engine) + _is_unmarked(engine)
 
 
 def stated_wait(engine: Engine) -> Wait:  # noqa: C901, PLR0911 - one return per reason, in order of precedence
@@ -89,6 +89,11 @@ def _is_overdue(engine: Engine) -> bool:
     """Tell whether a retry or a batch should have been begun: nobody waits for it any more."""
     due = engine.next_due()
     return due is not None and due < time.monotonic() - OVERDUE
+
+
+def _is_unmarked(engine: Engine) -> bool:
+    """Tell whether a store of keys that hangs holds up what is confirmed: no broker is waited for, nor a sink."""
+    return engine.guard is not None and engine.guard.hangs and engine.outlet is not None and engine.outlet.held > 0
 
 
 def worker_stats(engine: Engine) -> WorkerStats:

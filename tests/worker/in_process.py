@@ -16,7 +16,8 @@ from supervisor.kafka.transactions import TransactionalProducer
 from supervisor.link import Link
 from supervisor.plugin.active import Active
 from supervisor.plugin.decoding import Decoder, decoding, decoding_batch
-from supervisor.plugin.idempotency import Guard, guarding, guarding_batch
+from supervisor.plugin.guarding import guarding, guarding_batch
+from supervisor.plugin.idempotency import Guard
 from supervisor.plugin.types import Letter, Produce
 from supervisor.worker.delivery import Producers
 from supervisor.worker.engine import Engine
