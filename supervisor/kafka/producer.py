@@ -34,8 +34,12 @@ class Partitions:
         """Ask again the next time."""
         self._counts.pop(topic, None)
 
+    def known(self, topic: str) -> int | None:
+        """Return the topic's partitions if they were asked for before."""
+        return self._counts.get(topic)
+
     def count(self, producer: Producer, topic: str) -> int:
-        """Return the topic's partitions; may block for ``METADATA_TIMEOUT`` seconds once per topic."""
+        """Return the topic's partitions; may block for ``METADATA_TIMEOUT`` seconds while they are not known."""
         count = self._counts.get(topic)
         if count is None:
             try:
@@ -62,6 +66,8 @@ class LazyProducer:
         self._producer: Producer | None = None
         self._partitions = Partitions()
         self._closed = threading.Event()
+        self._waiting: dict[str, list[tuple[Future[None], dict[str, Any], int]]] = {}
+        """What waits for the number of its topic's partitions, which a thread asks for."""
         self._thread: threading.Thread | None = None
         self._fatal: KafkaError | None = None
         """What the last client died of."""
@@ -84,13 +90,41 @@ class LazyProducer:
         """
         future: Future[None] = Future()
         future.set_running_or_notify_cancel()  # so that nobody can cancel it: its answer will come
-        extra: dict[str, Any] = {}
-        if partition is not None and partition < self._partitions.count(self._client(), topic):
-            extra["partition"] = partition
+        record: dict[str, Any] = {"topic": topic, "value": value, "key": key, "headers": list(headers)}
         if timestamp is not None:
-            extra["timestamp"] = round(timestamp * 1000)
-        self._send(future, {"topic": topic, "value": value, "key": key, "headers": list(headers), **extra})
+            record["timestamp"] = round(timestamp * 1000)
+        count = None if partition is None else self._partitions.known(topic)
+        if partition is not None and count is None:
+            self._ask_first(future, record, partition)
+        else:
+            self._send(future, _placed(record, partition, count or 0))
         return future
+
+    def _ask_first(self, future: "Future[None]", record: dict[str, Any], partition: int) -> None:
+        """Have a record wait for the number of its topic's partitions: all of a topic for one answer."""
+        topic = record["topic"]
+        with self._lock:
+            is_asked = topic in self._waiting
+            self._waiting.setdefault(topic, []).append((future, record, partition))
+        if not is_asked:
+            threading.Thread(target=self._ask, args=(topic,), name="metadata", daemon=True).start()
+
+    def _ask(self, topic: str) -> None:
+        count, failure = 0, None
+        try:
+            count = self._partitions.count(self._client(), topic)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the futures must end
+            failure = error
+        with self._lock:
+            waiting = self._waiting.pop(topic)
+        for future, record, partition in waiting:
+            if failure is not None:
+                future.set_exception(failure)
+                continue
+            try:
+                self._send(future, _placed(record, partition, count))
+            except Exception as error:  # noqa: BLE001 - as above
+                future.set_exception(error)
 
     def _send(self, future: "Future[None]", record: dict[str, Any]) -> None:
         producer = self._client()
@@ -184,6 +218,10 @@ class LazyProducer:
                 logger.warning("producer.failed", exc_info=True)
                 self._fatal = error.args[0] if isinstance(error, KafkaException) else None
                 self._forget(producer)
+
+
+def _placed(record: dict[str, Any], partition: int | None, count: int) -> dict[str, Any]:
+    return record if partition is None or partition >= count else {**record, "partition": partition}
 
 
 def is_fatal(error: KafkaError) -> bool:

@@ -3,7 +3,8 @@
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 from supervisor.kafka.producer import ProduceError
@@ -36,6 +37,10 @@ class DeadLetterTopics:
         self._client_id = client_id
         self._create = create
         self._lock = threading.Lock()
+        """Held while the cluster is asked."""
+        self._asides = threading.Lock()
+        self._looking: dict[str, Future[None]] = {}
+        """Looks that threads of their own make."""
         self._ready: set[str] = set()
         self._looked_at: dict[str, float] = {}
         self._refused: set[str] = set()
@@ -52,10 +57,40 @@ class DeadLetterTopics:
             if topic in self._ready:
                 return 0
             made = 0
-            if time.monotonic() - self._looked_at.get(topic, -PATIENCE) >= PATIENCE:
-                made = self._look(topic, like)
-                self._looked_at[topic] = time.monotonic()
+            if self._is_unknown(topic):
+                try:
+                    made = self._look(topic, like)
+                finally:
+                    self._looked_at[topic] = time.monotonic()
             return made
+
+    def beforehand(self, topic: str, *, like: str, made: Callable[[int], None]) -> "Future[None] | None":
+        """Return what ends once a thread of its own did what ``make`` does; ``None`` when nothing is to be done.
+
+        Does not block; ``made`` is called by that thread with the partitions of a topic that it made.
+        """
+        with self._asides:
+            if not self._is_unknown(topic):
+                return None
+            future = self._looking.get(topic)
+            if future is None:
+                future = self._looking[topic] = Future()
+                arguments = (topic, like, made, future)
+                threading.Thread(target=self._aside, args=arguments, name="letter-topics", daemon=True).start()
+            return future
+
+    def _aside(self, topic: str, like: str, made: Callable[[int], None], future: "Future[None]") -> None:
+        try:
+            partitions = self.make(topic, like=like)
+            if partitions:
+                made(partitions)
+        finally:
+            with self._asides:
+                del self._looking[topic]
+            future.set_result(None)  # whatever came of it: the write that follows hears of it
+
+    def _is_unknown(self, topic: str) -> bool:
+        return topic not in self._ready and time.monotonic() - self._looked_at.get(topic, -PATIENCE) >= PATIENCE
 
     def demand(self, topic: str) -> None:
         """Raise ``ProduceError`` when the last look at a topic found that it may not be written to."""

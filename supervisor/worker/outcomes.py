@@ -58,14 +58,16 @@ class PendingLetter(Pending):
     """A dead letter on its way.
 
     ``offered`` is what the sink whose turn it is gets: the letter, or less of its headers once that was too large.
+    ``answer`` is what that sink said to produce, while its topic is looked at.
     ``is_sentence``: its record was convicted, and the parent is told when it is confirmed.
     """
 
-    __slots__ = ("failures", "is_sentence", "is_told", "letter", "offered", "sink")
+    __slots__ = ("answer", "failures", "is_sentence", "is_told", "letter", "offered", "sink")
 
     def __init__(self, letter: Letter, *, is_sentence: bool = False) -> None:
         super().__init__()
         self.letter = self.offered = letter
+        self.answer: object = None
         self.is_sentence = is_sentence
         self.failures: dict[int, str] = {}
         """Why sinks did not take it, by their place."""
@@ -96,6 +98,7 @@ class Outcomes:
         self.sinks = Sinks(engine, active, topics)
         self._turns = Turns(engine)
         self._confirmations = Confirmations(engine, self._letters.timeout, self._answered)
+        self._looks = Confirmations(engine, self._letters.timeout, self._looked)
         self._copies = Copies(engine, outlet, self._turns, there=there, refused=self._not_copied)
 
     def failed(self, lane: Lane[Item], error: BaseException) -> None:
@@ -265,7 +268,13 @@ class Outcomes:
             pending.token += 1
             owned, message = lane.head
         try:
-            future = answer = self.sinks.offer(pending.sink, pending.offered)
+            answer, pending.answer = pending.answer, None
+            future = answer = answer if answer is not None else self.sinks.offer(pending.sink, pending.offered)
+            look = self.sinks.beforehand(pending.letter, answer)
+            if look is not None:
+                pending.answer = answer
+                self._looks.wait_for(lane, pending, look)
+                return
             if isinstance(answer, Produce):
                 future = self.outlet.letter(owned, message, Taken(pending.letter, pending.sink, (answer,)))
         except BaseException as error:  # noqa: BLE001 - user plugin: any failure means "not written"
@@ -283,7 +292,12 @@ class Outcomes:
         """Give up on sinks that did not answer in time, and on a parent that did not pause. Main thread, each tick."""
         self.pauses.look()
         self._confirmations.overdue()
+        self._looks.overdue()
         self._copies.overdue()
+
+    def _looked(self, lane: Lane[Item], _error: BaseException | None) -> None:
+        """Have a letter sent whose topic was looked at, or a handler's thread look how far that is: not this one."""
+        self._turns.wait(lane, 0.0, attempt=lane.attempt)
 
     def _answered(self, lane: Lane[Item], error: BaseException | None) -> None:
         if error is None:

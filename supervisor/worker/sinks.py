@@ -5,6 +5,7 @@ import logging
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 
 from supervisor.core.events import Severity
@@ -67,18 +68,26 @@ class Sinks:
         return (at + 1) % len(self._sinks)
 
     def offer(self, at: int, letter: Letter) -> object:
-        """Ask a sink to write a letter; return its answer or raise what it raises. User code, and may block.
-
-        The first letter for a topic has it made where it is missing, when that is allowed.
-        """
+        """Ask a sink to write a letter; return its answer or raise what it raises. User code, and may block."""
         answer: object = self._sinks[at](letter)
-        if self._topics is not None and isinstance(answer, Produce) and answer.topic == letter.topic:
-            partitions = self._topics.make(letter.topic, like=letter.source_topic)
-            self._topics.demand(letter.topic)
-            if partitions:
-                text = f"topic {letter.topic} was made, with the {partitions} partitions of {letter.source_topic}"
-                self._engine.event("dead_letter.topic_made", Severity.INFO, text, topic=letter.topic)
         return answer
+
+    def beforehand(self, letter: Letter, answer: object) -> "Future[None] | None":
+        """Return what is to be waited for before a sink's answer may be produced, ``None`` when it may be now.
+
+        The first letter for a topic has it made where it is missing, when that is allowed. Raises ``ProduceError``
+        for one that may not be written. Does not block.
+        """
+        if self._topics is None or not isinstance(answer, Produce) or answer.topic != letter.topic:
+            return None
+        look = self._topics.beforehand(letter.topic, like=letter.source_topic, made=partial(self._made, letter))
+        if look is None:
+            self._topics.demand(letter.topic)
+        return look
+
+    def _made(self, letter: Letter, partitions: int) -> None:
+        text = f"topic {letter.topic} was made, with the {partitions} partitions of {letter.source_topic}"
+        self._engine.event("dead_letter.topic_made", Severity.INFO, text, topic=letter.topic)
 
     def take(self, letter: Letter, *, refused: Mapping[int, str] = MappingProxyType({})) -> Taken:
         """Have a letter written by the first sink that does, and wait for it; raise ``UnwrittenError``.
@@ -91,6 +100,8 @@ class Sinks:
                 continue
             try:
                 answer = self.offer(at, letter)
+                while (look := self.beforehand(letter, answer)) is not None:
+                    look.result(self._timeout)
                 if isinstance(answer, Future):
                     answer.result(self._timeout)
                 elif answer is not None and not isinstance(answer, Produce):

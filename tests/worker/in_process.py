@@ -12,6 +12,7 @@ from supervisor.core.board import BoardWriter, size
 from supervisor.core.spec import End, GroupSpec, Mode, WorkerSpec
 from supervisor.kafka.consumer import Source
 from supervisor.kafka.outputs import OutputProducer, Told
+from supervisor.kafka.topics import DeadLetterTopics
 from supervisor.kafka.transactions import TransactionalProducer
 from supervisor.link import Link
 from supervisor.plugin.active import Active
@@ -130,6 +131,7 @@ class InProcess:
         decode_blocks: Callable[[Any], Any] | None = None,
         fallback: tuple[str, Callable[[Letter], Any]] | None = None,
         guard: Guard | None = None,
+        topics: DeadLetterTopics | None = None,
         **changes: Any,
     ) -> None:
         hooks: dict[str, Any] = {"send_dead_letter": [("dlq_kafka", sink), *([fallback] if fallback else [])]}
@@ -162,6 +164,7 @@ class InProcess:
             self.outputs.letter,
             lambda _fail: cast("OutputProducer", self.outputs),
             lambda: cast("TransactionalProducer", self.transactional),
+            topics,
         )
         self.parts = Incarnation(
             self.spec, board, cast("Link", self.link), Active(hooks, guard=guard), cast("Orders", self._orders), made
