@@ -15,6 +15,7 @@ from supervisor.plugin import DeadLetter, Disposition, Drop, Failure, Produce, R
 from supervisor.plugin.types import Records
 from supervisor_plugins import tracing
 from supervisor_plugins.tracing import Tracing
+from tests.broker.real import free_ports
 from tests.plugins.conftest import FakeMessage
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -267,6 +268,26 @@ def test_a_stop_ends_what_is_open(traced: Traced) -> None:
     traced.plugin.worker_stopping()
 
     assert [event.name for event in traced.one().events] == ["attempt failed", "given back"]
+
+
+def test_p10_an_endpoint_that_is_away_is_logged_without_its_path(
+    context: WorkerContext, caplog: pytest.LogCaptureFixture
+) -> None:
+    (port,) = free_ports(1)
+    plugin = Tracing(Tracing.Options(endpoint=f"http://me:hunter2@127.0.0.1:{port}/hunter2?token=hunter2", timeout=1.0))
+    plugin.worker_started(context)
+    plugin.wrap_process(lambda _: None, is_async=False)(record())
+    plugin.worker_stopping()
+
+    assert f"port={port}" in caplog.text, "it is told"
+    assert "hunter2" not in caplog.text
+
+
+def test_an_endpoint_that_is_none_is_refused() -> None:
+    with pytest.raises(ValueError, match="endpoint must begin with") as caught:
+        Tracing.Options(endpoint="hunter2")
+
+    assert "hunter2" not in str(caught.value)
 
 
 def test_a_ratio_that_is_none_is_refused() -> None:
