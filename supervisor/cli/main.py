@@ -20,6 +20,7 @@ COMMANDS = {
     "events": "supervisor.cli.events",
     "alerts": "supervisor.cli.alerts",
     "silence": "supervisor.cli.alerts",
+    "runbook": "supervisor.cli.runbook",
     "stop": "supervisor.cli.actions",
     "start": "supervisor.cli.actions",
     "restart": "supervisor.cli.actions",

@@ -111,6 +111,10 @@ class Alerting(Table):
         le=10_000,
         description="Messages within a minute, of all kinds; what is held back is told as a number.",
     )
+    runbook_url: str = _key(
+        "",
+        description="Where you keep the runbook; conditions link to their section there. Empty: they name the command.",
+    )
     conditions: Conditions = _key(default_factory=Conditions, description="The conditions that are looked for.")
 
 

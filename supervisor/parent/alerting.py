@@ -28,10 +28,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class AlertPlan:
-    """When people are told what."""
+    """When people are told what, and where their runbook is (empty: they get the command that prints it)."""
 
     flow: FlowRules = field(default_factory=lambda: FlowRules(group_wait=5.0, repeat=600.0, rate=30))
     conditions: Rules = field(default_factory=dict)
+    runbook_url: str = ""
 
 
 class TooManySilencesError(Exception):
@@ -61,6 +62,7 @@ class Alerting:
         self._kept: frozenset[tuple[str, str, int | None]] = frozenset()
         self._flow = Flow(plan.flow)
         self._conditions = Conditions(plan.conditions)
+        self._runbook_url = plan.runbook_url
         self._looked_at = self._loop.time()
         events.listen(self._hear)
 
@@ -90,6 +92,7 @@ class Alerting:
         """Tell by other rules from now on."""
         self._flow.rules = plan.flow
         self._conditions.replan(plan.conditions)
+        self._runbook_url = plan.runbook_url
 
     def pulse(self) -> None:
         """Look at the conditions when it is time, and tell what waited long enough."""
@@ -179,6 +182,9 @@ class Alerting:
         }
         if finding.value is not None:
             fields["value"] = finding.value
+        if change.is_firing:
+            url, kind = self._runbook_url, finding.kind.value
+            fields["runbook"] = f"{url}#{kind}" if url else f"supervisor runbook {kind}"
         self._events.tell(
             FIRING if change.is_firing else RESOLVED,
             change.severity if change.is_firing else Severity.INFO,

@@ -109,7 +109,7 @@ def plan(config: Config) -> Plan:
         start_method=settings.start_method,
         retention=Retention(settings.journal.max_age, settings.journal.max_size),
         inspector=inspector_spec(config, os.getpid()),
-        alerting=AlertPlan(flow_rules(config.alerting), condition_rules(config.alerting)),
+        alerting=AlertPlan(flow_rules(config.alerting), condition_rules(config.alerting), config.alerting.runbook_url),
         http=parse_address(config.http.listen) if config.http.listen else None,
     )
 

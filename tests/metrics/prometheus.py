@@ -8,6 +8,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from http import HTTPStatus
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -107,7 +108,10 @@ class Prometheus:
         try:
             with closing(HTTPConnection("127.0.0.1", self._port, timeout=5)) as connection:
                 connection.request("GET", f"/api/v1/query?query={quote(expression)}")
-                found = json.load(connection.getresponse())["data"]["result"]
+                response = connection.getresponse()
+                if response.status == HTTPStatus.SERVICE_UNAVAILABLE:  # it still begins
+                    return []
+                found = json.load(response)["data"]["result"]
         except OSError:
             return []
         return [{**one["metric"], "value": float(one["value"][1])} for one in found]

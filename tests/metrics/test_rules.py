@@ -50,7 +50,7 @@ def test_the_rules_are_right_by_prometheus_own_tool() -> None:
     )
 
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    assert f"{len(alerts())} rules found" in checked.stdout + checked.stderr
+    assert f"{len(alerts()) + 1} rules found" in checked.stdout + checked.stderr
 
 
 def test_each_alert_fires_in_its_story_and_not_before() -> None:
@@ -71,8 +71,19 @@ def test_each_alert_has_a_story_and_a_section_of_the_runbook(alert: str) -> None
     stories = STORIES.read_text()
 
     assert f"alertname: {alert}" in stories
-    assert f"runbook: docs/runbook.md#{alert.lower()}" in RULES.read_text()
+    assert f"runbook: supervisor runbook {alert}\n" in RULES.read_text()
     assert re.search(rf"^## {alert}$", RUNBOOK.read_text(), re.MULTILINE)
+
+
+def test_the_docs_command_makes_links_of_the_runbooks_names(tmp_path: Path) -> None:
+    (command,) = re.findall(r"^sed .*$", (ROOT / "docs" / "metrics.md").read_text(), re.MULTILINE)
+    rules = tmp_path / RULES.name
+    rules.write_text(RULES.read_text())
+
+    subprocess.run(["/bin/sh", "-c", command], cwd=tmp_path, check=True, timeout=30)
+
+    links = re.findall(r"^ +runbook_url: https://wiki.example.org/runbook#(\w+)$", rules.read_text(), re.MULTILINE)
+    assert links == [alert.lower() for alert in alerts()], "as headings are linked to"
 
 
 def test_the_runbook_has_no_section_of_an_alert_that_is_not_there() -> None:

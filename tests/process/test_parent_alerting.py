@@ -3,6 +3,7 @@
 import asyncio
 import stat
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,23 @@ async def test_p7_a_condition_is_one_event_when_it_begins_and_one_when_it_is_ove
     assert rig.pulse(CLEAR) == ["alert.resolved"]
     assert len(rig.recorded("alert.firing")) == len(rig.recorded("alert.resolved")) == 1
     assert rig.alerting.answer().firing == ()
+
+
+@in_a_loop
+async def test_a_condition_says_where_it_is_written_what_to_do(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    for url in ("", "https://wiki.example.org/runbook"):
+        rig.alerting.replan(replace(PLAN, runbook_url=url))
+        rig.state = SlotState.FATAL
+        rig.pulse(LOOK_EVERY)
+        rig.state = SlotState.RUNNING
+        rig.pulse(CLEAR)
+
+    assert [event.fields["runbook"] for event in rig.recorded("alert.firing")] == [
+        "supervisor runbook worker_down",
+        "https://wiki.example.org/runbook#worker_down",
+    ]
+    assert not any("runbook" in event.fields for event in rig.recorded("alert.resolved"))
 
 
 @in_a_loop

@@ -1,19 +1,37 @@
 """A real Prometheus scrapes a real supervisor; a real Alertmanager delivers what it sees."""
 
+import json
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.broker.real import RealBroker, free_ports
 from tests.broker.records import create_topic, produce
-from tests.metrics.prometheus import watching
+from tests.metrics.prometheus import ROOT, Prometheus, watching
 from tests.waiting import wait_until
 from tests.whole.conftest import Supervise
 from tests.whole.ledger import Ledger
 
+DASHBOARD = ROOT / "deploy" / "grafana" / "kafka-supervisor.json"
+EMPTY = {"Commit failures by code"}
+"""Panels that show nothing as long as all is well."""
 FAILING, ABSENT = "KafkaSupervisorWorkerFailing", "KafkaSupervisorAbsent"
+
+
+def queries(group: str) -> Iterator[tuple[str, str]]:
+    """Yield each query of the dashboard as Grafana would ask it of this group, with its panel's title."""
+    for panel in json.loads(DASHBOARD.read_text())["panels"]:
+        for target in panel.get("targets", ()):
+            expression = target["expr"].replace("$instance", ".*").replace("$group", group)
+            yield panel["title"], expression.replace("$__rate_interval", "30s")
+
+
+def empty_panels(prometheus: Prometheus, group: str) -> list[str]:
+    """Return the panels of which a query finds nothing, though it should."""
+    return [title for title, query in queries(group) if title not in EMPTY and not prometheus.query(query)]
 
 
 @pytest.mark.timeout(240)
@@ -37,6 +55,8 @@ def test_p7_a_killed_worker_is_an_alert_that_fires_is_delivered_and_resolves(
             otherwise="no lag is read",
             every=0.2,
         )
+        wait_until(lambda: not empty_panels(prometheus, name), 60, otherwise=None, every=0.5)
+        assert empty_panels(prometheus, name) == []
         victim = program.slot(0)
         assert victim.pid is not None
 
@@ -46,7 +66,7 @@ def test_p7_a_killed_worker_is_an_alert_that_fires_is_delivered_and_resolves(
             lambda: receiver.delivered(FAILING, "firing"), 60, otherwise="nothing is delivered", every=0.2
         )
         assert alert["labels"] | {"group": name, "class": "signal", "severity": "warning"} == alert["labels"]
-        assert alert["annotations"]["runbook"] == "docs/runbook.md#kafkasupervisorworkerfailing"
+        assert alert["annotations"]["runbook"] == f"supervisor runbook {FAILING}"
         wait_until(lambda: receiver.delivered(FAILING, "resolved"), 90, otherwise="it never resolves", every=0.2)
         assert prometheus.value('sum(kafka_supervisor_worker_exits_total{class="signal"})') == 1
         produce(broker.bootstrap, name, ["good"] * 8)
