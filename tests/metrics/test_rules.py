@@ -111,6 +111,51 @@ def test_the_dashboard_speaks_only_of_metrics_and_labels_of_the_catalogue() -> N
                 assert label in (*CATALOG[family(series)].labels, "instance", "job"), expression
 
 
+FIRST_SEEN = """
+rule_files: [panels.yml]
+evaluation_interval: 15s
+tests:
+  - interval: 15s
+    input_series:
+      - series: kafka_supervisor_events_total{instance="i", name="worker.fenced", severity="critical"}
+        values: "_x8 1x40"
+      - series: kafka_supervisor_records_dead_lettered_total{instance="i", group="g", slot="0", disposition="timeout"}
+        values: "_x8 2x4 3x40"
+    promql_expr_test:
+      - expr: panel:34
+        eval_time: 2m15s
+        exp_samples: [{labels: 'panel:34{name="worker.fenced", severity="critical"}', value: 1}]
+      - expr: panel:34
+        eval_time: 8m
+        exp_samples: [{labels: 'panel:34{name="worker.fenced", severity="critical"}', value: 0}]
+      - expr: panel:7
+        eval_time: 9m
+        exp_samples: [{labels: 'panel:7', value: 3}]
+"""
+
+
+def test_what_is_first_seen_as_one_shows_in_the_dashboard_and_once(tmp_path: Path) -> None:
+    panels = {panel["id"]: panel for panel in json.loads(DASHBOARD.read_text())["panels"]}
+    assert (panels[34]["title"], panels[7]["title"]) == ("Warnings and worse by name", "Dead letters in the last hour")
+    queries = {number: panels[number]["targets"][0]["expr"] for number in (34, 7)}
+    for variable, value in (("$__rate_interval", "1m"), ("$instance", ".*"), ("$group", ".*")):
+        queries = {number: query.replace(variable, value) for number, query in queries.items()}
+    rules = [{"record": f"panel:{number}", "expr": query} for number, query in queries.items()]
+    (tmp_path / "panels.yml").write_text(json.dumps({"groups": [{"name": "panels", "rules": rules}]}))
+    (tmp_path / "story.yml").write_text(FIRST_SEEN)
+
+    told = subprocess.run(
+        [program("promtool"), "test", "rules", "story.yml"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert told.returncode == 0, told.stdout + told.stderr
+
+
 def test_panels_of_the_dashboard_have_places_and_numbers_of_their_own() -> None:
     panels = json.loads(DASHBOARD.read_text())["panels"]
 
