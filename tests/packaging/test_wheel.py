@@ -73,6 +73,12 @@ def test_the_installed_command_explains_itself(installed: Path, tmp_path: Path) 
         assert re.search(rf"^\s+{command}\b", shown, re.MULTILINE), f"{command} is not in the help"
 
 
+def test_the_installed_command_has_the_runbook_with_it(installed: Path, tmp_path: Path) -> None:
+    shown = run(installed / "supervisor", "runbook", "no_progress", cwd=tmp_path)
+
+    assert shown.startswith("KafkaSupervisorNoProgress\n")
+
+
 def test_every_entry_point_of_the_wheel_can_be_loaded(installed: Path, tmp_path: Path) -> None:
     code = (
         "from importlib.metadata import distribution\n"
