@@ -274,7 +274,7 @@ def test_p10_an_endpoint_that_is_away_is_logged_without_its_path(
     context: WorkerContext, caplog: pytest.LogCaptureFixture
 ) -> None:
     (port,) = free_ports(1)
-    plugin = Tracing(Tracing.Options(endpoint=f"http://me:hunter2@127.0.0.1:{port}/hunter2?token=hunter2", timeout=1.0))
+    plugin = Tracing(Tracing.Options(endpoint=f"http://me:hunter2@127.0.0.1:{port}/hunter2?token=hunter2"))
     plugin.worker_started(context)
     plugin.wrap_process(lambda _: None, is_async=False)(record())
     plugin.worker_stopping()
