@@ -37,7 +37,13 @@ MAX_BYTES = 100_000_000
 PACKED: Settings = {"compression.type": "zstd"}
 """Unless the user says otherwise. Topics' limits are of what is stored: what was read from one, where its producer had
 compressed it, fits into its like only compressed."""
-LOGGING: Mapping[str, Value] = {"log_level": 6, "log.connection.close": False}
+SHARED: Mapping[str, Value] = {
+    "log_level": 6,
+    "log.connection.close": False,
+    # Histograms for brokers that may ask for them (KIP-714): half a megabyte in each client.
+    "enable.metrics.push": False,
+}
+"""Of all clients."""
 
 _CONSUMER_ONLY = (
     "auto.offset.reset",
@@ -58,7 +64,7 @@ _CONSUMER_ONLY = (
 def client_settings(kafka: Mapping[str, Value], *, client_id: str) -> Settings:
     """Return what an admin client or producer takes of the user's settings: all but a consumer's own."""
     shared = {key: value for key, value in kafka.items() if not key.startswith(_CONSUMER_ONLY)}
-    return {**LOGGING, **shared, "client.id": client_id}
+    return {**SHARED, **shared, "client.id": client_id}
 
 
 def asker_settings(kafka: Mapping[str, Value], *, client_id: str) -> Settings:
@@ -77,7 +83,7 @@ def consumer_settings(spec: WorkerSpec) -> Settings:
     timeout, so those members are dynamic.
     """
     group = spec.group
-    settings: Settings = {**LOGGING, **DEFAULTS}
+    settings: Settings = {**SHARED, **DEFAULTS}
     if spec.is_static:
         settings |= CLASSIC_DEFAULTS
     settings |= group.kafka

@@ -3,7 +3,7 @@ import pytest
 from supervisor.config import worker_spec
 from supervisor.config.kafka_keys import OWNED, owned
 from supervisor.core.spec import Mode
-from supervisor.kafka.settings import consumer_settings, output_settings, producer_settings
+from supervisor.kafka.settings import client_settings, consumer_settings, output_settings, producer_settings
 from tests.unit.config.texts import GROUP, KAFKA, MINIMAL, Checker, Loader
 
 
@@ -38,6 +38,15 @@ def test_no_key_a_user_may_write_is_overridden_in_silence(load_text: Loader, pro
             if make(spec)[key] != "the user's" and key != "auto.offset.reset":  # worker.beginnings does as it says
                 assert owned(key), f"{key} is set over the user's own value; refuse it in the config"
             del spec.group.kafka[key]
+
+
+def test_no_client_keeps_metrics_for_brokers_unless_told_to(load_text: Loader) -> None:
+    for text, pushes in ((MINIMAL, False), (MINIMAL + 'kafka."enable.metrics.push" = true\n', True)):
+        spec = worker_spec(load_text(text), "orders", slot=0, incarnation=1, mode=Mode.WORK, parent_pid=1)
+
+        made = [make(spec) for make in (consumer_settings, producer_settings, output_settings)]
+        made.append(client_settings(spec.group.kafka, client_id="c"))
+        assert [settings["enable.metrics.push"] for settings in made] == [pushes] * 4
 
 
 @pytest.mark.parametrize("key", ["session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy"])
