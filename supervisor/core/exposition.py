@@ -155,9 +155,9 @@ def _of_slot(scene: Scene, slot: SlotSnapshot) -> Iterator[Sample]:
     for name, of_totals in _COUNTERS.items():
         yield Sample(name, labels, of_totals(totals))
     for name, named in (
-        ("records_dead_lettered", {"error": 0} | dict(totals.letters)),
+        ("records_dead_lettered", _DISPOSITIONS | dict(totals.letters)),
         ("commit_failures", totals.commit_errors),
-        ("rebalances", totals.rebalances),
+        ("rebalances", _REBALANCES | dict(totals.rebalances)),
     ):
         for which, count in named.items():
             yield Sample(name, (*labels, which), count)
@@ -176,6 +176,9 @@ _COUNTERS: Mapping[str, Callable[[SlotTotals], int]] = {
     "commits": lambda totals: totals.commits,
     "partition_pauses": lambda totals: totals.pauses,
 }
+# From zero on, as exits: letters of a first burst would be no increase.
+_DISPOSITIONS = dict.fromkeys(("error", "timeout", "worker-killed", "deserialization", "plugin-error", "breaker"), 0)
+_REBALANCES = dict.fromkeys(("assigned", "revoked", "lost"), 0)
 _REASONS = frozenset(wait.name.lower() for wait in Wait if wait is not Wait.NONE)
 
 

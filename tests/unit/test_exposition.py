@@ -15,6 +15,7 @@ from supervisor.core.snapshot import (
     WorkerStats,
 )
 from supervisor.core.totals import GroupTotals, SlotTotals
+from supervisor.plugin import Disposition
 
 STATS = WorkerStats(settled=7, owned=1, waits="eof", partitions=(PartitionStats("orders", 0, 5, 2, gap=1),))
 RUNNING = SlotSnapshot("orders", 0, SlotState.RUNNING, pid=4, uptime=9.0, joined=True, healthy=True, stats=STATS)
@@ -101,6 +102,17 @@ def test_what_alerts_look_at_is_shown_from_zero_on() -> None:
     ends = {labels[1]: value for (metric, labels), value in found.items() if metric == "worker_exits"}
     assert ends == {kind.value: 0 for kind in ExitClass} | {"signal": 2, "survivor": 1}
     assert found["records_dead_lettered", ("orders", "0", "error")] == 0
+
+
+def test_whatever_a_first_letter_or_rebalance_is_it_increases_from_zero() -> None:
+    totals = SlotTotals(letters={"deserialization": 500, "own-word": 1})
+
+    found = shown(Scene(snapshot(group(RUNNING)), slots={("orders", 0): totals}))
+
+    letters = {labels[2]: value for (name, labels), value in found.items() if name == "records_dead_lettered"}
+    assert letters == dict.fromkeys(Disposition, 0) | {"deserialization": 500, "own-word": 1}
+    rebalances = {labels[2]: value for (name, labels), value in found.items() if name == "rebalances"}
+    assert rebalances == {"assigned": 0, "revoked": 0, "lost": 0}
 
 
 def test_a_stated_reason_is_a_series_of_its_own_and_nothing_else_is() -> None:
