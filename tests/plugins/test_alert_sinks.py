@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from supervisor.plugin import Event, Severity
+from supervisor.plugin import Event, Severity, TryAgainError
 from supervisor_plugins.alert_apprise import AppriseAlert
 from supervisor_plugins.alert_command import CommandAlert
 from supervisor_plugins.alert_email import EmailAlert
@@ -291,8 +291,16 @@ def test_a_mail_server_in_trouble_is_tried_again(mail_server: MailServer) -> Non
 def test_what_a_mail_server_refuses_for_good_is_not_tried_again(mail_server: MailServer) -> None:
     mail_server.replies = ["550 no such user hunter2"]
 
-    with pytest.raises(NotTakenError, match=r"after 1 attempts: SMTP 550$"):
+    with pytest.raises(NotTakenError, match=r"after 1 attempts: SMTP 550$") as caught:
         email(mail_server).alert(DEATH)
+    assert not isinstance(caught.value, TryAgainError)
+
+
+def test_a_mail_server_that_stays_in_trouble_is_left_to_the_notifier_to_try_again(mail_server: MailServer) -> None:
+    mail_server.replies = ["451 later"] * 3
+
+    with pytest.raises(TryAgainError, match=r"after 3 attempts: SMTP 451$"):
+        email(mail_server, []).alert(DEATH)
 
 
 def test_a_header_cannot_be_smuggled_into_a_mail(mail_server: MailServer) -> None:
@@ -313,6 +321,8 @@ def test_a_command_gets_the_event_on_its_standard_input(tmp_path: Path) -> None:
 def test_a_command_that_fails_has_not_taken_the_event() -> None:
     with pytest.raises(NotTakenError, match="ended with 3"):
         CommandAlert(CommandAlert.Options([sys.executable, "-c", "raise SystemExit(3)"])).alert(DEATH)
+    with pytest.raises(TryAgainError, match="ended with 75"):
+        CommandAlert(CommandAlert.Options([sys.executable, "-c", "raise SystemExit(75)"])).alert(DEATH)
 
 
 def test_a_command_that_is_not_there_is_said() -> None:

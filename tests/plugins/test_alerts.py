@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from supervisor.plugin import Event, Severity
+from supervisor.plugin import Event, Severity, TryAgainError
 from supervisor_plugins.alert_log import LogAlert
 from supervisor_plugins.alert_webhook import WebhookAlert, WebhookError
 from tests.plugins.receiver import Receiver
@@ -56,6 +56,7 @@ def test_after_three_failures_it_gives_up_without_naming_the_url(receiver: Recei
         webhook(receiver.url).alert(EVENT)
 
     assert str(caught.value) == "event worker.exited not taken after 3 attempts: HTTP status 500"
+    assert isinstance(caught.value, TryAgainError), "the notifier offers it again"
     assert len(receiver.requests) == 3
 
 
@@ -63,8 +64,9 @@ def test_after_three_failures_it_gives_up_without_naming_the_url(receiver: Recei
 def test_an_answer_that_will_not_change_is_final(receiver: Receiver, status: int) -> None:
     receiver.statuses = [status]
 
-    with pytest.raises(WebhookError, match=f"after 1 attempts: HTTP status {status}"):
+    with pytest.raises(WebhookError, match=f"after 1 attempts: HTTP status {status}") as caught:
         webhook(receiver.url).alert(EVENT)
+    assert not isinstance(caught.value, TryAgainError)
 
     assert len(receiver.requests) == 1
 
@@ -76,6 +78,7 @@ def test_nobody_listening_is_an_error_without_the_url(receiver: Receiver) -> Non
         webhook(receiver.url).alert(EVENT)
 
     assert "ConnectionRefusedError" in str(caught.value)
+    assert isinstance(caught.value, TryAgainError)
     assert "hunter2" not in str(caught.value)
 
 
