@@ -2,6 +2,7 @@
 
 import os
 import re
+import sqlite3
 import time
 from datetime import datetime
 from pathlib import Path
@@ -17,9 +18,11 @@ from supervisor.cli.project import client, control_errors, load_config, socket_o
 from supervisor.config import group_spec
 from supervisor.control.client import ControlClient, NotRunning
 from supervisor.core.durations import format_duration, parse_duration
+from supervisor.core.events import Event, Scalar, Severity
 from supervisor.core.jsonable import from_json, to_json
 from supervisor.core.resets import OffsetMove, OffsetsAnswer
 from supervisor.core.suggest import did_you_mean
+from supervisor.parent.journal_file import append, journal_file
 
 EVERY = 0.1
 LOOK_TIMEOUT = 60.0
@@ -50,7 +53,7 @@ class _Supervised:
 
 
 class _Alone:
-    """Asks the brokers through a throwaway process, when no supervisor runs here."""
+    """Asks the brokers through a throwaway process, when no supervisor runs here; writes a reset into its journal."""
 
     def __init__(self, config_path: Path) -> None:
         self._config = load_config(config_path)
@@ -68,7 +71,29 @@ class _Alone:
             "patience": LAST_MEMBER,
             "parent_pid": os.getpid(),
         }
-        return from_json(OffsetsAnswer, inspect("offsets", request, timeout=LOOK_TIMEOUT))
+        if not apply:
+            return from_json(OffsetsAnswer, inspect("offsets", request, timeout=LOOK_TIMEOUT))
+        who: dict[str, Scalar] = {"uid": os.getuid(), "pid": os.getpid()}
+        target = f"{group} {' '.join(partitions) or '*'} to {to}"
+        self._note("operator.action", Severity.INFO, fields={"verb": "offsets reset", "target": target, **who})
+        answer = from_json(OffsetsAnswer, inspect("offsets", request, timeout=LOOK_TIMEOUT))
+        if answer.error:
+            fields: dict[str, Scalar] = {"to": to, "changed": answer.changed}
+            self._note("offsets.reset_failed", Severity.WARNING, answer.error, group=group, fields=fields)
+        else:
+            text, fields = f"{len(answer.moves)} partitions set to {to}", {"to": to, "partitions": len(answer.moves)}
+            self._note("offsets.reset", Severity.WARNING, text, group=group, fields=fields)
+        return answer
+
+    def _note(
+        self, name: str, severity: Severity, text: str = "", *, group: str = "", fields: dict[str, Scalar]
+    ) -> None:
+        file = journal_file(self._config.supervisor.state_dir)
+        try:
+            append(file, Event(name, severity, time.time(), group=group, text=text, fields=fields))
+        except (OSError, sqlite3.Error) as error:
+            message = f"nothing runs here, and who does this cannot be noted in {file}: {error}"
+            raise CommandError(message) from error
 
 
 def position(_ctx: click.Context, _param: click.Parameter, text: str) -> str:
