@@ -230,11 +230,18 @@ def _of_partition(labels: Labels, row: PartitionLag, gap: int | None) -> Iterato
 
 
 def _rows(group: GroupSnapshot) -> list[PartitionLag]:
-    """Return a group's partitions as the inspector read them; where nobody does, as their workers tell."""
-    rows: Iterable[PartitionLag] = group.lag.partitions if group.lag is not None else ()
-    if group.lag is None:
-        rows = (PartitionLag(one.topic, one.partition, one.committed, -1, one.lag) for one in _owned(group))
-    return sorted(rows, key=lambda row: row.place)
+    """Return a group's partitions as the inspector read them, and those it did not as their workers tell.
+
+    Lag is by workers only where nobody is to look: else a sum over some partitions would pass for that over all.
+    """
+    is_looked_at = group.lag is not None
+    rows = [
+        PartitionLag(one.topic, one.partition, one.committed, -1, None if is_looked_at else one.lag)
+        for one in _owned(group)
+    ]
+    read = group.lag.partitions if group.lag is not None else ()
+    found = {row.place: row for row in (*rows, *read)}
+    return [found[place] for place in sorted(found)]
 
 
 def _owned(group: GroupSnapshot) -> Iterator[PartitionStats]:

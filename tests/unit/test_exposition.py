@@ -139,8 +139,16 @@ def test_without_an_inspector_workers_tell_the_lag_of_what_they_own() -> None:
     assert ("group_lag_records", ("orders",)) not in found
 
 
+def test_an_inspector_that_knows_nothing_hides_no_gap_and_makes_up_no_lag() -> None:
+    found = shown(Scene(snapshot(group(RUNNING, lag=GroupLag(trouble="not read yet")))))
+
+    assert found["partition_gap_records", ("orders", "orders", "0")] == 1
+    assert found["partition_committed_offset", ("orders", "orders", "0")] == 5
+    assert not any(name in {"partition_lag_records", "topic_lag_records", "group_lag_records"} for name, _ in found)
+
+
 def test_partitions_and_topics_are_bounded_and_what_is_left_out_is_counted() -> None:
-    scene = Scene(snapshot(group(RUNNING, lag=lag(10, topics=1000))))
+    scene = Scene(snapshot(group(DEAD, lag=lag(10, topics=1000))))
 
     found = shown(scene)
 
