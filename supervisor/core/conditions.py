@@ -5,6 +5,7 @@ snapshots: a slot that stays down, a group that settles nothing. It *fires* once
 and is *resolved* once it was not for ``CLEAR`` seconds, so that one that flaps is told once.
 """
 
+import math
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -224,6 +225,11 @@ class Conditions:
         lag = group.lag.total if group.lag is not None else None
         if lag is not None and self._is_above(Kind.LAG, lag):
             yield Finding(Kind.LAG, group.name, None, f"{lag} records behind", lag)
+        told = self._standing.get((Kind.LAG, group.name, None))
+        if group.lag is not None and lag is None and told is not None and told.fired:
+            last = told.finding  # nobody can tell that it is over
+            if self._is_above(Kind.LAG, math.inf if last.value is None else last.value):
+                yield last
         letters = sum(count for _, count in seen.letters)
         if self._is_above(Kind.DEAD_LETTERS, letters):
             yield Finding(Kind.DEAD_LETTERS, group.name, None, f"{letters} dead letters within a minute", letters)

@@ -180,6 +180,22 @@ def test_lag_above_its_limit_is_told_and_without_a_limit_never() -> None:
     assert unlimited.look(behind, now=60.0) == ()
 
 
+def test_lag_that_nobody_can_read_now_is_neither_told_nor_over() -> None:
+    conditions = Conditions(RULES)
+    high = snapshot(slot(), lag=101)
+    unread = replace(high, groups=(replace(high.groups[0], lag=GroupLag(trouble="no broker answers")),))
+
+    conditions.look(high, now=0.0)
+    assert kinds(conditions.look(unread, now=100.0)) == []
+    conditions.look(high, now=200.0)
+    assert kinds(conditions.look(high, now=260.0)) == [(Kind.LAG, True)]
+
+    assert kinds(conditions.look(unread, now=261.0)) == []
+    assert kinds(conditions.look(unread, now=3600.0)) == []
+    assert kinds(conditions.look(snapshot(slot(), lag=3), now=3601.0)) == []
+    assert kinds(conditions.look(snapshot(slot(), lag=3), now=3600.0 + CLEAR + 1)) == [(Kind.LAG, False)]
+
+
 def test_dead_letters_are_counted_over_a_minute_of_all_workers() -> None:
     conditions = Conditions(RULES)
     conditions.look(snapshot(slot(0, dead_lettered=100), slot(1)), now=0.0)
