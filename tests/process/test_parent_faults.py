@@ -130,6 +130,32 @@ def test_a_parent_without_descriptors_says_so_once_supervises_on_and_answers_whe
         assert "Traceback" not in parent.errors.read_text()
 
 
+@pytest.mark.parametrize("seconds", [-86400.0, 86400.0], ids=["back", "forth"])
+def test_a_wall_clock_that_is_set_kills_nobody_and_moves_no_restart(tmp_path: Path, seconds: float) -> None:
+    limits = {"tick_timeout": 4.0, "handler_timeout": 4.0, "start_timeout": 4.0, "stall_timeout": 4.0}
+    waits = [2.0, 1.0, 2.0, 0.0]
+    with Parent(tmp_path, {"orders": 2}, backoff=waits, failover_after=60.0, **limits) as parent:
+        before = parent.slot_when(SlotState.RUNNING, slot=0)
+        for incarnation in (1, 2):
+            pid = parent.slot_when(SlotState.RUNNING, slot=1, incarnation=incarnation).pid
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
+        parent.slot_when(SlotState.BACKOFF, slot=1)
+        began = time.monotonic()
+
+        (tmp_path / "clock").write_text(str(seconds))
+        parent.slot_when(SlotState.RUNNING, slot=1, incarnation=3)
+        took = time.monotonic() - began
+        wait_until(lambda: time.monotonic() > began + 6.0, 10)  # beyond every limit that could be taken for over
+
+        assert took > 1.0, "it waits its time"
+        assert abs(parent.client.status().at - time.time() - seconds) < 60, "the parent sees that clock"
+        assert parent.events("worker.hung") == []
+        after = parent.slot_when(SlotState.RUNNING, slot=0)
+        assert (after.pid, after.incarnation) == (before.pid, before.incarnation)
+        assert len([one for one in parent.events("worker.exited") if one.slot == 1]) == 2
+
+
 def test_p4_p7_every_death_in_a_storm_of_signals_is_seen_once_and_nothing_is_left(
     tmp_path: Path, rng: random.Random, scale: Scale
 ) -> None:
