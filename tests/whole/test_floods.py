@@ -1,9 +1,12 @@
 """A burst of failures: the group holds before the dead-letter topic fills, says so once, and goes on when told."""
 
-from supervisor.core.snapshot import FloodSnapshot
+import pytest
+
+from supervisor.core.snapshot import FloodSnapshot, SlotState
 from tests.broker.real import RealBroker
 from tests.broker.records import committed, create_topic, end_offsets, produce, read_topic
 from tests.whole.conftest import Supervise
+from tests.whole.hook import Hook
 from tests.whole.ledger import Ledger, out_of_order
 from tests.whole.program import Program
 
@@ -74,3 +77,74 @@ def test_by_default_a_hundred_dead_letters_in_a_row_hold_the_group_and_it_tries_
     assert len(program.events("flood.tripped")) == len(program.events("flood.resumed")) == 1
     assert len(read_topic(broker.bootstrap, f"{name}.dlq")) == 104
     assert ledger.offsets(0) == list(range(104, 154))
+
+
+@pytest.mark.parametrize(
+    ("limit", "action", "written"),
+    [
+        (
+            'flood = { rate = "20/m", ratio = "off", consecutive = "off", resume_after = "manual", action = "pause" }',
+            "resume",
+            19,
+        ),
+        ('flood = { consecutive = 15, ratio = "off", action = "stop" }', "start", 14),
+    ],
+    ids=["rate, pause", "consecutive, stop"],
+)
+def test_p1_a_limit_holds_before_the_letter_that_would_reach_it_and_one_alert_lasts_until_an_operators_word(
+    broker: RealBroker,
+    name: str,
+    supervise: Supervise,
+    ledger: Ledger,
+    hook: Hook,
+    limit: str,
+    action: str,
+    written: int,
+) -> None:
+    for topic in (name, f"{name}.dlq"):
+        create_topic(broker.bootstrap, topic)
+    produce(broker.bootstrap, name, ["raise"] * 60 + ["good"] * 10, key=lambda at: b"%d" % at)
+    alerts = f'[plugins.alert_webhook]\nurl = "{hook.url}"\n'
+    program = supervise(
+        broker, f"retry.attempts = 1\nconcurrency = 4\n{limit}", supervisor='alerts = ["alert_webhook"]', more=alerts
+    )
+
+    program.wait(lambda: hook.taken, what="people are told")
+    if action == "start":
+        program.wait(lambda: program.slot(0).state is SlotState.STOPPED, what="the group is stopped")
+    else:
+        program.wait(lambda: (stats := program.slot(0).stats) and stats.waits == "flood", what="it holds")
+    program.wait(lambda: committed(broker.bootstrap, name, name) == {0: written}, what="what was written is committed")
+    held = len(read_topic(broker.bootstrap, f"{name}.dlq"))
+    done = program.cli(action, name)
+    program.wait(lambda: committed(broker.bootstrap, name, name) == {0: 70}, 60, what="all is committed")
+
+    assert done.returncode == 0, done.stderr
+    assert held == written
+    letters = read_topic(broker.bootstrap, f"{name}.dlq")
+    assert {letter.header["supervisor.dlq.audit-id"] for letter in letters} == {
+        f"{name}/{name}/0/{at}" for at in range(60)
+    }
+    assert ledger.offsets(0) == list(range(60, 70))
+    assert len(program.events("flood.tripped")) == len(program.events("flood.resumed")) == 1
+    assert len([alert for alert in hook.taken if alert["text"].startswith("flood: ")]) == 1
+
+
+def test_what_fails_in_a_flood_is_dropped_counted_and_told_once_where_the_configuration_says_shed(
+    broker: RealBroker, name: str, supervise: Supervise, ledger: Ledger
+) -> None:
+    for topic in (name, f"{name}.dlq"):
+        create_topic(broker.bootstrap, topic)
+    produce(broker.bootstrap, name, ["raise"] * 60 + ["good"] * 10)
+    program = supervise(broker, 'retry.attempts = 1\nflood = { consecutive = 15, ratio = "off", action = "shed" }')
+
+    program.wait(lambda: committed(broker.bootstrap, name, name) == {0: 70}, 60, what="all is committed")
+    program.wait(lambda: (stats := program.slot(0).stats) and stats.settled == 70, what="it is told")
+
+    stats = program.slot(0).stats
+    assert stats is not None
+    assert (stats.dead_lettered, stats.dropped) == (14, 46)
+    assert len(read_topic(broker.bootstrap, f"{name}.dlq")) == 14
+    assert len(program.logged("record.shed", f"record={name}/0@")) == 46
+    assert ledger.offsets(0) == list(range(60, 70))
+    assert len(program.events("flood.tripped")) == 1
