@@ -4,8 +4,10 @@ import contextlib
 import json
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 from confluent_kafka.admin import (
@@ -19,6 +21,7 @@ from confluent_kafka.admin import (
 
 from tests.broker.real import RealBroker
 from tests.broker.records import committed, create_topic, produce, read_topic
+from tests.conftest import Scale
 from tests.whole.conftest import Supervise
 from tests.whole.hook import Hook
 from tests.whole.ledger import Ledger
@@ -87,12 +90,13 @@ def test_p1_p7_a_topic_that_is_missing_and_is_not_to_be_made(
 
 @DELIVERIES
 def test_p1_p7_a_topic_that_takes_less_than_the_record(
-    broker: RealBroker, name: str, supervise: Supervise, hook: Hook, delivery: str
+    broker: RealBroker, name: str, supervise: Supervise, hook: Hook, rng: Random, delivery: str
 ) -> None:
     """The small one is trimmed and written; the large one waits, and people are told why."""
     create_topic(broker.bootstrap, name)
-    create_topic(broker.bootstrap, f"{name}.dlq", config={"max.message.bytes": "1500"})
-    produce(broker.bootstrap, name, ["invalid:" + "x" * size for size in (600, 5000, 10)], key=lambda at: b"%d" % at)
+    create_topic(broker.bootstrap, f"{name}.dlq", config={"max.message.bytes": "1000"})
+    values = ["invalid:" + rng.randbytes(size).hex() for size in (300, 2500, 10)]  # which do not shrink to nothing
+    produce(broker.bootstrap, name, values, key=lambda at: b"%d" % at)
     options = f'{OPTIONS}delivery = "{delivery}"'
     program = supervise(broker, options, supervisor=ALERTS, more=alerts_to(hook))
 
@@ -109,7 +113,7 @@ def test_p1_p7_a_topic_that_takes_less_than_the_record(
 
 
 def test_p1_p3_a_broker_that_is_away_while_letters_are_due_leaves_them_in_the_spool(
-    own_broker: RealBroker, name: str, supervise: Supervise, ledger: Ledger
+    own_broker: RealBroker, name: str, supervise: Supervise, ledger: Ledger, scale: Scale
 ) -> None:
     create_topic(own_broker.bootstrap, name)
     create_topic(own_broker.bootstrap, f"{name}.dlq")
@@ -122,14 +126,40 @@ def test_p1_p3_a_broker_that_is_away_while_letters_are_due_leaves_them_in_the_sp
     own_broker.stop()
     (ledger.folder / "open").touch()
     program.wait(lambda: len(spooled(program.folder)) == 10, 40, what="the letters are in the spool")
+    time.sleep(scale.pick(0.0, 60.0))
     own_broker.start()
 
     program.wait(lambda: committed(own_broker.bootstrap, name, name) == {0: 21}, 60, what="all is committed")
-    kept = spooled(program.folder) | letters_at(own_broker, name)
-    assert kept == {f"{name}/{name}/0/{at}" for at in range(1, 21, 2)}
+    wanted = {f"{name}/{name}/0/{at}" for at in range(1, 21, 2)}
+    assert spooled(program.folder) | letters_at(own_broker, name) == wanted
+    program.wait(lambda: not spooled(program.folder), 90, what="the spool is drained by itself")
+    assert letters_at(own_broker, name) == wanted
     assert ledger.places() == {(0, at) for at in range(0, 21, 2)}
     assert not program.events("dead_letter.unwritten")
     assert not program.events("worker.exited")
+    assert program.terminate() == 0
+
+
+def test_p1_p3_p7_without_a_spool_letters_wait_for_a_broker_that_is_away_and_people_are_told_once(
+    own_broker: RealBroker, name: str, supervise: Supervise, ledger: Ledger, hook: Hook, scale: Scale
+) -> None:
+    create_topic(own_broker.bootstrap, name)
+    create_topic(own_broker.bootstrap, f"{name}.dlq")
+    produce(own_broker.bootstrap, name, ["gate:open", *["invalid", "good"] * 10], key=lambda at: b"%d" % at)
+    program = supervise(own_broker, OPTIONS, supervisor=ALERTS, more=alerts_to(hook))
+    program.wait(lambda: ledger.lines("start"), what="it works")
+
+    own_broker.stop()
+    (ledger.folder / "open").touch()
+    program.wait(lambda: hook.of("dead_letter.unwritten"), 60, what="people are told")
+    time.sleep(scale.pick(0.0, 60.0))
+    own_broker.start()
+
+    program.wait(lambda: committed(own_broker.bootstrap, name, name) == {0: 21}, 90, what="all is committed")
+    assert letters_at(own_broker, name) == {f"{name}/{name}/0/{at}" for at in range(1, 21, 2)}
+    assert ledger.places() == {(0, at) for at in range(0, 21, 2)}
+    told_once(program, hook, name)
+    program.wait(lambda: program.events("dead_letter.recovered"), what="it is said to be over")
     assert program.terminate() == 0
 
 
@@ -153,14 +183,47 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["/bin/umount", "-l", folder], check=True)
 
 
+def fill(disk: Path) -> Path:
+    """Leave no room on a file system; return the file that takes it all."""
+    ballast = disk / "ballast"
+    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    return ballast
+
+
+def test_p1_p7_a_topic_that_is_missing_and_a_full_disk_under_the_spool(
+    broker: RealBroker, name: str, supervise: Supervise, hook: Hook, small_disk: Path
+) -> None:
+    ballast = fill(small_disk)
+    create_topic(broker.bootstrap, name)
+    produce(broker.bootstrap, name, ["invalid", "good"] * 5, key=lambda at: b"%d" % at)
+    options = f'{OPTIONS}dead_letters.create = false\ndead_letters.fallback = "dlq_file"'
+    more = f'{alerts_to(hook)}\n[plugins.dlq_file]\ndirectory = "{small_disk}"\n'
+    program = supervise(broker, options, supervisor=ALERTS, more=more)
+    wanted = {f"{name}/{name}/0/{at}" for at in range(0, 10, 2)}
+
+    program.wait(lambda: hook.of("dead_letter.unwritten"), what="people are told")
+    assert committed(broker.bootstrap, name, name).get(0, 0) == 0
+    os.truncate(ballast, 0)
+    program.wait(lambda: committed(broker.bootstrap, name, name) == {0: 10}, 60, what="all is committed")
+    spool = small_disk / name / "0.jsonl"
+    assert {json.loads(line)["audit_id"] for line in spool.read_bytes().splitlines()} == wanted
+    create_topic(broker.bootstrap, f"{name}.dlq")
+    program.wait(lambda: not spool.exists(), 90, what="the spool is drained by itself")
+
+    assert letters_at(broker, name) == wanted
+    text = told_once(program, hook, name)
+    assert "the topic is not there" in text
+    assert "ENOSPC" in text
+    assert program.terminate() == 0
+
+
 @pytest.mark.parametrize("sink", ["dlq_file", "dlq_sqlite"])
 def test_p1_p7_a_full_disk(
     broker: RealBroker, name: str, supervise: Supervise, hook: Hook, small_disk: Path, sink: str
 ) -> None:
-    ballast = small_disk / "ballast"
-    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
-        while True:
-            file.write(bytes(4096))
+    ballast = fill(small_disk)
     create_topic(broker.bootstrap, name)
     produce(broker.bootstrap, name, ["invalid", "good", "invalid"], key=lambda at: b"%d" % at)
     options = f'{OPTIONS}dead_letters.sink = "{sink}"'

@@ -45,23 +45,31 @@ def test_p1_p2_records_that_kill_become_dead_letters_and_all_others_are_processe
     patience = scale.pick(180.0, 900.0)
     program.wait(lambda: all_committed(broker, name), timeout=patience, what="all is committed")
 
+    source = read_topic(broker.bootstrap, name)
     found = read_topic(broker.bootstrap, f"{name}.dlq")
     letters = {letter.header["supervisor.dlq.audit-id"]: letter for letter in found}
-    stories = {letter.value.decode(): letter.header for letter in letters.values() if letter.value is not None}
+    expected = {f"{name}/{name}/{one.partition}/{one.offset}": one for one in source if one.value != b"good"}
+    assert letters.keys() == expected.keys()
+    for audit_id, letter in letters.items():
+        assert (letter.key, letter.value) == (expected[audit_id].key, expected[audit_id].value)
+        disposition = "timeout" if letter.value == b"hog" else "worker-killed"
+        assert letter.header["supervisor.dlq.disposition"] == disposition, letter.value
+        assert letter.header["supervisor.dlq.attempts"] == str(DEATHS), letter.value
+    stories = {(letter.value or b"").decode(): letter.header for letter in letters.values()}
     assert Counter((letter.value or b"").decode() for letter in letters.values()) == Counter(bad)
-    for value, header in stories.items():
-        assert header["supervisor.dlq.disposition"] == ("timeout" if value == "hog" else "worker-killed"), value
-        assert header["supervisor.dlq.attempts"] == str(DEATHS)
     assert stories["segfault"]["supervisor.dlq.signal"] == "SIGSEGV"
     assert "in fall" in stories["segfault"]["supervisor.dlq.stack"]
     assert "shop.last_words" in stories["segfault"]["supervisor.dlq.log-lines"]
     assert stories["exit:3"]["supervisor.dlq.exit-code"] == "3"
     assert stories["sigkill"]["supervisor.dlq.signal"] == "SIGKILL"
-    places = {(one.partition, one.offset) for one in read_topic(broker.bootstrap, name) if one.value == b"good"}
+    places = {(one.partition, one.offset) for one in source if one.value == b"good"}
+    assert len(places) == good
     assert places <= ledger.places("done")
     assert not out_of_order([line for line in ledger.lines() if line.place in places], by_key=True)
     ended = deaths(program)
-    print(f"{len(bad)} bad records, {ended} deaths, {ledger.repeats()} repeated")
+    twice = len(found) - len(letters)
+    print(f"{len(bad)} bad records, {ended} deaths, {twice} letters twice, {ledger.repeats()} good records repeated")
+    assert twice <= ended, "a copy of a letter is only possible across a death"
     assert ended <= (DEATHS + 1) * len(bad)
 
 
