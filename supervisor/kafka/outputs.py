@@ -45,6 +45,10 @@ class OutputProducer:
         self._partitions = Partitions()
         self._closed = threading.Event()
 
+    def would_ask(self, output: Produce) -> bool:
+        """Tell whether ``send`` would wait for brokers to say how many partitions a topic has."""
+        return output.partition is not None and self._partitions.known(output.topic) is None
+
     def send(self, output: Produce, told: Told, *, alone: bool = False) -> None:
         """Hand a record to the client; raise ``RefusedOutputError`` or ``TypeError`` when it can never be taken.
 

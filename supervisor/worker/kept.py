@@ -46,6 +46,11 @@ class Kept:
         self._hold(owned, Held(message, (copy,), size_of(message, (copy,)), failure=failure))
         return None
 
+    def may_wait(self, answer: object) -> bool:
+        """See ``Outlet``; a thread of its own produces them."""
+        del answer
+        return False
+
     def held_of(self, owned: Owned, offsets: Sequence[int]) -> list[int]:
         """See ``Outlet``."""
         del owned, offsets

@@ -57,6 +57,9 @@ class Outlet(Protocol):
         Raises ``WrongReturnError`` for what is no output, ``RefusedOutputError`` for what can never be produced.
         """
 
+    def may_wait(self, answer: object) -> bool:
+        """Tell whether ``send`` would wait for brokers with what a handler returned."""
+
     def letter(self, owned: Owned, message: Message, taken: Taken) -> "Future[None] | None":
         """Take a dead letter that a sink wants produced; the record is settled once the future ends, or at once."""
 
@@ -196,6 +199,12 @@ class Outbox:
             self._forget(pending)
             _let_go(guarded)
             raise
+
+    def may_wait(self, answer: object) -> bool:
+        """See ``Outlet``."""
+        outputs = answer.outputs if isinstance(answer, Unconfirmed) else answer
+        some = outputs if isinstance(outputs, list | tuple) else (outputs,)
+        return any(isinstance(one, Produce) and _is(one.topic, str) and self._producer.would_ask(one) for one in some)
 
     def letter(self, owned: Owned, message: Message, taken: Taken) -> "Future[None] | None":
         """See ``Outlet``."""

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
 from itertools import islice
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from supervisor.core.board import (
     C_ATTEMPT,
@@ -53,8 +53,11 @@ ROOM_WAIT = 0.01
 STREAK = 16
 """Records a task may work before the loop gets a turn, for handlers that never wait."""
 OUTSIDE = 4
-"""Threads for retry policies and sinks, which may block."""
+"""Threads for retry policies, sinks and the first output to a partition of a topic, which may block."""
 CLOSE_TIMEOUT = 5.0
+
+
+Answer = TypeVar("Answer")
 
 
 class TaskExecutor:
@@ -198,7 +201,7 @@ class TaskExecutor:
                 with engine.mutex:
                     self._idle.leave(cell)
 
-    async def _work_records(self, cell: Cell) -> None:  # noqa: C901, PLR0915 - the hot path: one function, local names
+    async def _work_records(self, cell: Cell) -> None:  # noqa: C901, PLR0912, PLR0915 - the hot path: one function, local names
         """Work records one by one, each from the lane that waits longest, until there is nothing left to do."""
         engine, process, task = self._engine, self._process, cell.task
         assert process is not None  # noqa: S101 - the caller looked
@@ -241,7 +244,13 @@ class TaskExecutor:
             if failure is not None or task.cancelling():
                 failure = await self._after_trouble(cell, failure)
             if answer is not None:
-                failure = self._emit(owned, message, answer) if failure is None else unsent(answer, failure)
+                if failure is not None:
+                    failure = unsent(answer, failure)
+                elif self._outlet.may_wait(answer):
+                    failure = await self._aside(cell, self._emit, owned, message, answer)
+                    sequence = words[at_sequence]
+                else:
+                    failure = self._emit(owned, message, answer)
             if failure is not None:
                 with mutex:
                     ran(clock() - began, 1)
@@ -310,7 +319,10 @@ class TaskExecutor:
             for one in answer if isinstance(answer, list) else ():
                 unsent(one, failure)
             return [failure] * len(messages)
-        return batch_outcomes(lambda _records: answer, messages, partial(self._outlet.send, owned), attempt)
+        arguments = (lambda _records: answer, messages, partial(self._outlet.send, owned), attempt)
+        if isinstance(answer, list | tuple) and any(map(self._outlet.may_wait, answer)):
+            return await self._aside(cell, batch_outcomes, *arguments)
+        return batch_outcomes(*arguments)
 
     def _emit(self, owned: Owned, message: Message, answer: object) -> BaseException | None:
         """Hand on what a handler returned; return what is wrong with it. Only a full producer makes the loop wait."""
@@ -357,7 +369,7 @@ class TaskExecutor:
         await self._aside(cell, self._outcomes.send_again, lane)
         words[cell.base + C_OFFSET] = IDLE
 
-    async def _aside(self, cell: Cell, function: Callable[..., None], *args: object) -> None:
+    async def _aside(self, cell: Cell, function: Callable[..., Answer], *args: object) -> Answer:
         """Run what may block in a thread beside the loop, and wait for it, however often this task is cancelled.
 
         Still on the board, as work of its own: the policy and the sink that are asked now may hang as a handler may.
@@ -369,4 +381,4 @@ class TaskExecutor:
                 await asyncio.wait((future,))
             except CancelledError:
                 self._not_heard(cell)
-        future.result()
+        return future.result()

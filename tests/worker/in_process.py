@@ -75,9 +75,16 @@ class FakeOutputs:
         self.sent: list[tuple[Produce, Told]] = []
         self.failures: list[str] = []
         self.letters: list[tuple[str, Any]] = []
+        self.slow: threading.Event | None = None
+        """While it is not set, nothing is known of topics' partitions, and who sends to one waits."""
+
+    def would_ask(self, output: Produce) -> bool:
+        return output.partition is not None and self.slow is not None and not self.slow.is_set()
 
     def send(self, output: Produce, told: Told, *, alone: bool = False) -> None:
         del alone
+        if self.slow is not None and output.partition is not None:
+            self.slow.wait(20)
         self.sent.append((output, told))
 
     def confirm(self, at: int, code: str | None = None) -> None:

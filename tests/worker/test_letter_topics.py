@@ -2,12 +2,13 @@
 
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from supervisor.core.backoff import Backoff
-from supervisor.core.spec import Delivery, Ordering, RetrySpec
+from supervisor.core.spec import BatchSpec, Delivery, Ordering, RetrySpec
 from supervisor.kafka.producer import LazyProducer, ProduceError
 from supervisor.kafka.topics import DeadLetterTopics
 from supervisor.plugin import Letter, Produce, Record
@@ -144,3 +145,32 @@ def test_p8_sending_to_a_partition_does_not_wait_for_brokers_that_are_away() -> 
             future.result(15)
     assert time.monotonic() - began < 15, "all of a topic wait for one answer"
     producer.close(0.1)
+
+
+@pytest.mark.parametrize("kind", ["process", "process_batch"])
+def test_p8_an_output_for_a_partition_that_nobody_knows_yet_keeps_no_event_loop(
+    cluster: FakeCluster, kind: str
+) -> None:
+    answered = threading.Event()
+
+    async def one(record: Record) -> Produce | None:
+        return Produce("out", value=b"x", partition=1) if record.value == b"bad" else None
+
+    async def batch(records: Sequence[Record]) -> list[Produce | None]:
+        return [await one(record) for record in records]
+
+    handler: dict[str, Any] = {"process": one} if kind == "process" else {"process_batch": batch}
+    changes: dict[str, Any] = {"ordering": Ordering.NONE, "concurrency": BAD + 1, "batch": BatchSpec(1, 0.0)}
+    other = ("t", 1)
+    for _ in range(20):
+        cluster.add(other, b"good")
+    with InProcess(cluster, **handler, **changes) as worker:
+        worker.outputs.slow = answered
+        worker.source.assign(PLACE, other)
+        worker.until(lambda: cluster.committed.get(other) == 20, 20)
+        assert worker.outputs.sent == []
+        answered.set()
+        worker.until(lambda: len(worker.outputs.sent) == BAD, 20)
+        for at in range(BAD):
+            worker.outputs.confirm(at)
+        worker.until(lambda: cluster.committed.get(PLACE) == 50 + BAD, 20)
