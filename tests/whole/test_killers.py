@@ -131,6 +131,67 @@ def test_p1_killers_become_dead_letters_once_however_records_are_delivered(
     assert deaths(program) <= 2 * (DEATHS + 1)
 
 
+def test_p1_p2_records_that_kill_within_a_coroutine_are_convicted_and_those_beside_them_are_processed(
+    broker: RealBroker, name: str, supervise: Supervise, ledger: Ledger, scale: Scale
+) -> None:
+    good = scale.pick(1_000, 20_000)
+    bad = ["segfault", "exit:3", "sigkill"] * scale.pick(1, 4)
+    values = ["good"] * good
+    for at, value in enumerate(bad):
+        values.insert((at * 2 + 1) * good // (2 * len(bad)), value)
+    create_topic(broker.bootstrap, name, partitions=2)
+    create_topic(broker.bootstrap, f"{name}.dlq", partitions=2)
+    produce(broker.bootstrap, name, values, key=lambda at: b"key-%d" % (at % 64))
+    program = supervise(broker, 'ordering = "key"\nconcurrency = 8', handler="Async", supervisor=QUICK)
+    program.wait(lambda: all_committed(broker, name), timeout=scale.pick(120.0, 600.0), what="all is committed")
+
+    letters = {one.header["supervisor.dlq.audit-id"]: one for one in read_topic(broker.bootstrap, f"{name}.dlq")}
+    assert Counter((letter.value or b"").decode() for letter in letters.values()) == Counter(bad)
+    assert {one.header["supervisor.dlq.disposition"] for one in letters.values()} == {"worker-killed"}
+    assert {one.header["supervisor.dlq.attempts"] for one in letters.values()} == {str(DEATHS)}
+    places = {(one.partition, one.offset) for one in read_topic(broker.bootstrap, name) if one.value == b"good"}
+    assert places <= ledger.places("done")
+    assert not out_of_order([line for line in ledger.lines() if line.place in places], by_key=True)
+    assert DEATHS * len(bad) <= deaths(program) <= (DEATHS + 1) * len(bad)
+
+
+def test_p1_the_case_of_a_killer_follows_its_partition_to_another_slot_and_the_count_goes_on_there(
+    broker: RealBroker, name: str, supervise: Supervise, ledger: Ledger
+) -> None:
+    create_topic(broker.bootstrap, name, partitions=2)
+    create_topic(broker.bootstrap, f"{name}.dlq", partitions=2)
+    program = supervise(broker, "workers = 2", supervisor=QUICK)
+    program.wait(lambda: program.shared_out(2), what="both have a partition")
+    partition = next(partition for partition, slot in program.owners().items() if slot.slot == 1)
+    produce(broker.bootstrap, name, ["good", "fuse:bomb", "good"], partition=lambda _: partition)
+
+    def begun(slot: int) -> int:
+        return sum((line.slot, line.place) == (slot, (partition, 1)) for line in ledger.lines("start"))
+
+    def kill(slot: int, *, times: int) -> None:
+        for _ in range(times):
+            before = begun(slot)
+            ledger.open_gate("bomb")
+            program.wait(lambda: begun(slot) > before, what="it is begun again")  # noqa: B023 - waited for in here
+
+    program.wait(lambda: begun(1), what="slot 1 has it in hand")
+    kill(1, times=2)
+    assert program.cli("scale", f"{name}=1").returncode == 0
+    program.wait(lambda: begun(0), timeout=40.0, what="slot 0 has it in hand")
+    kill(0, times=1)
+    ledger.open_gate("bomb")
+    program.wait(lambda: all_committed(broker, name), timeout=40.0, what="all is committed")
+
+    words = ["a suspect", "1 of 3", "2 of 3", "3 of 3"]
+    told = [
+        (event.slot, word) for event in program.events("worker.exited") for word in words if f"({word})" in event.text
+    ]
+    assert told == [(1, "a suspect"), (1, "1 of 3"), (0, "2 of 3"), (0, "3 of 3")]
+    (letter,) = read_topic(broker.bootstrap, f"{name}.dlq")
+    assert (letter.header["supervisor.dlq.attempts"], letter.header["supervisor.dlq.offset"]) == (str(DEATHS), "1")
+    assert ledger.places("done") == {(partition, 0), (partition, 2)}
+
+
 def test_p7_a_handler_over_its_time_shows_its_stack_lets_the_others_finish_and_ends_as_a_timeout(
     broker: RealBroker, name: str, supervise: Supervise, ledger: Ledger
 ) -> None:

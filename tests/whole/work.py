@@ -4,6 +4,7 @@ A ledger is one file per process in the folder ``LEDGER``. A line is written wit
 is there or it is not.
 """
 
+import asyncio
 import contextlib
 import ctypes
 import json
@@ -55,6 +56,17 @@ class Work(Noting):
         self._work(record)
 
 
+class Async(Noting):
+    """Many at a time, on one event loop."""
+
+    async def process(self, record: Record) -> None:
+        self._note("start", record)
+        await asyncio.sleep(0.005)
+        do((record.value or b"").decode())
+        await asyncio.sleep(0.005)
+        self._note("done", record)
+
+
 class Batch(Noting):
     """The same, a batch at a time."""
 
@@ -88,6 +100,14 @@ class Deaf(Work):
 def fall() -> None:
     """Die of SIGSEGV, here."""
     ctypes.string_at(0)
+
+
+def burn(fuse: Path) -> None:
+    """Wait until somebody lays the fuse, and end the process with it."""
+    while not fuse.exists():
+        time.sleep(0.01)
+    fuse.unlink()
+    os._exit(3)
 
 
 def malloc(size: int) -> int | None:
@@ -146,6 +166,8 @@ def speak(verb: str, argument: str) -> None:
             os.write(2, f"{argument}\n".encode())
         case "exit":
             os._exit(int(argument))
+        case "fuse":
+            burn(FOLDER / argument)
         case "sigkill":
             os.kill(os.getpid(), signal.SIGKILL)  # as the kernel does for want of memory
         case "hog":
