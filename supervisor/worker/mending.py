@@ -32,7 +32,7 @@ class Mending:
         """Begin to look, if this member is one whose restart nobody notices.
 
         Of those whose slots had no process before (``is_first``: a new group, or a host that lost its runtime folder)
-        the first slot looks for all: the client for it costs a megabyte.
+        the first slot looks for all: the client for it costs half a megabyte.
         """
         spec = self._engine.spec
         if spec.is_static and (not self._is_first or spec.slot == 0):
