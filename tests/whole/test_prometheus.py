@@ -16,7 +16,8 @@ from tests.whole.conftest import Supervise
 from tests.whole.ledger import Ledger
 
 DASHBOARD = ROOT / "deploy" / "grafana" / "kafka-supervisor.json"
-EMPTY = {"Commit failures by code"}
+WARNINGS = "Warnings and worse by name"
+EMPTY = {"Commit failures by code", WARNINGS}
 """Panels that show nothing as long as all is well."""
 FAILING, ABSENT = "KafkaSupervisorWorkerFailing", "KafkaSupervisorAbsent"
 
@@ -62,6 +63,13 @@ def test_p7_a_killed_worker_is_an_alert_that_fires_is_delivered_and_resolves(
 
         os.kill(victim.pid, signal.SIGKILL)
 
+        told = next(query for title, query in queries(name) if title == WARNINGS)
+        wait_until(
+            lambda: [one for one in prometheus.query(told) if one["name"] == "worker.exited" and one["value"] >= 1],
+            60,
+            otherwise="the first death is not on the dashboard",
+            every=0.2,
+        )
         (alert,) = wait_until(
             lambda: receiver.delivered(FAILING, "firing"), 60, otherwise="nothing is delivered", every=0.2
         )
