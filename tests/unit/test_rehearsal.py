@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from supervisor.link import Link
+from supervisor.worker import poller, process
 from supervisor.zygote import rehearsal
 from supervisor.zygote.nowhere import NoBrokers
 from supervisor.zygote.rehearsal import rehearse
@@ -69,3 +70,11 @@ def test_a_rehearsal_is_a_whole_life_of_a_worker(monkeypatch: pytest.MonkeyPatch
     assert [line for line in one if line.startswith("assigned")] == ["assigned [('orders', 0)]", "assigned []"]
     assert "stats" in one
     assert told.count("closed") == 1 + rehearsal.TURNS
+
+
+def test_a_rehearsal_may_be_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then more is due in it than on a quick machine."""
+    monkeypatch.setattr(poller, "ENDS_INTERVAL", 0.0)
+    monkeypatch.setattr(process, "STATS_INTERVAL", 0.0)
+
+    rehearse()
