@@ -15,6 +15,8 @@ from supervisor.kafka.refusals import REFUSALS, SHARED
 MARGIN = 10.0
 NEW_TOPIC = 5.0
 AGAIN_EVERY = 0.2
+NO_TOPIC = ("TOPIC_EXCEPTION", "INVALID_TOPIC_EXCEPTION")
+"""What is said to a name that no topic can have: where a letter came from its headers tell, which anybody writes."""
 MISSING = ("UNKNOWN_TOPIC_OR_PART", "UNKNOWN_TOPIC_OR_PARTITION")
 CLOSE = 5.0
 NO_ANSWER = "_TIMED_OUT"
@@ -43,18 +45,12 @@ class KafkaSender:
         self._timeout = timeout
         self.producer = LazyProducer(replay_settings(group, timeout=timeout))
 
-    def send(self, outs: Sequence[Out]) -> None:
-        """Send all in their order and wait for the brokers' word on each; the first that failed is a ``SendError``.
-
-        Blocks for at most twice the timeout and a little: the client gives a record up by then.
-        """
-        for out, error in zip(outs, self.send_each(outs), strict=True):
-            if error is not None:
-                message = f"{out.about} to {out.topic}: {error}"
-                raise SendError(message) from error
-
     def send_each(self, outs: Sequence[Out]) -> list[ProduceError | None]:
-        """As ``send``, and return each one's error. One that failed for another's sake is sent again alone."""
+        """Send all in their order, wait for the brokers' word on each, and return each one's error.
+
+        Blocks for at most twice the timeout and a little: the client gives a record up by then. One that failed for
+        another's sake is sent again alone.
+        """
         errors = self._sent(outs)
         if len(outs) == 1:
             return errors
@@ -72,7 +68,7 @@ class KafkaSender:
         for out in outs:
             last = begun[-1] if begun else None
             # What keeps one out keeps out those behind it, unless it is of the one record.
-            is_shut = isinstance(last, ProduceError) and last.code not in REFUSALS
+            is_shut = isinstance(last, ProduceError) and last.code not in REFUSALS and last.code not in NO_TOPIC
             begun.append(last if is_shut and last is not None else self._begun(out))
         return [one if isinstance(one, ProduceError) else self._outcome(one) for one in begun]
 
@@ -85,8 +81,15 @@ class KafkaSender:
             except ProduceError as error:
                 # A topic that was just made is not known everywhere yet.
                 patience = min(NEW_TOPIC, self._timeout) if error.code in MISSING else self._timeout
-                if error.code in REFUSALS or is_hopeless(error.code) or time.monotonic() - began > patience:
+                if (
+                    error.code in REFUSALS
+                    or error.code in NO_TOPIC
+                    or is_hopeless(error.code)
+                    or time.monotonic() - began > patience
+                ):
                     return error
+            except ValueError as error:
+                return ProduceError("_INVALID_ARG", str(error))  # a name with a NUL, which the client cannot pass on
             except BufferError as error:
                 if time.monotonic() - began > self._timeout:
                     return ProduceError("_QUEUE_FULL", str(error))

@@ -1,13 +1,14 @@
 """Replay: read letters, send those that are meant, note how far it is; interrupted anywhere, it goes on from there.
 
 For each chunk: note durably what is about to be sent, send it, wait until all of it is confirmed, note that it is done.
+A letter that is refused for its own sake is passed over, and told; one that cannot be sent now ends it there.
 Who is killed in between finds the first note: the letters up to there may have been sent and are sent again, marked.
 """
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from threading import Event
 from typing import Protocol
 
@@ -22,9 +23,11 @@ from supervisor.core.replay import (
     reason,
     replay_headers,
 )
-from supervisor.inspector.letter_sender import Out, SendError
+from supervisor.inspector.letter_sender import NO_TOPIC, Out, SendError
 from supervisor.inspector.letter_source import Source, SourceError
 from supervisor.kafka.offsets import AskError
+from supervisor.kafka.producer import ProduceError
+from supervisor.kafka.refusals import REFUSALS
 from supervisor.kafka.topics import DeadLetterTopics
 
 CHUNK = 500
@@ -32,6 +35,8 @@ CHUNK = 500
 STEP = 0.5
 """Seconds of a limited rate that one chunk is for."""
 BEAT = 1.0
+MOST_TOLD = 100
+"""Letters that were refused; there may be many, all for one reason."""
 
 Tell = Callable[[Counts], None]
 
@@ -39,9 +44,19 @@ Tell = Callable[[Counts], None]
 class Sender(Protocol):
     """Who sends."""
 
-    def send(self, outs: Sequence[Out]) -> None:
-        """Send all and wait until each is confirmed; raises ``SendError``."""
+    def send_each(self, outs: Sequence[Out]) -> list[ProduceError | None]:
+        """Send all, wait until each is confirmed, and return each one's error."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is to become of a letter."""
+
+    target: Destination | None = None
+    out: Out | None = None
+    is_meant: bool = True
+    is_again: bool = False
 
 
 class Replaying:
@@ -55,6 +70,7 @@ class Replaying:
         self._stop = stop
         self._counts = Counts()
         self._reasons: Counter[Reason] = Counter()
+        self._refused: deque[str] = deque(maxlen=MOST_TOLD)
         self._parking: dict[str, str] = {}
         group = request.group
         self._topics = DeadLetterTopics(group.kafka, client_id=f"{group.name}-replay")
@@ -85,6 +101,7 @@ class Replaying:
             error=error,
             stopped=self._stop.is_set(),
             resumed=source.resumed and not asked.restart,
+            kept=tuple(self._refused),
         )
 
     @property
@@ -102,35 +119,54 @@ class Replaying:
         return min(most, asked.most - counts.sent - counts.parked) if asked.most else most
 
     def _work(self, letters: Sequence[Stored]) -> None:
-        counts = replace(self._counts, read=self._counts.read + len(letters))
-        outs: list[Out] = []
-        for letter in letters:
-            if not self._is_meant(letter):
-                counts = replace(counts, passed=counts.passed + 1)
-                continue
-            asked = self._request.replay
-            target = destination(letter.view, to=asked.to, by_key=asked.by_key, max_replays=asked.max_replays)
-            if target is None:
-                counts = replace(counts, homeless=counts.homeless + 1)
-                continue
-            self._reasons[reason(letter.view)] += 1
-            again = self._source.is_again(letter)
-            counts = _counted(counts, target, again=again)
-            outs.append(self._out(letter, target, again=again))
+        plans = [(letter, self._planned(letter)) for letter in letters]
+        errors: dict[str, ProduceError | None] = {}
         if not self._request.replay.dry_run:
-            self._send(letters, outs)
-        self._counts = counts
+            errors = self._sent(letters, [plan.out for _, plan in plans if plan.out is not None])
+        stuck = (at for at, (letter, _) in enumerate(plans) if _is_passing(errors.get(letter.id)))
+        settled = next(stuck, len(plans))
+        if not self._request.replay.dry_run:
+            self._source.done(letters[:settled])
+        for letter, plan in plans[:settled]:
+            self._count(letter, plan, refused=errors.get(letter.id))
         most = self._request.replay.most
-        self._is_full = bool(most) and counts.sent + counts.parked >= most
+        self._is_full = bool(most) and self._counts.sent + self._counts.parked >= most
+        if settled < len(plans):
+            letter, plan = plans[settled]
+            raise SendError(_why(letter, plan, errors[letter.id]))
 
-    def _send(self, letters: Sequence[Stored], outs: Sequence[Out]) -> None:
-        if outs:
-            # Made where it is missing; who may not make it hears of it from the letter that is not taken.
-            for topic, like in self._parking.items():
-                self._topics.make(topic, like=like)
-            self._source.intend(letters)
-            self._sender.send(outs)
-        self._source.done(letters)
+    def _planned(self, letter: Stored) -> "_Plan":
+        if not self._is_meant(letter):
+            return _Plan(is_meant=False)
+        asked = self._request.replay
+        target = destination(letter.view, to=asked.to, by_key=asked.by_key, max_replays=asked.max_replays)
+        if target is None:
+            return _Plan()
+        again = self._source.is_again(letter)
+        return _Plan(target, self._out(letter, target, again=again), is_again=again)
+
+    def _sent(self, letters: Sequence[Stored], outs: Sequence[Out]) -> dict[str, ProduceError | None]:
+        """Send a chunk; return each letter's error, by its id."""
+        if not outs:
+            return {}
+        # Made where it is missing; who may not make it hears of it from the letter that is not taken.
+        for topic, like in self._parking.items():
+            self._topics.make(topic, like=like)
+        self._source.intend(letters)
+        return dict(zip((out.about for out in outs), self._sender.send_each(outs), strict=True))
+
+    def _count(self, letter: Stored, plan: "_Plan", *, refused: ProduceError | None) -> None:
+        counts = replace(self._counts, read=self._counts.read + 1)
+        if not plan.is_meant:
+            self._counts = replace(counts, passed=counts.passed + 1)
+        elif plan.target is None:
+            self._counts = replace(counts, homeless=counts.homeless + 1)
+        elif refused is not None:
+            self._counts = replace(counts, rejected=counts.rejected + 1)
+            self._refused.append(_why(letter, plan, refused))
+        else:
+            self._reasons[reason(letter.view)] += 1
+            self._counts = _counted(counts, plan.target, again=plan.is_again)
 
     def _is_meant(self, letter: Stored) -> bool:
         meant = self._request.meant
@@ -154,6 +190,15 @@ class Replaying:
         due = self._began + (self._counts.sent + self._counts.parked) / rate
         while (left := due - time.monotonic()) > 0 and not self._stop.wait(min(left, BEAT)):
             self._tell(self._counts)
+
+
+def _is_passing(error: ProduceError | None) -> bool:
+    """Tell whether a letter may be taken another time; what is of the letter itself is not tried again."""
+    return error is not None and error.code not in REFUSALS and error.code not in NO_TOPIC
+
+
+def _why(letter: Stored, plan: _Plan, error: ProduceError | None) -> str:
+    return f"{letter.id} to {plan.target.topic if plan.target else '?'}: {error}"
 
 
 def _counted(counts: Counts, target: Destination, *, again: bool) -> Counts:

@@ -17,6 +17,7 @@ from supervisor.core.dlq import Stored, letter_named, stored
 from supervisor.core.letter_view import Headers
 from supervisor.core.resets import is_hopeless
 from supervisor.core.spec import GroupSpec
+from supervisor.kafka.claims import Claim, ClaimError
 from supervisor.kafka.lag import AT_ONCE, TIMEOUT, Topics, asking_settings, topics_of
 from supervisor.kafka.offsets import AskError, Place, bounds, committed
 from supervisor.kafka.settings import MAX_BYTES, Settings, asker_settings, client_settings
@@ -40,7 +41,7 @@ def patiently(ask: Callable[[], T], *, patience: float = PATIENCE) -> T:
         try:
             return ask()
         except AskError as error:
-            if is_hopeless(str(error)) or time.monotonic() > deadline:
+            if isinstance(error, ClaimError) or is_hopeless(str(error)) or time.monotonic() > deadline:
                 raise
             time.sleep(_AGAIN_EVERY)
 
@@ -49,16 +50,20 @@ class KafkaLetters:
     """The letters of some topics, each partition from where it begins (or the replay stands) to where it ends now.
 
     A ``inspector.letter_source.LogSource``. Every call may block for ``PATIENCE``; raises ``AskError``. One thread.
+    ``is_ours``: nobody else, on any host, has this replay from ``open`` to ``close``; without it nothing is noted.
     """
 
-    def __init__(self, group: GroupSpec, topics: Sequence[str], *, replay: str) -> None:
+    def __init__(self, group: GroupSpec, topics: Sequence[str], *, replay: str, is_ours: bool = False) -> None:
         self._group = group
         self._topics = topics
+        self._name = f"{group.name}.replay.{replay or 'none'}"
+        self._is_ours = is_ours
+        self._claim: Claim | None = None
         settings = asking_settings(group, client_id=f"{group.name}-dlq")
         self._consumer = Consumer(
             settings
             | {
-                "group.id": f"{group.name}.replay.{replay or 'none'}",
+                "group.id": self._name,
                 "isolation.level": "read_committed",
                 "enable.partition.eof": True,
                 "enable.auto.offset.store": False,
@@ -81,6 +86,8 @@ class KafkaLetters:
         """See ``Source``."""
         self._meaning = meaning
         places = self._places()
+        if self._is_ours and places:
+            self._claim = Claim(self._group, self._name, sorted({topic for topic, _ in places}))
         limits = self._bounds(places)
         notes = self._notes(places) if pending else {}
         for place, (earliest, end) in limits.items():
@@ -126,6 +133,7 @@ class KafkaLetters:
         """See ``Source``."""
         until = {place: max(end, self._until.get(place, -1)) for place, end in _ends(letters).items()}
         self._commit({place: (self._at[place], {"until": end}) for place, end in until.items()})
+        self._until |= until
 
     def done(self, letters: Iterable[Stored]) -> None:
         """See ``Source``."""
@@ -163,6 +171,8 @@ class KafkaLetters:
     def close(self) -> None:
         """See ``Source``."""
         self._consumer.close()
+        if self._claim is not None:
+            self._claim.close()
 
     def _places(self) -> tuple[Place, ...]:
         def ask() -> Topics:
@@ -258,7 +268,8 @@ class KafkaLetters:
         return {"until": until} if until > at else {}
 
     def _commit(self, wanted: Mapping[Place, tuple[int, Note]]) -> None:
-        if not wanted:
+        claim = self._claim
+        if not wanted or claim is None:
             return
         meaning = {"meaning": self._meaning}
         offsets = [
@@ -267,10 +278,10 @@ class KafkaLetters:
 
         def ask() -> None:
             try:
-                answers = self._consumer.commit(offsets=offsets, asynchronous=False)
+                answers = claim.commit(offsets)
             except KafkaException as error:
                 raise AskError(error.args[0].name()) from error
-            for one in answers or ():
+            for one in answers:
                 if one.error is not None:
                     raise AskError(one.error.name())
 

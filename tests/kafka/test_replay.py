@@ -19,6 +19,7 @@ from supervisor.core.letter_view import view
 from supervisor.inspector.letter_sender import KafkaSender, Out
 from supervisor.inspector.replaying import Replaying
 from supervisor.kafka.letters import KafkaLetters
+from supervisor.kafka.producer import ProduceError
 from tests.broker.real import RealBroker
 from tests.broker.records import Stored, create_topic, end_offsets, read_topic
 from tests.conftest import Scale
@@ -125,12 +126,12 @@ class Dying(KafkaSender):
 
     chunks = 0
 
-    def send(self, outs: Sequence[Out]) -> None:
+    def send_each(self, outs: Sequence[Out]) -> list[ProduceError | None]:
         self.chunks += 1
         if self.chunks == 2:
-            super().send(outs[: len(outs) // 2])
+            super().send_each(outs[: len(outs) // 2])
             raise Killed
-        super().send(outs)
+        return super().send_each(outs)
 
 
 def test_p1_what_was_sent_when_it_died_in_the_middle_of_a_chunk_is_sent_again_and_all_of_it_is_marked(
@@ -141,7 +142,7 @@ def test_p1_what_was_sent_when_it_died_in_the_middle_of_a_chunk_is_sent_again_an
 
     def run(sender: KafkaSender) -> DlqAnswer:
         asked = DlqRequest(Verb.REPLAY, group, "", 0, replay=Replay("default", rate=20.0))
-        source = KafkaLetters(group, [f"{name}.dlq"], replay="default")
+        source = KafkaLetters(group, [f"{name}.dlq"], replay="default", is_ours=True)
         try:
             return Replaying(asked, source, sender, tell=lambda _: None, stop=Event()).run()
         finally:

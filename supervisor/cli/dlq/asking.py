@@ -184,7 +184,7 @@ def words(counts: Counts) -> str:
         (counts.passed, "not meant"),
         (counts.homeless, "without an origin"),
         (counts.unreadable, "unreadable"),
-        (counts.rejected, "put aside: no sink can take them"),
+        (counts.rejected, "that nothing takes"),
         (counts.again, "perhaps for the second time"),
     )
     return ", ".join(f"{count} {what}" for count, what in told if count) or "none sent"

@@ -181,8 +181,8 @@ def replay(  # noqa: PLR0913 - one per option
       supervisor dlq replay orders --topic orders-dlt --to orders
 
     \b
-    Exit codes: 0 done (or would be), 1 failed or told to stop: the same command goes on, 2 wrong usage,
-                4 not allowed, 78 wrong configuration.
+    Exit codes: 0 done (or would be), 1 failed or told to stop: the same command goes on, or some were not taken,
+                2 wrong usage, 4 not allowed, 78 wrong configuration.
     """  # noqa: D301 - \b is click's mark for text that keeps its lines
     how = Replay("", to, by_key=by_key, rate=rate, max_replays=max_replays, most=most or 0, restart=restart)
     request = request_of(config_path, group, Verb.REPLAY, given, how=replace(how, dry_run=dry_run))
@@ -210,11 +210,16 @@ def _tell_replay(answer: DlqAnswer, request: DlqRequest, *, as_json: bool) -> No
     else:
         went_on = " (it went on where it was)" if answer.resumed else ""
         click.echo(f"replay {how.name}{went_on}: {words(answer.counts)}")
+        for line in answer.kept:
+            click.echo(f"not taken: {line}")
     if answer.error:
         message = f"{answer.error}\nthe same command goes on from where it was"
         raise CommandError(message)
     if answer.stopped:
         message = "told to stop; the same command goes on from where it was"
+        raise CommandError(message)
+    if answer.counts.rejected:
+        message = "some were not taken and were passed over; they stay: mend the cause, then --restart --origin"
         raise CommandError(message)
 
 
