@@ -20,9 +20,9 @@ from bench.windows import Shown, Windows, median, median_cpu, ratio, whole, word
 from supervisor.config import load, paths
 from supervisor.core.board import H_PID
 from supervisor.core.exposition import Others
-from supervisor.parent.listener import HttpListener
-from supervisor.parent.rendering import Format, render
-from supervisor.parent.scraping import KEPT, Scraping
+from supervisor.parent.metrics.listener import HttpListener
+from supervisor.parent.metrics.rendering import Format, render
+from supervisor.parent.metrics.scraping import KEPT, Scraping
 from tests.broker.real import free_ports
 from tests.broker.records import create_topic
 

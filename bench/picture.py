@@ -9,14 +9,14 @@ from supervisor.core.events import Event, Severity
 from supervisor.core.histogram import RECORDS, SECONDS, WAITS, Histogram
 from supervisor.core.lag import GroupLag, GroupMember, PartitionLag
 from supervisor.core.snapshot import GroupSnapshot, PartitionStats, SlotSnapshot, SlotState, Snapshot, WorkerStats
+from supervisor.parent.slots.tallies import Tallies
 from supervisor.parent.supervisor import Supervisor
-from supervisor.parent.tallies import Tallies
 
 GROUPS = 4
 
 
 class Picture:
-    """What ``parent.scraping`` asks of a supervisor; each snapshot is made anew, as the real one's is."""
+    """What ``parent.metrics.scraping`` asks of a supervisor; each snapshot is made anew, as the real one's is."""
 
     def __init__(self, workers: int, partitions: int) -> None:
         self._slots = workers // GROUPS

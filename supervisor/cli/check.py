@@ -14,7 +14,7 @@ from supervisor.config import Config, ConfigError, group_spec, load, plugins_req
 from supervisor.core.autoscale import most_workers
 from supervisor.core.exits import ExitCode
 from supervisor.core.jsonable import to_json
-from supervisor.parent.delegation import HELP, delegation
+from supervisor.parent.processes.delegation import HELP, delegation
 
 PLUGINS_TIMEOUT = 60.0
 BROKER_TIMEOUT = 90.0

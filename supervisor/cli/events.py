@@ -22,7 +22,7 @@ from supervisor.core.durations import parse_duration
 from supervisor.core.events import Event, EventQuery, Severity
 from supervisor.core.exits import ExitCode
 from supervisor.core.jsonable import to_json
-from supervisor.parent.journal_file import journal_file, read_file
+from supervisor.parent.store.journal_file import journal_file, read_file
 
 EVERY = 0.5
 MOST = 500

@@ -69,7 +69,8 @@ class LazyGroup(click.Group):
 def _outlive_early_signals() -> None:
     """Have no reload or reopening that comes while the supervisor is still being imported end it.
 
-    There is nothing to reload or reopen yet; ``parent.signals`` listens later. A terminal that goes away ends it.
+    There is nothing to reload or reopen yet; ``parent.running.signals`` listens later. A terminal that
+    goes away ends it.
     """
     for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         if number != signal.SIGHUP or not sys.stderr.isatty():

@@ -22,7 +22,7 @@ from supervisor.core.events import Event, Scalar, Severity
 from supervisor.core.jsonable import from_json, to_json
 from supervisor.core.resets import OffsetMove, OffsetsAnswer
 from supervisor.core.suggest import did_you_mean
-from supervisor.parent.journal_file import append, journal_file
+from supervisor.parent.store.journal_file import append, journal_file
 
 EVERY = 0.1
 LOOK_TIMEOUT = 60.0

@@ -9,7 +9,7 @@ from supervisor.cli.actions import seconds
 from supervisor.cli.project import load_config
 from supervisor.core.suggest import did_you_mean
 from supervisor.parent import app
-from supervisor.parent.until_end import Until
+from supervisor.parent.running.until_end import Until
 
 
 @click.command()

@@ -13,36 +13,36 @@ from pathlib import Path
 from supervisor.config import Config, load
 from supervisor.core.exits import ExitCode
 from supervisor.core.exposition import Others
-from supervisor.parent.accepting import Accepting
-from supervisor.parent.alert_api import AlertApi
-from supervisor.parent.alerting import Alerting
-from supervisor.parent.alerts import Alerts
-from supervisor.parent.api import ControlServer
-from supervisor.parent.dlq_jobs import DlqJobs
-from supervisor.parent.dump import dump
-from supervisor.parent.duty import Duty
-from supervisor.parent.eventlog import EventLog
-from supervisor.parent.exits import ExitWatch
-from supervisor.parent.forking import ZygoteLauncher
+from supervisor.parent.alerts.alerting import Alerting
+from supervisor.parent.alerts.alerts import Alerts
+from supervisor.parent.api.accepting import Accepting
+from supervisor.parent.api.alert_api import AlertApi
+from supervisor.parent.api.api import ControlServer
+from supervisor.parent.api.dlq_jobs import DlqJobs
+from supervisor.parent.api.operator_api import OperatorApi
+from supervisor.parent.groups.sizing import Sizing
+from supervisor.parent.groups.spools import Spools
 from supervisor.parent.inspector import Inspector
-from supervisor.parent.journal import Journal
-from supervisor.parent.launcher import ExecLauncher, Launcher
-from supervisor.parent.lockwatch import LockWatch
-from supervisor.parent.logs import set_up
-from supervisor.parent.notify import ServiceManager
-from supervisor.parent.offsets import OffsetJobs
-from supervisor.parent.operations import Operations
-from supervisor.parent.operator_api import OperatorApi
-from supervisor.parent.places import AlreadyRunningError, ParentLock, UnsafePlaceError, make_private
+from supervisor.parent.metrics.web import Web
 from supervisor.parent.plan import Plan, plan
-from supervisor.parent.reload import Outside, Reloader, Replan
-from supervisor.parent.signals import Wishes
-from supervisor.parent.sizing import Sizing
-from supervisor.parent.spools import Spools
+from supervisor.parent.processes.exits import ExitWatch
+from supervisor.parent.processes.forking import ZygoteLauncher
+from supervisor.parent.processes.launcher import ExecLauncher, Launcher
+from supervisor.parent.processes.validation import Validate, check_plugins
+from supervisor.parent.running.dump import dump
+from supervisor.parent.running.duty import Duty
+from supervisor.parent.running.lockwatch import LockWatch
+from supervisor.parent.running.logs import set_up
+from supervisor.parent.running.notify import ServiceManager
+from supervisor.parent.running.offsets import OffsetJobs
+from supervisor.parent.running.operations import Operations
+from supervisor.parent.running.places import AlreadyRunningError, ParentLock, UnsafePlaceError, make_private
+from supervisor.parent.running.reload import Outside, Reloader, Replan
+from supervisor.parent.running.signals import Wishes
+from supervisor.parent.running.until_end import Until, UntilEnd
+from supervisor.parent.store.eventlog import EventLog
+from supervisor.parent.store.journal import Journal
 from supervisor.parent.supervisor import Supervisor
-from supervisor.parent.until_end import Until, UntilEnd
-from supervisor.parent.validation import Validate, check_plugins
-from supervisor.parent.web import Web
 
 JOURNAL_MARGIN = 6.0
 """Seconds beyond a survivor's grace after which its end is taken for granted: it was killed by then."""

@@ -14,11 +14,11 @@ from supervisor.core.frames import Frame, FrameError
 from supervisor.core.jsonable import to_json
 from supervisor.core.lag import GroupLag, GroupMember, PartitionLag, slot_of, total
 from supervisor.core.spec import InspectorSpec
-from supervisor.parent.channel import Channel
-from supervisor.parent.eventlog import EventLog
-from supervisor.parent.exits import ExitWatch
-from supervisor.parent.keeper import STARTS, Keeper
-from supervisor.parent.launcher import Child, start_child
+from supervisor.parent.processes.channel import Channel
+from supervisor.parent.processes.exits import ExitWatch
+from supervisor.parent.processes.keeper import STARTS, Keeper
+from supervisor.parent.processes.launcher import Child, start_child
+from supervisor.parent.store.eventlog import EventLog
 
 PROGRAM = (sys.executable, "-P", "-m", "supervisor.inspector.watch")
 START_DELAY = 1.0

@@ -29,8 +29,8 @@ from supervisor.core.progress import Limits
 from supervisor.core.retry_topics import retry_topics, subscription
 from supervisor.core.slot import Policy
 from supervisor.core.spec import FloodSpec, InspectorSpec, Mode, NotifierSpec, WorkerSpec
-from supervisor.parent.alerting import AlertPlan
-from supervisor.parent.journal import Retention
+from supervisor.parent.alerts.alerting import AlertPlan
+from supervisor.parent.store.journal import Retention
 
 SPARE_CELLS = 2
 """Cells of a slot file beyond the handler threads: the main thread may hold the polling baton and work, too."""

@@ -15,26 +15,26 @@ from supervisor.core.progress import STALL
 from supervisor.core.slot import Start, Stood, Stop
 from supervisor.core.snapshot import GroupSnapshot, SlotState, Snapshot
 from supervisor.core.spec import End
-from supervisor.parent.breakers import Breakers
-from supervisor.parent.cgroups import Cgroups
-from supervisor.parent.changes import Changes
-from supervisor.parent.eventlog import EventLog
-from supervisor.parent.exits import ExitWatch
-from supervisor.parent.floods import Floods
-from supervisor.parent.gate import StartGate
-from supervisor.parent.groups import Groups
-from supervisor.parent.house import House
-from supervisor.parent.launcher import Launcher
-from supervisor.parent.ledger import Ledger
-from supervisor.parent.leftovers import leftovers
-from supervisor.parent.limits import hold_to_limits
-from supervisor.parent.oom import OomWatch
+from supervisor.parent.deaths.ledger import Ledger
+from supervisor.parent.deaths.oom import OomWatch
+from supervisor.parent.groups.changes import Changes
+from supervisor.parent.groups.groups import Groups
+from supervisor.parent.groups.rolling import MARGIN, longest_stop
 from supervisor.parent.plan import GroupPlan, Plan
-from supervisor.parent.rolling import MARGIN, longest_stop
-from supervisor.parent.runner import SlotRunner
-from supervisor.parent.slotfile import SlotFile
-from supervisor.parent.strangers import Strangers
-from supervisor.parent.tallies import Tallies
+from supervisor.parent.processes.exits import ExitWatch
+from supervisor.parent.processes.launcher import Launcher
+from supervisor.parent.slots.breakers import Breakers
+from supervisor.parent.slots.cgroups import Cgroups
+from supervisor.parent.slots.floods import Floods
+from supervisor.parent.slots.gate import StartGate
+from supervisor.parent.slots.house import House
+from supervisor.parent.slots.leftovers import leftovers
+from supervisor.parent.slots.limits import hold_to_limits
+from supervisor.parent.slots.runner import SlotRunner
+from supervisor.parent.slots.slotfile import SlotFile
+from supervisor.parent.slots.strangers import Strangers
+from supervisor.parent.slots.tallies import Tallies
+from supervisor.parent.store.eventlog import EventLog
 
 LOOK = 1.0
 SAMPLE_EVERY = 5

@@ -9,8 +9,8 @@ from supervisor.config.reference import filled_in
 from supervisor.core.exposition import MOST_PARTITIONS, MOST_TOPICS
 from supervisor.core.metrics_catalog import CATALOG, PREFIX, PROCESS, Kind, Metric
 from supervisor.core.totals import MOST_NAMES
-from supervisor.parent.listener import DEADLINE, LIFE, MOST_CONNECTIONS, MOST_REQUESTS
-from supervisor.parent.tallies import MOST_EVENTS
+from supervisor.parent.metrics.listener import DEADLINE, LIFE, MOST_CONNECTIONS, MOST_REQUESTS
+from supervisor.parent.slots.tallies import MOST_EVENTS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "metrics.md"

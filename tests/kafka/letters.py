@@ -13,7 +13,7 @@ from confluent_kafka import Producer
 
 from supervisor.core.events import Event, EventQuery
 from supervisor.core.letters import Origin, dead_letter_headers
-from supervisor.parent.journal_file import journal_file, read_file
+from supervisor.parent.store.journal_file import journal_file, read_file
 from tests.broker.real import RealBroker
 from tests.waiting import wait_until
 

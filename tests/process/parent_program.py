@@ -34,11 +34,11 @@ from supervisor.core.spec import (
     WorkerSpec,
 )
 from supervisor.parent.app import run_plan
-from supervisor.parent.exits import ExitWatch
-from supervisor.parent.journal import Retention
-from supervisor.parent.launcher import ExecLauncher
-from supervisor.parent.logs import set_up
 from supervisor.parent.plan import GroupPlan, Plan
+from supervisor.parent.processes.exits import ExitWatch
+from supervisor.parent.processes.launcher import ExecLauncher
+from supervisor.parent.running.logs import set_up
+from supervisor.parent.store.journal import Retention
 
 HERE = Path(__file__).parent
 LAUNCHER = ExecLauncher((sys.executable, "-P", str(HERE / "fake_worker.py")))

@@ -4,7 +4,7 @@ import sqlite3
 from pathlib import Path
 
 from supervisor.core.snapshot import SlotState
-from supervisor.parent.ledger_file import FILE
+from supervisor.parent.deaths.ledger_file import FILE
 from tests.process.parents import Parent
 from tests.waiting import wait_until
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from supervisor.core.spec import LimitsSpec, Mode, WorkerSpec
-from supervisor.parent import cgroups
-from supervisor.parent.cgroups import TRIES, Cgroups
-from supervisor.parent.delegation import Delegation, delegation, own_cgroup
+from supervisor.parent.processes.delegation import Delegation, delegation, own_cgroup
+from supervisor.parent.slots import cgroups
+from supervisor.parent.slots.cgroups import TRIES, Cgroups
 from tests.process.parent_program import worker_spec
 from tests.waiting import is_alive, wait_until
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from supervisor.core.crashfile import HEAD, MOST_STACK, crash_path
-from supervisor.parent.crash import remove_crash_file, take_evidence, take_stacks
+from supervisor.parent.deaths.crash import remove_crash_file, take_evidence, take_stacks
 
 DYING = """
 import logging, os, signal, sys

@@ -9,7 +9,7 @@ import pytest
 
 from supervisor.control.client import Refused
 from supervisor.core.events import Event, EventQuery, Severity
-from supervisor.parent.journal_file import append, journal_file, read_file
+from supervisor.parent.store.journal_file import append, journal_file, read_file
 from tests.process.parents import Parent
 
 

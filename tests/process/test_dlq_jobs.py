@@ -10,10 +10,10 @@ import pytest
 from supervisor.control.answers import DlqJob, DlqLines
 from supervisor.control.client import Refused
 from supervisor.core.dlq import Counts, DlqAnswer, DlqRequest, Replay, Verb
-from supervisor.parent import dlq_jobs as module
-from supervisor.parent.dlq_jobs import DlqJobs, TakenError, TooManyJobsError
-from supervisor.parent.exits import ExitWatch
-from supervisor.parent.keeper import until
+from supervisor.parent.api import dlq_jobs as module
+from supervisor.parent.api.dlq_jobs import DlqJobs, TakenError, TooManyJobsError
+from supervisor.parent.processes.exits import ExitWatch
+from supervisor.parent.processes.keeper import until
 from tests.looping import in_loop
 from tests.process.parents import Parent
 from tests.unit.test_jsonable import WORKER

@@ -13,9 +13,9 @@ from supervisor.core.duty import PATIENCE
 from supervisor.core.events import Event, Severity
 from supervisor.core.slot import Slot
 from supervisor.core.snapshot import SlotState, Snapshot
-from supervisor.parent.duty import Duty
-from supervisor.parent.exits import ExitWatch
-from supervisor.parent.notify import ServiceManager
+from supervisor.parent.processes.exits import ExitWatch
+from supervisor.parent.running.duty import Duty
+from supervisor.parent.running.notify import ServiceManager
 from supervisor.parent.supervisor import Supervisor
 from tests.process.test_notify import Listener, listening
 

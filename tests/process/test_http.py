@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families as plain
 
 from supervisor.core.metrics_catalog import CATALOG, PREFIX, PROCESS
 from supervisor.core.snapshot import SlotState
-from supervisor.parent.listener import MOST_CONNECTIONS
+from supervisor.parent.metrics.listener import MOST_CONNECTIONS
 from tests.broker.real import free_ports
 from tests.process.parents import Parent, all_run
 from tests.waiting import wait_until

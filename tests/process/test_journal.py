@@ -21,10 +21,10 @@ from supervisor.cli.main import cli
 from supervisor.control.answers import EventEntry
 from supervisor.core.events import Event, EventQuery, Severity
 from supervisor.core.snapshot import SlotState
-from supervisor.parent.eventlog import HEAVY, REMEMBERED, EventLog
-from supervisor.parent.journal import KEPT, Journal, Retention, drop_old, drop_surplus, surplus_of
-from supervisor.parent.journal_file import MIGRATIONS, UNREADABLE, journal_file, read_file, row
-from supervisor.parent.store import migrate
+from supervisor.parent.store.eventlog import HEAVY, REMEMBERED, EventLog
+from supervisor.parent.store.journal import KEPT, Journal, Retention, drop_old, drop_surplus, surplus_of
+from supervisor.parent.store.journal_file import MIGRATIONS, UNREADABLE, journal_file, read_file, row
+from supervisor.parent.store.store import migrate
 from tests.looping import in_loop
 from tests.process.parents import Parent
 from tests.waiting import wait_until

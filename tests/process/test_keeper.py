@@ -14,11 +14,11 @@ import pytest
 from supervisor.core.backoff import Backoff
 from supervisor.core.exits import describe
 from supervisor.core.frames import Frame
-from supervisor.parent import keeper as module
-from supervisor.parent.channel import Channel
-from supervisor.parent.exits import ExitWatch
-from supervisor.parent.keeper import Keeper
-from supervisor.parent.launcher import Child, start_child
+from supervisor.parent.processes import keeper as module
+from supervisor.parent.processes.channel import Channel
+from supervisor.parent.processes.exits import ExitWatch
+from supervisor.parent.processes.keeper import Keeper
+from supervisor.parent.processes.launcher import Child, start_child
 from tests.looping import in_loop
 
 AT_ONCE = Backoff(0.01, 1.0, 0.01, 0.0)

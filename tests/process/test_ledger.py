@@ -12,10 +12,10 @@ import pytest
 from supervisor.core.accusations import Accusation, Cause
 from supervisor.core.docket import CONVICTED_FOR, SUSPECTED_FOR
 from supervisor.core.events import Event
-from supervisor.parent import ledger as ledger_module
-from supervisor.parent.eventlog import EventLog
-from supervisor.parent.ledger import Ledger
-from supervisor.parent.ledger_file import ledger_file
+from supervisor.parent.deaths import ledger as ledger_module
+from supervisor.parent.deaths.ledger import Ledger
+from supervisor.parent.deaths.ledger_file import ledger_file
+from supervisor.parent.store.eventlog import EventLog
 from tests.looping import in_loop
 
 

@@ -12,14 +12,14 @@ from aiohttp import ClientSession, ClientTimeout
 from supervisor.core.events import Severity
 from supervisor.core.exposition import Others
 from supervisor.core.snapshot import GroupSnapshot, SlotSnapshot, SlotState, Snapshot
-from supervisor.parent import listener as listeners
-from supervisor.parent import scraping as scrapings
-from supervisor.parent.keeper import until
-from supervisor.parent.listener import HttpListener
-from supervisor.parent.rendering import Format, Page
-from supervisor.parent.scraping import Scraping
+from supervisor.parent.metrics import listener as listeners
+from supervisor.parent.metrics import scraping as scrapings
+from supervisor.parent.metrics.listener import HttpListener
+from supervisor.parent.metrics.rendering import Format, Page
+from supervisor.parent.metrics.scraping import Scraping
+from supervisor.parent.processes.keeper import until
+from supervisor.parent.slots.tallies import Tallies
 from supervisor.parent.supervisor import Supervisor
-from supervisor.parent.tallies import Tallies
 from tests.broker.real import free_ports
 from tests.looping import in_loop
 

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from supervisor.core.snapshot import SlotState
-from supervisor.parent.notify import ServiceManager
+from supervisor.parent.running.notify import ServiceManager
 from tests.process.parents import Parent
 from tests.waiting import wait_until
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from supervisor.core.snapshot import SlotState
-from supervisor.parent.oom import RECENT, Finding, KillCounter, OomWatch
+from supervisor.parent.deaths.oom import RECENT, Finding, KillCounter, OomWatch
 from tests.process.parents import Parent
 
 KILLED = -signal.SIGKILL

@@ -13,8 +13,8 @@ from supervisor.core.alert_flow import FlowRules, Silence
 from supervisor.core.conditions import CLEAR, RESTORED, Kind, Rule
 from supervisor.core.events import Event, Severity
 from supervisor.core.snapshot import GroupSnapshot, SlotSnapshot, SlotState, Snapshot
-from supervisor.parent.alerting import LOOK_EVERY, Alerting, AlertPlan
-from supervisor.parent.eventlog import EventLog
+from supervisor.parent.alerts.alerting import LOOK_EVERY, Alerting, AlertPlan
+from supervisor.parent.store.eventlog import EventLog
 
 RULES = {Kind.WORKER_DOWN: Rule(Severity.WARNING, 0.0)}
 PLAN = AlertPlan(FlowRules(group_wait=5.0, repeat=600.0, rate=30), RULES)

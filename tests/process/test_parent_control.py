@@ -15,9 +15,9 @@ from supervisor.core.events import Severity
 from supervisor.core.exits import ExitCode
 from supervisor.core.snapshot import SlotState
 from supervisor.core.spec import End
-from supervisor.parent.api import bind
-from supervisor.parent.peer import Peer, peer_of
-from supervisor.parent.places import AlreadyRunningError, ParentLock
+from supervisor.parent.api.api import bind
+from supervisor.parent.api.peer import Peer, peer_of
+from supervisor.parent.running.places import AlreadyRunningError, ParentLock
 from tests.process.parents import Parent, pick
 from tests.waiting import wait_until
 

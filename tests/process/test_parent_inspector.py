@@ -15,9 +15,9 @@ from supervisor.core.backoff import Backoff
 from supervisor.core.lag import GroupLag
 from supervisor.core.spec import InspectorSpec
 from supervisor.parent import inspector as module
-from supervisor.parent.eventlog import EventLog
-from supervisor.parent.exits import ExitWatch
 from supervisor.parent.inspector import Inspector
+from supervisor.parent.processes.exits import ExitWatch
+from supervisor.parent.store.eventlog import EventLog
 from tests.plugins.test_findings import SPEC
 
 FAKE = Path(__file__).parent / "fake_inspector.py"

@@ -8,9 +8,9 @@ from supervisor.core.events import Severity
 from supervisor.core.limits import Allowance, Worn
 from supervisor.core.progress import Limits
 from supervisor.core.snapshot import SlotState, WorkerStats
-from supervisor.parent.limits import SlotLimits
-from supervisor.parent.readings import Reading
-from supervisor.parent.telemetry import Telemetry
+from supervisor.parent.slots.limits import SlotLimits
+from supervisor.parent.slots.readings import Reading
+from supervisor.parent.slots.telemetry import Telemetry
 from tests.process.parents import Parent
 from tests.waiting import is_alive, wait_until
 

@@ -13,11 +13,11 @@ import pytest
 from supervisor.core.backoff import Backoff
 from supervisor.core.events import Event, Severity
 from supervisor.core.spec import NotifierSpec, PluginsSpec
-from supervisor.parent import notifier as module
-from supervisor.parent.alerts import Alerts
-from supervisor.parent.deliveries import Deliveries
-from supervisor.parent.eventlog import EventLog
-from supervisor.parent.exits import ExitWatch
+from supervisor.parent.alerts import notifier as module
+from supervisor.parent.alerts.alerts import Alerts
+from supervisor.parent.alerts.deliveries import Deliveries
+from supervisor.parent.processes.exits import ExitWatch
+from supervisor.parent.store.eventlog import EventLog
 
 FAKE = Path(__file__).parent / "fake_notifier.py"
 SPEC = NotifierSpec("web-1", PluginsSpec(), os.getpid(), log_format="text", log_level="info")

@@ -16,10 +16,10 @@ from supervisor.control.requests import Offsets
 from supervisor.core.events import Event, Severity
 from supervisor.core.slot import Policy, Slot, SlotEvent, Start, Stop
 from supervisor.core.snapshot import SlotState
-from supervisor.parent import offsets as module
-from supervisor.parent.eventlog import EventLog
-from supervisor.parent.exits import ExitWatch
-from supervisor.parent.offsets import BusyError, OffsetJobs
+from supervisor.parent.processes.exits import ExitWatch
+from supervisor.parent.running import offsets as module
+from supervisor.parent.running.offsets import BusyError, OffsetJobs
+from supervisor.parent.store.eventlog import EventLog
 from supervisor.parent.supervisor import Supervisor
 from tests.plugins.test_findings import SPEC
 

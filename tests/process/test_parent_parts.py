@@ -20,18 +20,18 @@ from supervisor.core.events import Severity
 from supervisor.core.frames import Frame, FrameReader, encode
 from supervisor.core.progress import Limits
 from supervisor.core.snapshot import WorkerStats
-from supervisor.parent.channel import MAX_UNSENT, Channel
-from supervisor.parent.eventlog import REMEMBERED, EventLog
-from supervisor.parent.exits import ExitWatch
-from supervisor.parent.gate import StartGate
-from supervisor.parent.launcher import Child, send_signal, start_child
-from supervisor.parent.logs import TerminalFormatter
-from supervisor.parent.places import UnsafePlaceError, make_private
-from supervisor.parent.readings import Sampler
-from supervisor.parent.slotfile import SlotFile
-from supervisor.parent.telemetry import Telemetry
-from supervisor.parent.told import seconds_of
-from supervisor.parent.validation import check_plugins
+from supervisor.parent.processes.channel import MAX_UNSENT, Channel
+from supervisor.parent.processes.exits import ExitWatch
+from supervisor.parent.processes.launcher import Child, send_signal, start_child
+from supervisor.parent.processes.told import seconds_of
+from supervisor.parent.processes.validation import check_plugins
+from supervisor.parent.running.logs import TerminalFormatter
+from supervisor.parent.running.places import UnsafePlaceError, make_private
+from supervisor.parent.slots.gate import StartGate
+from supervisor.parent.slots.readings import Sampler
+from supervisor.parent.slots.slotfile import SlotFile
+from supervisor.parent.slots.telemetry import Telemetry
+from supervisor.parent.store.eventlog import REMEMBERED, EventLog
 from tests.waiting import is_alive, wait_until
 
 PYTHON = (sys.executable, "-c")
@@ -302,7 +302,7 @@ class TestPluginCheck:
     def test_a_check_that_hangs_is_ended_with_all_it_started(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("supervisor.parent.validation.DEADLINE", 0.5)
+        monkeypatch.setattr("supervisor.parent.processes.validation.DEADLINE", 0.5)
         pids = tmp_path / "pids"
         code = f"import os, time; os.fork(); open({str(pids)!r}, 'a').write(f'{{os.getpid()}} '); time.sleep(600)"
 

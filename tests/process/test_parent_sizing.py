@@ -8,9 +8,9 @@ from typing import Any, cast
 from supervisor.core.autoscale import Rules, WorkerRange
 from supervisor.core.events import Scalar
 from supervisor.core.lag import GroupLag, GroupMember, PartitionLag
-from supervisor.parent.eventlog import EventLog
+from supervisor.parent.groups.sizing import GAP, Sizing
 from supervisor.parent.plan import Plan
-from supervisor.parent.sizing import GAP, Sizing
+from supervisor.parent.store.eventlog import EventLog
 
 RULES = Rules(WorkerRange(1, 8, 100))
 

@@ -16,11 +16,11 @@ from supervisor.core.dlq import Counts, DlqAnswer
 from supervisor.core.events import Severity
 from supervisor.core.jsonable import to_json
 from supervisor.core.spec import Mode
-from supervisor.parent import spools as module
-from supervisor.parent.eventlog import EventLog
-from supervisor.parent.exits import ExitWatch
+from supervisor.parent.groups import spools as module
+from supervisor.parent.groups.spools import Spools
 from supervisor.parent.plan import Plan
-from supervisor.parent.spools import Spools
+from supervisor.parent.processes.exits import ExitWatch
+from supervisor.parent.store.eventlog import EventLog
 from tests.looping import in_loop
 from tests.process.parent_program import make_plan
 

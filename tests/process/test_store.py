@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.parent import store as store_module
-from supervisor.parent.store import Store, StoreUnavailableError, Trouble, migrate
+from supervisor.parent.store import store as store_module
+from supervisor.parent.store.store import Store, StoreUnavailableError, Trouble, migrate
 from tests.looping import in_loop
 
 SCHEMA = ("CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT NOT NULL)",)

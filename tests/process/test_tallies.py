@@ -1,6 +1,6 @@
 from supervisor.core.events import Event, Severity
 from supervisor.core.snapshot import WorkerStats
-from supervisor.parent.tallies import Tallies
+from supervisor.parent.slots.tallies import Tallies
 
 KEY = ("orders", 0)
 

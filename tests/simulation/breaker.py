@@ -21,7 +21,7 @@ LATENCY = 0.002
 
 
 class SimBreaker:
-    """What ``parent.breakers`` does, and a check: few records are begun while the dependency is down."""
+    """What ``parent.slots.breakers`` does, and a check: few records are begun while the dependency is down."""
 
     def __init__(self, machine: Machine, ledger: Ledger, shape: Shape) -> None:
         self.is_down = False

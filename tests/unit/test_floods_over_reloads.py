@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from supervisor.core.spec import FloodSpec
-from supervisor.parent.floods import Floods
+from supervisor.parent.slots.floods import Floods
 
 OFF = FloodSpec()
 ON = FloodSpec(ratio=0.5, min_records=10, rate_count=10, rate_seconds=60.0)

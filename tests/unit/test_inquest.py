@@ -10,9 +10,9 @@ from supervisor.core.crashfile import MOST_STACK
 from supervisor.core.events import Event
 from supervisor.core.progress import Verdict
 from supervisor.core.slot import Rung, Slot
-from supervisor.parent.deaths import accusation_of
-from supervisor.parent.eventlog import EventLog
-from supervisor.parent.told import Told, tell
+from supervisor.parent.deaths.deaths import accusation_of
+from supervisor.parent.processes.told import Told, tell
+from supervisor.parent.store.eventlog import EventLog
 
 ONE = InFlight(cell=0, topic="orders", partition=1, offset=812, last_offset=812, sequence=7, attempt=1, thread=1)
 OTHER = replace(ONE, cell=1, offset=900, last_offset=900)

@@ -5,8 +5,8 @@ from typing import Any
 from supervisor.core.accused_frames import accused_frames
 from supervisor.core.docket import Case, Evidence, offsets_of
 from supervisor.core.frames import MAX_FRAME, encode
-from supervisor.parent.channel import MAX_UNSENT
-from supervisor.parent.ledger import MOST_LOG, MOST_STACK
+from supervisor.parent.deaths.ledger import MOST_LOG, MOST_STACK
+from supervisor.parent.processes.channel import MAX_UNSENT
 
 LEFT = Evidence(-11, "x" * MOST_STACK, "\u00e9" * MOST_LOG)
 Frames = list[dict[str, Any]]

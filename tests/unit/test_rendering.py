@@ -3,7 +3,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from supervisor.core.exposition import Scene
 from supervisor.core.histogram import SECONDS, Exemplar, Tally
 from supervisor.core.totals import GroupTotals
-from supervisor.parent.rendering import Format, render
+from supervisor.parent.metrics.rendering import Format, render
 from tests.unit.test_exposition import RUNNING, group, snapshot
 
 ID = "0af7651916cd43dd8448eb211c80319c"

@@ -12,7 +12,7 @@ from supervisor.control.client import NotRunning
 from supervisor.core.dlq import Counts, DlqRequest
 from supervisor.core.events import Event, Scalar, Severity
 from supervisor.core.jsonable import to_json
-from supervisor.parent.journal_file import append, journal_file
+from supervisor.parent.store.journal_file import append, journal_file
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""What people are told of, and the child process that tells them."""

@@ -1,0 +1,1 @@
+"""The control API on its Unix socket, verb by verb."""

@@ -1,0 +1,1 @@
+"""The HTTP listener and what it shows."""

@@ -1,0 +1,1 @@
+"""Events and the journal: what happened, told once and kept."""
