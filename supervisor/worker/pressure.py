@@ -95,7 +95,7 @@ class Pressure:
             pause = wanted - engine.paused
             resume = [
                 (place, None if place in engine.stopped else _position(owned[place]))
-                for place in engine.paused - wanted
+                for place in sorted(engine.paused - wanted)
                 if place in owned
             ]
             engine.paused = wanted

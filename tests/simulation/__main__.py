@@ -40,7 +40,7 @@ def _live_all(shapes: list[Shape], *, traced: bool) -> int:
     began = time.perf_counter()
     broken: list[int] = []
     ends: Counter[str] = Counter()
-    steps = begun = repeated = 0
+    steps = begun = repeated = copied = copied_again = 0
     trace = ""
     for shape in shapes:
         life = Life(shape, traced=traced)
@@ -52,6 +52,7 @@ def _live_all(shapes: list[Shape], *, traced: bool) -> int:
                 print(error, file=sys.stderr)
         else:
             steps, begun, repeated = steps + story.steps, begun + story.begun, repeated + story.repeated
+            copied, copied_again = copied + story.copied, copied_again + story.copied_again
             ends += story.ends
         if traced and not trace:
             trace = "\n".join(life.machine.trace or ())
@@ -62,6 +63,8 @@ def _live_all(shapes: list[Shape], *, traced: bool) -> int:
         "steps": steps,
         "begun": begun,
         "repeated": repeated,
+        "copied": copied,
+        "copied_again": copied_again,
         "ends": dict(sorted(ends.items())),
         "seconds": round(time.perf_counter() - began, 2),
         "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,

@@ -7,8 +7,13 @@ from typing import Any, Protocol, TypeVar
 from tests.simulation.machine import Machine, Process
 
 Place = tuple[str, int]
+Headers = Sequence[tuple[str, bytes | None]]
 R = TypeVar("R")
 Result = tuple[Place, int, str | None]
+SOURCE = "t"
+"""The topic that the group is there for; others are its retry topics."""
+METADATA_AGE = 2.0
+"""Seconds after which clients know of a new topic, whatever else happens."""
 
 
 class Client(Protocol):
@@ -25,14 +30,14 @@ class Log:
 
     def __init__(self) -> None:
         self.offsets: list[int] = []
-        self.records: list[tuple[bytes | None, bytes]] = []
+        self.records: list[tuple[bytes | None, bytes, Any]] = []
         self.end = 0
 
-    def add(self, key: bytes | None, value: bytes, *, hole: int = 0) -> int:
+    def add(self, key: bytes | None, value: bytes, *, headers: Headers = (), hole: int = 0) -> int:
         """Append a record behind ``hole`` offsets that hold none."""
         offset = self.end + hole
         self.offsets.append(offset)
-        self.records.append((key, value))
+        self.records.append((key, value, list(headers) or None))
         self.end = offset + 1
         return offset
 
@@ -49,6 +54,9 @@ class Group(Protocol):
 
     def forgive(self) -> None:
         """Start every member's session anew, as a coordinator does that was away itself."""
+
+    def share_anew(self) -> None:
+        """Share out topics that are new."""
 
 
 class Broker:
@@ -93,6 +101,13 @@ class Broker:
         client.answered_until = max(client.answered_until, self.machine.now + self._delay())
         self.machine.at(client.answered_until - self.machine.now, arrive)
 
+    def make(self, places: Sequence[Place]) -> None:
+        """Make partitions of a new topic, of which members hear some time."""
+        self.logs |= {place: Log() for place in places}
+        self.machine.note("made", " ".join(map(named, places)))
+        assert self.group is not None
+        self.machine.at(METADATA_AGE, self.group.share_anew)
+
     def go_away(self, seconds: float) -> None:
         """Answer nobody for a while."""
         self.is_away = True
@@ -121,12 +136,17 @@ class Broker:
             if code is None or code.startswith("!"):
                 self.on_committed(place, offset)
                 self.committed[place] = offset
-                self.machine.note("committed", place[1], offset, identity[0])
+                self.machine.note("committed", named(place), offset, identity[0])
             results.append((place, offset, code.lstrip("!") if code else None))
         return results
 
     def _delay(self) -> float:
         return self._latency * (0.2 + self.machine.chance.random())
+
+
+def named(place: Place) -> str:
+    """Return what a partition is called where people read of it: those of ``SOURCE`` by their numbers."""
+    return str(place[1]) if place[0] == SOURCE else f"{place[0]}/{place[1]}"
 
 
 def share_out(places: Sequence[Place], members: Sequence[str], owners: dict[Place, str]) -> dict[str, list[Place]]:

@@ -136,6 +136,11 @@ class ClassicGroup:
         for member in self.members.values():
             member.seen = self.machine.now
 
+    def share_anew(self) -> None:
+        """See ``broker.Group``."""
+        if self.state in {"completing", "stable"} and not self.broker.is_away:
+            self._prepare()
+
     def _refusal(self, name: str, instance: str | None) -> str | None:
         if instance is not None and self._static.get(instance, name) != name:
             return FENCED

@@ -6,8 +6,11 @@ from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, Message
 
-from tests.simulation.broker import Place, Result
+from supervisor.worker.returned import Returned
+from tests.simulation.broker import Log, Place, Result
 from tests.simulation.machine import Machine, Task
+
+EOF = KafkaError._PARTITION_EOF
 
 
 class SimError:
@@ -44,6 +47,13 @@ class Delivered(Message):
     ownership: Any
 
 
+def delivered(message: Any) -> Delivered:
+    """Return the message that the consumer delivered, whatever the worker put around it."""
+    inner: Any = message._message if isinstance(message, Returned) else message
+    found: Delivered = inner
+    return found
+
+
 class Membership(Protocol):
     """The background half, of whichever protocol."""
 
@@ -61,6 +71,9 @@ class Watcher(Protocol):
     def owns(self, consumer: Any, place: Place, start: int) -> Any:
         """Note that a partition's records begin to come; return the ownership that they are of."""
 
+    def delivers(self, ownership: Any, messages: Sequence[Message]) -> None:
+        """Note what comes from a retry topic."""
+
     def gives_up(self, ownership: Any, *, lost: bool) -> None:
         """Note that a partition is not the consumer's any more."""
 
@@ -77,7 +90,7 @@ class Watcher(Protocol):
 class Fetching:
     """An assigned partition. ``position`` is ``None`` until the committed offset came."""
 
-    __slots__ = ("from_then_on", "ownership", "position", "stored", "told_end")
+    __slots__ = ("from_then_on", "is_assigned", "ownership", "position", "reached", "stored", "told_end")
 
     def __init__(self) -> None:
         self.position: int | None = None
@@ -85,6 +98,37 @@ class Fetching:
         self.told_end = -1
         self.from_then_on = 0.0
         self.stored: int | None = None
+        self.is_assigned = True
+        self.reached = 0
+        """How far it was before it was moved."""
+
+    def fetch(self, place: Place, log: Log, limit: int, found: list[Any]) -> None:
+        """Add what comes next to what was found, up to ``limit``; the end of the partition once each time it is met."""
+        position = self.position
+        if position is None or (position >= log.end and self.told_end == log.end):
+            return
+        topic, partition = place
+        at = log.at(position)
+        while at < len(log.offsets) and len(found) < limit:
+            key, value, headers = log.records[at]
+            offset = log.offsets[at]
+            message = Delivered(
+                topic=topic, partition=partition, offset=offset, key=key, value=value, headers=headers, timestamp=(1, 1)
+            )
+            message.ownership = self.ownership
+            found.append(message)
+            self.position = offset + 1
+            at += 1
+        if at == len(log.offsets) and len(found) < limit:
+            self.position = self.told_end = log.end
+            found.append(Message(topic=topic, partition=partition, offset=log.end, error=KafkaError(EOF)))
+
+    def anew(self) -> "Fetching":
+        """Return what it is once it is assigned anew within the same ownership."""
+        again = Fetching()
+        again.is_assigned = False
+        again.ownership, again.reached = self.ownership, self.position or 0
+        return again
 
 
 def outcomes_of(results: Sequence[Result]) -> list[Outcome]:

@@ -11,18 +11,18 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
-from tests.simulation.broker import Broker, Place, Result
-from tests.simulation.client import Alone, Delivered, Fetching, Membership, Outcome, SimError, Watcher, outcomes_of
+from tests.simulation.broker import SOURCE, Broker, Place, named
+from tests.simulation.client import Alone, Fetching, Membership, SimError, Watcher
+from tests.simulation.commits import SimCommits
 from tests.simulation.machine import Machine, Process, Task
 
-FATAL, EOF = KafkaError._FATAL, KafkaError._PARTITION_EOF
+FATAL = KafkaError._FATAL
 RESUME_SLEEP = 0.3
 SEEK_WAKES = 0.003
-COMMIT_PATIENCE = 3.0
 
 
 class SimConsumer:
-    """See the module. ``most`` bounds how many records come at once, ``beside`` how many of one partition."""
+    """See the module. ``most`` bounds how many records come at once; ``seeks_refused``: how many, of moves, too."""
 
     def __init__(
         self,
@@ -33,6 +33,7 @@ class SimConsumer:
         settings: dict[str, Any],
         *,
         most: int,
+        seeks_refused: float,
     ) -> None:
         self.machine = machine
         self.broker = broker
@@ -41,14 +42,15 @@ class SimConsumer:
         self.membership: Membership | None = None
         self.is_gone = self.is_fatal = self.is_closed = False
         self.asked_until = self.answered_until = 0.0
-        self.assignment: dict[Place, Fetching] = {}
+        self.held: dict[Place, Fetching] = {}
         self.last_poll = machine.now
         self.in_callback = 0
         self.is_committing = False
         """Whether a synchronous commit waits for its answer."""
         self._most = most
+        self._seeks_refused = seeks_refused
         self._paused: set[Place] = set()
-        self._ops: deque[Callable[[], None]] = deque()
+        self.ops: deque[Callable[[], None]] = deque()
         self._errors: deque[Any] = deque()
         self._revoking: list[Any] = []
         self._losing: set[Place] = set()
@@ -59,18 +61,18 @@ class SimConsumer:
         self.inside: Task | None = None
         """The thread that is in a call."""
         self._callbacks: dict[str, Callable[..., None]] = {}
-        self._on_commit = settings["on_commit"]
         self._on_error = settings["error_cb"]
-        self._interval = settings.get("auto.commit.interval.ms", 0) / 1000 if settings["enable.auto.commit"] else 0.0
-        if self._interval:
-            machine.at(self._interval, self._commit_stored_again)
+        self._commits = SimCommits(self, settings["on_commit"])
+        self.interval = settings.get("auto.commit.interval.ms", 0) / 1000 if settings["enable.auto.commit"] else 0.0
+        if self.interval:
+            machine.at(self.interval, self._commits.stored_again)
 
     # --- confluent-kafka's interface --------------------------------------------------------------------
 
     def subscribe(self, _topics: Sequence[str], **callbacks: Callable[..., None]) -> None:
         with Alone(self):
             self._callbacks = callbacks
-            self._member.join()
+            self.member.join()
 
     def unsubscribe(self) -> None:
         with Alone(self):
@@ -107,12 +109,12 @@ class SimConsumer:
                     self.watcher.last_commit(ownership)
             for place, offset in pairs:
                 self._check(place, offset)
-            return self._commit_later(pairs) if asynchronous else self._commit_now(pairs)
+            return self._commits.later(pairs) if asynchronous else self._commits.now(pairs)
 
     def store_offsets(self, *, offsets: Sequence[TopicPartition]) -> None:
         with Alone(self):
             for tp in offsets:
-                fetching = self.assignment.get((tp.topic, tp.partition))
+                fetching = self.held.get((tp.topic, tp.partition))
                 if fetching is None:
                     raise KafkaException(SimError("_STATE"))
                 self._check((tp.topic, tp.partition), tp.offset)
@@ -122,26 +124,50 @@ class SimConsumer:
         with Alone(self):
             self._paused |= {(tp.topic, tp.partition) for tp in partitions}
 
-    def incremental_assign(self, _partitions: Sequence[TopicPartition]) -> None:
-        """Do nothing: what was assigned is taken once the callback is over; asked for within it, to pause it there."""
+    def assignment(self) -> list[TopicPartition]:
+        with Alone(self):
+            return [TopicPartition(*place) for place, fetching in self.held.items() if fetching.is_assigned]
+
+    def incremental_unassign(self, partitions: Sequence[TopicPartition]) -> None:
+        """Let go of what the group goes on to count as ours, to begin it elsewhere."""
+        with Alone(self):
+            self._perhaps_refuse()
+            places = [(tp.topic, tp.partition) for tp in partitions]
+            if not all(self.held[place].is_assigned for place in places):
+                raise KafkaException(SimError("_INVALID_ARG"))
+            if self.interval:
+                self._commits.stored(places)
+            for place in places:
+                self.held[place] = self.held[place].anew()
+
+    def incremental_assign(self, partitions: Sequence[TopicPartition]) -> None:
+        """Begin where it was said; within a callback that is later, and this is asked for to pause it there."""
+        if self.in_callback:
+            return
+        with Alone(self):
+            self._perhaps_refuse()
+            for tp in partitions:
+                fetching = self.held[tp.topic, tp.partition]
+                self._check_move(tp, fetching.reached)
+                fetching.position, fetching.is_assigned = tp.offset, True
+                fetching.from_then_on = self.machine.now + SEEK_WAKES
 
     def resume(self, partitions: Sequence[TopicPartition]) -> None:
         with Alone(self):
             for tp in partitions:
                 place = (tp.topic, tp.partition)
                 self._paused.discard(place)
-                if place in self.assignment:
-                    self.assignment[place].from_then_on = self.machine.now + RESUME_SLEEP
+                if place in self.held:
+                    self.held[place].from_then_on = self.machine.now + RESUME_SLEEP
+                    self.held[place].told_end = -1
 
     def seek(self, at: TopicPartition) -> None:
         with Alone(self):
-            fetching = self.assignment.get((at.topic, at.partition))
+            fetching = self.held.get((at.topic, at.partition))
             if fetching is None or fetching.position is None:
                 raise KafkaException(SimError("_STATE"))
-            if at.offset < fetching.position:
-                self.watcher.problem(
-                    f"{at.topic}/{at.partition} was sought back from {fetching.position} to {at.offset}"
-                )
+            self._perhaps_refuse()
+            self._check_move(at, fetching.position)
             fetching.position, fetching.told_end = at.offset, -1
             fetching.from_then_on = self.machine.now + SEEK_WAKES
 
@@ -158,14 +184,14 @@ class SimConsumer:
             ]
 
     def memberid(self) -> str:
-        return self._member.identity[0]
+        return self.member.identity[0]
 
     def close(self) -> None:
         with Alone(self):
             self.machine.switch_point()
             if not self.is_fatal:
-                self._give_up(list(self.assignment), lost=False)
-                self._member.stay_behind()
+                self._give_up(list(self.held), lost=False)
+                self.member.stay_behind()
             self.is_closed = True
 
     # --- what the background half asks and tells ---------------------------------------------------------
@@ -176,12 +202,12 @@ class SimConsumer:
         return self._rebalances > 0
 
     def owned(self) -> frozenset[Place]:
-        return frozenset(self.assignment)
+        return frozenset(self.held)
 
     def assigned(self, places: Sequence[Place]) -> None:
         wanted = set(places)
-        revoked = sorted(set(self.assignment) - wanted)
-        added = sorted(wanted - set(self.assignment))
+        revoked = sorted(set(self.held) - wanted)
+        added = sorted(wanted - set(self.held))
         life = self._lives
 
         def change() -> None:
@@ -200,7 +226,7 @@ class SimConsumer:
         def lose() -> None:
             if self._lives != life:
                 return
-            self._give_up(sorted(self.assignment), lost=True)
+            self._give_up(sorted(self.held), lost=True)
             self._rebalanced(gave_up=True)
 
         self._queue_rebalance(lose)
@@ -208,13 +234,13 @@ class SimConsumer:
     def die(self, text: str) -> None:
         if not self.is_fatal:
             self.is_fatal = True
-            self._ops.clear()
+            self.ops.clear()
             self._errors.append(Message(topic=None, partition=-1, offset=-1, error=KafkaError(FATAL, text)))
             self.nudge()
 
     def hear(self, code: str) -> None:
         """Have ``error_cb`` called with trouble that the client gets over by itself."""
-        self._ops.append(lambda: self._on_error(SimError(code)))
+        self.ops.append(lambda: self._on_error(SimError(code)))
         self.nudge()
 
     def nudge(self) -> None:
@@ -225,30 +251,30 @@ class SimConsumer:
     # --- inside -----------------------------------------------------------------------------------------
 
     @property
-    def _member(self) -> Membership:
+    def member(self) -> Membership:
         assert self.membership is not None
         return self.membership
 
     def _queue_rebalance(self, change: Callable[[], None]) -> None:
         self._rebalances += 1
-        self._ops.append(change)
+        self.ops.append(change)
         self.nudge()
 
     def _rebalanced(self, *, gave_up: bool) -> None:
         self._rebalances -= 1
-        self._member.served(gave_up=gave_up)
+        self.member.served(gave_up=gave_up)
 
     def _leave_group(self) -> None:
-        self._give_up(sorted(self.assignment), lost=False)
+        self._give_up(sorted(self.held), lost=False)
         self._rebalances = 0
         self._lives += 1
-        self._member.leave()
+        self.member.leave()
 
     def _serve(self) -> None:
-        while self._ops:
+        while self.ops:
             self.in_callback += 1
             try:
-                self._ops.popleft()()
+                self.ops.popleft()()
             finally:
                 self.in_callback -= 1
             self.last_poll = self.machine.now
@@ -256,30 +282,30 @@ class SimConsumer:
     def _give_up(self, places: Sequence[Place], *, lost: bool) -> None:
         if not places and not lost:
             return
-        self.machine.note("loses" if lost else "revokes", self.process.name, [place[1] for place in places])
-        self._revoking = [self.assignment[place].ownership for place in places]
+        self.machine.note("loses" if lost else "revokes", self.process.name, [named(place) for place in places])
+        self._revoking = [self.held[place].ownership for place in places]
         self._losing = set(places) if lost else set()
         partitions = [TopicPartition(*place) for place in places]
         if places:
             self._callbacks["on_lost" if lost else "on_revoke"](self, partitions)
         self._revoking = []
         self._losing = set()
-        if self._interval and not lost:
-            self._commit_stored(places)
+        if self.interval and not lost:
+            self._commits.stored(places)
         for place in places:
-            fetching = self.assignment.pop(place)
+            fetching = self.held.pop(place)
             if fetching.ownership is not None:
                 self.watcher.gives_up(fetching.ownership, lost=lost)
 
     def _gain(self, places: Sequence[Place]) -> None:
-        self.machine.note("assigned", self.process.name, [place[1] for place in places])
+        self.machine.note("assigned", self.process.name, [named(place) for place in places])
         self._callbacks["on_assign"](self, [TopicPartition(*place) for place in places])
         mine = {place: Fetching() for place in places}
-        self.assignment.update(mine)
+        self.held.update(mine)
 
         def begin(committed: dict[Place, int]) -> None:
             for place, fetching in mine.items():
-                if self.assignment.get(place) is fetching:
+                if self.held.get(place) is fetching:
                     fetching.position = committed[place]
                     fetching.ownership = self.watcher.owns(self, place, committed[place])
             self.nudge()
@@ -290,95 +316,39 @@ class SimConsumer:
     def _nap(self) -> float:
         """Return until when nothing can come but what nudges."""
         now = self.machine.now
-        then = [one.from_then_on for one in self.assignment.values() if one.from_then_on > now]
+        then = [one.from_then_on for one in self.held.values() if one.from_then_on > now]
         return min(then) - now if then else 60.0
 
     def _take(self, limit: int) -> list[Any]:
         found: list[Any] = [self._errors.popleft() for _ in range(min(limit, len(self._errors)))]
-        if self.is_fatal or self.broker.is_away or not self.assignment:
+        if self.is_fatal or self.broker.is_away or not self.held:
             return found
         limit = min(limit, self._most)
         now = self.machine.now
-        places = list(self.assignment)
+        places = list(self.held)
         first = int(self.machine.chance.random() * len(places))
         for place in places[first:] + places[:first]:
-            fetching = self.assignment[place]
+            fetching = self.held[place]
             if len(found) >= limit:
                 break
             if place not in self._paused and fetching.position is not None and fetching.from_then_on <= now:
-                self._fetch(place, fetching, limit, found)
+                before = len(found)
+                fetching.fetch(place, self.broker.logs[place], limit, found)
+                if place[0] != SOURCE:
+                    self.watcher.delivers(fetching.ownership, found[before:])
         return found
 
-    def _fetch(self, place: Place, fetching: Fetching, limit: int, found: list[Any]) -> None:
-        log = self.broker.logs[place]
-        position = fetching.position
-        if position is None or (position >= log.end and fetching.told_end == log.end):
-            return
-        at = log.at(position)
-        while at < len(log.offsets) and len(found) < limit:
-            key, value = log.records[at]
-            message = Delivered(
-                topic=place[0], partition=place[1], offset=log.offsets[at], key=key, value=value, timestamp=(1, 1)
-            )
-            message.ownership = fetching.ownership
-            found.append(message)
-            fetching.position = log.offsets[at] + 1
-            at += 1
-        if at == len(log.offsets) and len(found) < limit:
-            fetching.position = fetching.told_end = log.end
-            found.append(Message(topic=place[0], partition=place[1], offset=log.end, error=KafkaError(EOF)))
+    def _perhaps_refuse(self) -> None:
+        if self.machine.chance.random() < self._seeks_refused:
+            raise KafkaException(SimError("_STATE"))
+
+    def _check_move(self, at: TopicPartition, position: int) -> None:
+        """Only a retry topic's partition goes back, for what was not due; none goes ahead."""
+        if at.offset > position or (at.offset < position and at.topic == SOURCE):
+            self.watcher.problem(f"{at.topic}/{at.partition} was moved from {position} to {at.offset}")
 
     def _check(self, place: Place, offset: int) -> None:
-        fetching = self.assignment.get(place)
+        fetching = self.held.get(place)
         if place in self._losing:
-            self.watcher.problem(f"P1: {self.process.name} commits {place[1]}@{offset}, which it has lost")
+            self.watcher.problem(f"P1: {self.process.name} commits {named(place)}@{offset}, which it has lost")
         self.watcher.sends(None if fetching is None else fetching.ownership, self, place, offset)
-
-    def _commit_later(self, pairs: list[tuple[Place, int]]) -> None:
-        identity = self._member.identity
-
-        def answered(results: list[Result]) -> None:
-            self._ops.append(lambda: self._on_commit(None, outcomes_of(results)))
-            self.nudge()
-
-        self.broker.ask(self, lambda: self.broker.commit(identity, pairs), answered)
-
-    def _commit_now(self, pairs: list[tuple[Place, int]]) -> list[Outcome]:
-        identity = self._member.identity
-        results: list[Result] = []
-        task = self.machine.current
-        assert task is not None
-
-        def answered(answer: list[Result]) -> None:
-            results.extend(answer)
-            self.machine.wake(task)
-
-        self.broker.ask(self, lambda: self.broker.commit(identity, pairs), answered)
-        deadline = self.machine.now + COMMIT_PATIENCE
-        self.is_committing = True
-        while not results and self.machine.now < deadline:
-            self.machine.park(deadline - self.machine.now)
-        self.is_committing = False
-        if not results:
-            raise KafkaException(SimError("_WAIT_COORD"))
-        refused = [code for _, _, code in results if code is not None]
-        if refused:
-            raise KafkaException(SimError(refused[0]))
-        return outcomes_of(results)
-
-    def _commit_stored_again(self) -> None:
-        if self.is_gone or self.is_closed or not self.process.is_alive:
-            return
-        self.machine.at(self._interval, self._commit_stored_again)
-        pairs = sorted((place, stored) for place, one in self.assignment.items() if (stored := one.stored) is not None)
-        if pairs and not self.is_fatal and not self.process.is_frozen:
-            for place, _ in pairs:
-                self.assignment[place].stored = None
-            self._commit_later(pairs)
-
-    def _commit_stored(self, places: Sequence[Place]) -> None:
-        """Commit what is stored of partitions that go, as librdkafka does by itself before it gives them up."""
-        pairs = [(place, stored) for place in places if (stored := self.assignment[place].stored) is not None]
-        identity = self._member.identity
-        if pairs and not self.is_fatal:
-            self.broker.ask(self, lambda: self.broker.commit(identity, pairs), lambda _: None)

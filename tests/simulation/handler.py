@@ -2,17 +2,23 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
+from math import inf
+from typing import TYPE_CHECKING
 
 from supervisor.plugin.errors import DependencyDownError
-from supervisor.plugin.types import Decision, Disposition, Drop, Failure, Letter, Record
+from supervisor.plugin.types import Decision, Disposition, Drop, Failure, Letter, Record, RetryTopic
+from tests.simulation.broker import Place
+from tests.simulation.client import delivered
 from tests.simulation.ledger import Ownership
 from tests.simulation.machine import Killed, Process
+from tests.simulation.shape import FAR
 
 if TYPE_CHECKING:
     from tests.simulation.worker import Slot, World
 
 SECONDS = {"slow": 0.004, "pause": 0.08, "stuck": 0.9}
+FAIL = {"fails once": 1, "fails twice": 2, "fails often": 4, "poison": inf, "drop": inf, "far": inf}
+"""How many attempts fail."""
 
 
 class Handler:
@@ -24,6 +30,7 @@ class Handler:
         self._slot = slot
         self._machine = world.machine
         self._ledger = world.ledger
+        self._longest = max((tier.delay for tier in world.shape.retries.tiers), default=1.0)
 
     def process(self, record: Record) -> object:
         """Handle one record."""
@@ -68,9 +75,11 @@ class Handler:
             self._machine.switch_point()
 
     def policy(self, failure: Failure) -> Decision | None:
-        """Drop what asks to be dropped; the rest follows the ``[retry]`` table."""
+        """Drop what asks to be dropped, have wait long what asks for that; the rest follows the ``[retry]`` table."""
         self._machine.switch_point()
         record = failure.record
+        if record.value == FAR:
+            return RetryTopic(after=self._longest)
         if record.value != b"drop":
             return None
         self._ledger.settle(_ownership(record), record.offset)
@@ -78,9 +87,9 @@ class Handler:
 
     def sink(self, letter: Letter) -> "Future[None] | None":
         """Take a dead letter: at once, later, never, or not at all."""
-        place, offset = (letter.source_topic, letter.source_partition), letter.source_offset
-        ownership = self._ledger.of[self._process, place, offset]
-        self._check_conviction(letter)
+        message = self._world.offered[self._machine.current]
+        ownership, offset = message.ownership, message.offset() or 0
+        self._check_letter(letter, ownership.place, offset)
         self._machine.switch_point()
         if self._world.sinks_down:
             raise OSError
@@ -121,13 +130,9 @@ class Handler:
         if self._world.breaker.is_down:
             self._world.breaker.refused(self._process)
             raise DependencyDownError(dependency="db")
+        if record.attempt <= FAIL.get(kind, 0):
+            raise ValueError
         match kind:
-            case "fails once" if record.attempt == 1:
-                raise ValueError
-            case "fails twice" if record.attempt <= 2:
-                raise ValueError
-            case "poison" | "drop":
-                raise ValueError
             case "exits" if not self._world.shape.in_batches:
                 raise SystemExit
             case "returns" if not self._world.shape.in_batches:
@@ -138,10 +143,14 @@ class Handler:
                 self._kill(record)
         return None
 
-    def _check_conviction(self, letter: Letter) -> None:
+    def _check_letter(self, letter: Letter, place: Place, offset: int) -> None:
+        source = (letter.source_topic, letter.source_partition, letter.source_offset)
+        if source != self._ledger.copies.origin(place, offset):
+            self._ledger.problem(
+                f"retry: the letter of {self._ledger.named((place, offset))} says that it is of {source}"
+            )
         if letter.disposition is Disposition.WORKER_KILLED:
-            place, is_killer = (letter.source_topic, letter.source_partition), letter.value in (b"kills", b"killer")
-            wrong = self._slot.parent.wrong(place, letter.source_offset, is_killer=is_killer)
+            wrong = self._slot.parent.wrong(place, offset, is_killer=letter.value in (b"kills", b"killer"))
             if wrong:
                 self._ledger.problem(f"P1: {wrong}")
 
@@ -156,6 +165,5 @@ class Handler:
 
 
 def _ownership(record: Record) -> Ownership:
-    message: Any = record._message
-    ownership: Ownership = message.ownership
+    ownership: Ownership = delivered(record._message).ownership
     return ownership

@@ -7,20 +7,36 @@ from typing import Any
 from supervisor.core.board import Board
 from supervisor.core.spec import Ordering
 from supervisor.plugin.types import Record
-from tests.simulation.broker import Broker, Log, Place
+from tests.simulation.broker import SOURCE, Broker, Headers, Log, Place, named
+from tests.simulation.client import Delivered, delivered
+from tests.simulation.copies import Copies, Copy, ours
 from tests.simulation.machine import Machine, Process
+from tests.simulation.shape import Shape
 
 
 class Ownership:
     """A partition in the hands of one consumer, from one assignment to its end."""
 
-    __slots__ = ("attempts", "done", "first_open", "is_fenced", "is_over", "place", "process", "settled_at", "start")
+    __slots__ = (
+        "attempts",
+        "copied",
+        "done",
+        "first_open",
+        "is_fenced",
+        "is_over",
+        "place",
+        "process",
+        "settled_at",
+        "start",
+    )
 
     def __init__(self, process: Process, place: Place, start: int, first_open: int) -> None:
         self.process = process
         self.place = place
         self.start = start
         self.done: set[int] = set()
+        self.copied: set[int] = set()
+        """Records whose copies the worker takes for written: it has no reason to write others."""
         self.attempts: dict[int, int] = {}
         self.is_over = self.is_fenced = False
         self.first_open = first_open
@@ -30,11 +46,12 @@ class Ownership:
 
 
 class Ledger:
-    """Watches one group. ``patient``: revokes wait longer than any handler takes, so that none leaves work behind."""
+    """Watches one group."""
 
-    def __init__(self, machine: Machine, broker: Broker, *, ordering: Ordering, max_gap: int, patient: bool) -> None:
+    def __init__(self, machine: Machine, broker: Broker, shape: Shape) -> None:
         self.machine = machine
         self.broker = broker
+        self.copies = Copies(machine, shape, self.problem)
         self.broken: list[str] = []
         self.left = 0
         """Records that nobody settled yet."""
@@ -42,9 +59,10 @@ class Ledger:
         self.repeated = 0
         self.attempts_may_repeat = False
         """Once a dependency was down: who would have become a dead letter meanwhile has the same attempt again."""
-        self._ordering = ordering
-        self._max_gap = max_gap
-        self._patient = patient
+        self._ordering = shape.ordering
+        self._max_gap = shape.max_gap
+        self._patient = shape.patient
+        """Whether revokes wait longer than any handler takes, so that none leaves work behind."""
         self._open: dict[Place, int] = {}
         """The index of each partition's first record that nobody settled yet."""
         self._settled: dict[Place, set[int]] = {}
@@ -53,8 +71,8 @@ class Ledger:
         """For each record the index of the one before it in its lane, or -1."""
         self._running: dict[tuple[Process, Hashable], int] = {}
         self._in_hand: dict[Process, set[tuple[Place, int]]] = {}
-        self.of: dict[tuple[Process, Place, int], Ownership] = {}
-        """The ownership in which a process began a record last."""
+        self._ownerships: dict[Process, dict[Ownership, None]] = {}
+        """Those in which a process began a record."""
         broker.on_committed = self._committed
 
     def know(self, place: Place) -> None:
@@ -75,14 +93,15 @@ class Ledger:
     def begin(self, process: Process, records: Sequence[Record], suspects: set[Any] | None) -> None:
         """Check that these records may be begun now, in this order, by this process (P2), and a suspect alone."""
         self._check_alone(process, records, suspects or set())
-        first: Any = records[0]._message
-        ownership: Ownership = first.ownership
+        ownership: Ownership = delivered(records[0]._message).ownership
         place = ownership.place
+        self._ownerships.setdefault(process, {})[ownership] = None
         ours: set[int] = set()
         for record in records:
-            message: Any = record._message
-            if message.ownership is not ownership:
+            if delivered(record._message).ownership is not ownership:
                 self._break("P2", record, "shares a batch with a record of another ownership")
+            if place[0] != SOURCE:
+                self.copies.begins(process, record)
             self._check_ownership(ownership, record)
             self._check_order(ownership, record, ours)
             offset = record.offset
@@ -92,8 +111,7 @@ class Ledger:
             self._running[process, self._lane(place, offset, record.key)] = offset
             ours.add(offset)
             self._in_hand.setdefault(process, set()).add((place, offset))
-            self.of[process, place, offset] = ownership
-        self.machine.note("begins", process.name, place[1], sorted(ours))
+        self.machine.note("begins", process.name, named(place), sorted(ours))
 
     def _check_alone(self, process: Process, records: Sequence[Record], suspects: set[Any]) -> None:
         """Check that nothing is worked beside a suspect."""
@@ -112,7 +130,10 @@ class Ledger:
             self._break("P2", record, "was begun after its partition was given up")
         if offset in ownership.done:
             self._break("P2", record, "was begun again after it was settled")
-        attempt = ownership.attempts[offset] = ownership.attempts.get(offset, 0) + 1
+        before = ownership.attempts.get(offset)
+        if before is None:
+            before = self.copies.attempts(ownership.place, offset)
+        attempt = ownership.attempts[offset] = before + 1
         if record.attempt < attempt and self.attempts_may_repeat:
             ownership.attempts[offset] = record.attempt
         elif record.attempt != attempt:
@@ -143,14 +164,15 @@ class Ledger:
     def uncount(self, records: Sequence[Record]) -> None:
         """Note attempts that count for nothing: what the handler needs was away."""
         for record in records:
-            message: Any = record._message
-            message.ownership.attempts[record.offset] -= 1
+            delivered(record._message).ownership.attempts[record.offset] -= 1
 
-    def settle(self, ownership: Ownership, offset: int) -> None:
-        """Note that a record needs no more work: it was processed, dead-lettered or dropped."""
+    def settle(self, ownership: Ownership, offset: int, *, ends: bool = True) -> None:
+        """Note that a record needs no more work: it was processed, dead-lettered, dropped; or (no end) copied."""
         place = ownership.place
-        self.machine.note("settled", ownership.process.name, place[1], offset)
+        self.machine.note("settled", ownership.process.name, named(place), offset, "" if ends else "for now")
         ownership.done.add(offset)
+        if ends:
+            self.copies.ended.add(self.copies.origin(place, offset))
         log = self.broker.logs[place]
         moved = False
         while ownership.first_open < len(log.offsets) and log.offsets[ownership.first_open] in ownership.done:
@@ -171,25 +193,70 @@ class Ledger:
         What was in a handler must be on the board that it left behind.
         """
         told = [] if board is None else board.in_flight
-        for (topic, partition), offset in self._in_hand.pop(process, ()):
-            if not any(
-                (one.topic, one.partition) == (topic, partition) and one.offset <= offset <= one.last_offset
-                for one in told
-            ):
-                self.problem(f"board: {process.name} died with {partition}@{offset} in a handler and not on its board")
+        for place, offset in self._in_hand.pop(process, ()):
+            if not any((one.topic, one.partition) == place and one.offset <= offset <= one.last_offset for one in told):
+                where = self.named((place, offset))
+                self.problem(f"board: {process.name} died with {where} in a handler and not on its board")
         for key in [key for key in self._running if key[0] is process]:
             del self._running[key]
-        mine = {id(one): one for key, one in self.of.items() if key[0] is process}
-        for ownership in mine.values():
+        for ownership in self._ownerships.pop(process, ()):
             if not ownership.is_over and interval:
                 self._check_interval(ownership, interval)
             ownership.is_over = True
-        self.of = {key: one for key, one in self.of.items() if key[0] is not process}
+
+    # --- retry topics -----------------------------------------------------------------------------------
+
+    def sends_copy(
+        self, process: Process, of: Delivered, place: Place, record: tuple[bytes | None, bytes], headers: Headers
+    ) -> Copy:
+        """Check a copy that a worker sends, and what its headers say of the attempts so far."""
+        ownership, offset = of.ownership, of.offset() or 0
+        attempts = ownership.attempts[offset]
+        copy = self.copies.sends(process, (ownership.place, offset), attempts, place, record)
+        where = self.named(copy.of)
+        if ours(headers, "attempts") != b"%d" % attempts:
+            self.problem(
+                f"attempts: a copy of {where} says {ours(headers, 'attempts')!r} and it was begun {attempts} times"
+            )
+        if record != (of.key(), of.value()):
+            self.problem(f"retry: a copy of {where} is another record")
+        if offset in ownership.copied:
+            self.problem(f"retry: {where} is copied again after its copy was confirmed")
+        return copy
+
+    def arrives(self, copy: Copy, offset: int) -> None:
+        """Note that a copy is where it should be."""
+        self.copies.arrives(copy, offset)
+        self.know(copy.place)
+
+    def takes(self, ownership: Ownership, offset: int) -> None:
+        """Check that a copy was confirmed that a worker takes for written (P1)."""
+        if offset not in ownership.done:
+            where = self.named((ownership.place, offset))
+            self.problem(f"P1: {ownership.process.name} takes a copy of {where} for written, which nobody confirmed")
+        ownership.copied.add(offset)
+
+    def know_all(self, places: Sequence[Place]) -> None:
+        """Take note of several partitions."""
+        for place in places:
+            self.know(place)
+
+    def check_ends(self) -> None:
+        """Check that each record came to an end, itself or the last of its copies (P1)."""
+        for place, log in self.broker.logs.items():
+            for offset in log.offsets:
+                if self.copies.is_ours(place, offset) and self.copies.origin(place, offset) not in self.copies.ended:
+                    self.problem(f"P1: {self.named((place, offset))} was neither processed nor given up, nor any copy")
 
     # --- the consumer's watcher ---------------------------------------------------------------------------
 
     def owns(self, consumer: Any, place: Place, start: int) -> Ownership:
         return Ownership(consumer.process, place, start, self.broker.logs[place].at(start))
+
+    def delivers(self, ownership: Ownership, messages: Sequence[Any]) -> None:
+        for message in messages:
+            if isinstance(message, Delivered) and not self.copies.is_ours(ownership.place, message.offset() or 0):
+                self.settle(ownership, message.offset() or 0, ends=False)
 
     def gives_up(self, ownership: Ownership, *, lost: bool) -> None:
         ownership.is_over = True
@@ -199,7 +266,7 @@ class Ledger:
             ownership.is_fenced = True
 
     def sends(self, ownership: Ownership | None, consumer: Any, place: Place, offset: int) -> None:
-        where = f"{consumer.process.name} commits {place[1]}@{offset}"
+        where = f"{consumer.process.name} commits {named(place)}@{offset}"
         if ownership is None:
             self.problem(f"P1: {where} of a partition that it does not own")
         elif offset > self._safe(self.broker.logs[place], ownership.first_open):
@@ -210,23 +277,27 @@ class Ledger:
         self.broken.append(text)
         self.machine.finished = True
 
+    @staticmethod
+    def named(where: tuple[Place, int]) -> str:
+        return f"{named(where[0])}@{where[1]}"
+
     # --- inside -----------------------------------------------------------------------------------------
 
     def _committed(self, place: Place, offset: int) -> None:
         log, first = self.broker.logs[place], self._open[place]
         if offset > self._safe(log, first):
-            self.problem(f"P1: {place[1]} was committed to {offset}, {log.offsets[first]} is not settled")
+            self.problem(f"P1: {named(place)} was committed to {offset}, {log.offsets[first]} is not settled")
         if offset > log.end:
-            self.problem(f"P1: {place[1]} was committed to {offset}, beyond its end {log.end}")
+            self.problem(f"P1: {named(place)} was committed to {offset}, beyond its end {log.end}")
         if offset < self.broker.committed.get(place, 0):
-            self.problem(f"P3: {place[1]} was committed back from {self.broker.committed[place]} to {offset}")
+            self.problem(f"P3: {named(place)} was committed back from {self.broker.committed[place]} to {offset}")
 
     def _check_interval(self, ownership: Ownership, interval: float) -> None:
         long_ago = [offset for when, offset in ownership.settled_at if when < self.machine.now - interval]
         committed = self.broker.committed.get(ownership.place, 0)
         if long_ago and committed < long_ago[-1]:
             self.problem(
-                f"P3: {ownership.process.name} died with {ownership.place[1]} committed to {committed}, "
+                f"P3: {ownership.process.name} died with {named(ownership.place)} committed to {committed}, "
                 f"{interval:.2f} s after all before {long_ago[-1]} was settled"
             )
 
@@ -234,11 +305,13 @@ class Ledger:
         return log.offsets[first_open] if first_open < len(log.offsets) else log.end
 
     def _lane(self, place: Place, offset: int, key: bytes | None) -> Hashable:
+        if self._ordering is Ordering.NONE or place[0] != SOURCE:
+            return (place, offset)
         if self._ordering is Ordering.PARTITION:
             return place
-        if self._ordering is Ordering.NONE or key is None:
+        if key is None:
             return (place, offset)
         return (place, key)
 
     def _break(self, promise: str, record: Record, text: str) -> None:
-        self.problem(f"{promise}: {record.partition}@{record.offset} {text}")
+        self.problem(f"{promise}: {self.named(((record.topic, record.partition), record.offset))} {text}")

@@ -14,16 +14,19 @@ from supervisor.core.spec import End
 from supervisor.plugin.types import Record
 from supervisor.worker.outcomes import Outcomes
 from tests.simulation.breaker import SimBreaker
-from tests.simulation.broker import Broker, Log, Place
+from tests.simulation.broker import SOURCE, Broker, Log, Place, named
 from tests.simulation.classic import ClassicGroup, ClassicMembership
+from tests.simulation.client import Delivered, delivered
 from tests.simulation.consumer import SimConsumer
+from tests.simulation.copies import foreign
 from tests.simulation.faults import Faults
 from tests.simulation.ledger import Ledger
-from tests.simulation.machine import BOOT, Killed, Machine, Process, StuckError
+from tests.simulation.machine import BOOT, Killed, Machine, Process, StuckError, Task
 from tests.simulation.modern import ModernGroup, ModernMembership
 from tests.simulation.parent import Parent
+from tests.simulation.producer import stood_for
 from tests.simulation.shape import HARMLESS, KINDS, MOSTLY, Shape
-from tests.simulation.stand_ins import process_of, stood_in
+from tests.simulation.stand_ins import EPOCH, process_of, stood_in
 from tests.simulation.worker import Slot
 
 LOOK = 0.05
@@ -46,6 +49,8 @@ class Story:
     seconds: float
     begun: int
     repeated: int
+    copied: int
+    copied_again: int
     ends: Counter[str]
     trace: str = ""
 
@@ -65,16 +70,18 @@ class Life:
             self.group = ClassicGroup(self.broker, session=shape.session, rebalance_timeout=rebalance_timeout)
         else:
             self.group = ModernGroup(self.broker, session=shape.session)
-        self.ledger = Ledger(
-            self.machine, self.broker, ordering=shape.ordering, max_gap=shape.max_gap, patient=shape.patient
-        )
-        self.broker.logs = {place: Log() for place in shape.places}
+        self.ledger = Ledger(self.machine, self.broker, shape)
+        there = shape.places if shape.retries.must_be_made else shape.places + shape.retry_places
+        self.broker.logs = {place: Log() for place in there}
+        self.ledger.know_all(there)
         self.parent = Parent(max_deaths=shape.max_deaths)
         self.breaker = SimBreaker(self.machine, self.ledger, shape)
         self.slots = [Slot(self, number, self.parent) for number in range(shape.workers)]
         self.sinks_down = False
         self.ends: Counter[str] = Counter()
-        self._kills: Counter[tuple[int, int]] = Counter()
+        self.offered: dict[Task | None, Delivered] = {}
+        """Whose dead letter a thread has a sink take."""
+        self._kills: Counter[tuple[str, int, int]] = Counter()
         self.consumers: dict[Process, SimConsumer] = {}
         self.is_healed = self.is_ending = False
         self._to_come = shape.records
@@ -103,7 +110,7 @@ class Life:
 
     def may_kill(self, record: Record) -> bool:
         """Tell whether a record that kills its worker does it once more."""
-        where = (record.partition, record.offset)
+        where = record.origin
         self._kills[where] += 1
         return self._kills[where] <= 2
 
@@ -146,6 +153,8 @@ class Life:
             machine.now - BOOT,
             self.ledger.begun,
             self.ledger.repeated,
+            self.ledger.copies.written,
+            self.ledger.copies.more_than_one,
             self.ends,
             "\n".join(machine.trace or ()),
         )
@@ -162,7 +171,7 @@ class Life:
         is_large = shape.partitions > 100
         for at in range(count):
             kind = chance.choice(HARMLESS) if is_large else chance.choices(KINDS, MOSTLY)[0]
-            place: Place = ("t", at % shape.partitions if is_large else chance.randrange(shape.partitions))
+            place: Place = (SOURCE, at % shape.partitions if is_large else chance.randrange(shape.partitions))
             key = None if chance.random() < 0.2 else b"%d" % chance.randrange(4)
             self.broker.logs[place].add(key, kind.encode(), hole=chance.choice((0, 0, 0, 0, 3)))
         self._to_come -= count
@@ -171,6 +180,23 @@ class Life:
             if not self._to_come and log.offsets and chance.random() < 0.3:
                 log.end += 1  # a transaction marker
             self.ledger.know(place)
+        self._produce_into_retry_topics()
+        self.nudge()
+
+    def _produce_into_retry_topics(self) -> None:
+        """Put in what others do: another group its copies, and people what is to be tried."""
+        chance, shape = self.machine.chance, self.shape
+        for place in shape.retry_places if shape.retries.are_shared else ():
+            if place not in self.broker.logs or chance.random() < 0.5:
+                continue
+            log, kind = self.broker.logs[place], chance.choices(KINDS, MOSTLY)[0].encode()
+            is_ours = chance.random() < 0.5
+            headers = () if is_ours else foreign(due=EPOCH + self.machine.now - BOOT + chance.random())
+            self.ledger.copies.put(place, log.add(None, kind, headers=headers), is_ours=is_ours)
+            self.ledger.know(place)
+
+    def nudge(self) -> None:
+        """Have all consumers look for what came."""
         for consumer in list(self.consumers.values()):
             consumer.nudge()
 
@@ -206,6 +232,7 @@ class Life:
                 self.ledger.problem(f"{process.name} did not poll for {MAX_POLL_INTERVAL} s")
         if self.is_healed and not self.is_ending and self._is_at_end():
             machine.note("all done")
+            self.ledger.check_ends()
             self.is_ending = True
             for slot in self.slots:
                 slot.is_wanted = False
@@ -224,7 +251,7 @@ class Life:
     def _whereabouts(self) -> str:
         committed = self.broker.committed
         behind = [
-            f"{place[1]}: {committed.get(place, 0)} of {log.end}"
+            f"{named(place)}: {committed.get(place, 0)} of {log.end}"
             for place, log in self.broker.logs.items()
             if log.offsets and committed.get(place, 0) <= log.offsets[-1]
         ]
@@ -243,19 +270,19 @@ class Life:
         send_again = Outcomes.send_again
 
         def sentence(outcomes: Outcomes, lane: Any) -> None:
-            """Know of whose ownership a letter is that is written without a run, and that a written one is settled."""
-            if isinstance(lane.letter, Case) and not lane.head[0].revoked:
-                message = lane.head[1]
-                place, offset = (message.topic(), message.partition()), message.offset()
-                self.ledger.of[process_of(self.machine), place, offset] = message.ownership
-                if lane.letter.buried:
-                    self.ledger.settle(message.ownership, offset)
-            send_again(outcomes, lane)
+            """Know whose letter is offered, and that a convicted record's which was written is settled."""
+            message, task = delivered(lane.head[1]), self.machine.current
+            if isinstance(lane.letter, Case) and lane.letter.buried and not lane.head[0].revoked:
+                self.ledger.settle(message.ownership, message.offset() or 0)
+            self.offered[task] = message
+            try:
+                send_again(outcomes, lane)
+            finally:
+                del self.offered[task]
 
         return {
             "supervisor.kafka.consumer:Consumer": self._consumer,
             "supervisor.worker.process:load": lambda *_, **__: slots().active(process_of(self.machine)),
-            "supervisor.worker.process:lazy_producer": _NoProducer,
             "supervisor.worker.process:other_member": lambda *_: ("elsewhere", "another"),
             "supervisor.worker.process:_spare_the_collector": lambda: None,
             "supervisor.worker.mending:Holes": lambda *_: self,
@@ -264,7 +291,8 @@ class Life:
             "supervisor.worker.outcomes:Outcomes.send_again": sentence,
             "supervisor.worker.quarantine:topic_ids": lambda _, topics, *__: dict.fromkeys(topics, ""),
             # Sets of them are walked: by their addresses no life would be lived twice.
-            "supervisor.worker.engine:Owned.__hash__": lambda owned: int(owned.partition),
+            "supervisor.worker.engine:Owned.__hash__": lambda owned: int(owned.number),
+            **stood_for(self),
         }
 
     def find(self) -> set[Place] | None:
@@ -278,24 +306,23 @@ class Life:
 
     def _consumer(self, settings: dict[str, Any], **_: object) -> SimConsumer:
         slot, process = self._slot_of(), process_of(self.machine)
-        consumer = SimConsumer(self.machine, self.broker, process, self.ledger, settings, most=self.shape.most)
-        beat = self.shape.beat
+        shape = self.shape
+        consumer = SimConsumer(
+            self.machine,
+            self.broker,
+            process,
+            self.ledger,
+            settings,
+            most=shape.most,
+            seeks_refused=shape.retries.seeks_refused,
+        )
+        beat = shape.beat
         if isinstance(self.group, ClassicGroup):
             consumer.membership = ClassicMembership(consumer, consumer, self.group, instance=slot.instance, beat=beat)
         else:
             consumer.membership = ModernMembership(consumer, consumer, self.group, beat=beat)
         slot.consumer = self.consumers[process] = consumer
         return consumer
-
-
-class _NoProducer:
-    """Dead letters of simulated workers go to their own sink."""
-
-    def __init__(self, _settings: object) -> None: ...
-
-    def __call__(self, *_: object, **__: object) -> None: ...
-
-    def close(self, _timeout: float) -> None: ...
 
 
 @contextmanager

@@ -35,6 +35,8 @@ class Process:
         self.is_alive = True
         self.is_frozen = self.was_frozen = False
         self.doom: int | None = None
+        self.skew = 0.0
+        """Seconds by which the wall clock of its host is fast."""
         self.tasks: dict[Task, None] = {}
         self.held: list[Task] = []
         """Those of its tasks that would run if it were not frozen."""

@@ -87,6 +87,10 @@ class ModernGroup:
         for member in self.members.values():
             member.seen = self.machine.now
 
+    def share_anew(self) -> None:
+        """See ``broker.Group``."""
+        self._retarget()
+
     def _retarget(self) -> None:
         self._epoch += 1
         for name, places in share_out(sorted(self.broker.logs), list(self.members), self._owner).items():

@@ -7,7 +7,7 @@ from supervisor.core.accusations import Record, accuse
 from supervisor.core.board import Board
 from supervisor.core.docket import Case, Docket, Evidence, runs_of
 from supervisor.core.jsonable import to_json
-from tests.simulation.broker import Place
+from tests.simulation.broker import Place, named
 
 GROUP = "g"
 
@@ -54,4 +54,4 @@ class Parent:
         case = self.docket.of(GROUP, place).get(offset, Case())
         if is_killer or self.foreign[(*place, offset)] >= self.max_deaths:
             return ""
-        return f"{place[1]}@{offset} was convicted after {case.deaths} deaths, and is innocent"
+        return f"{named(place)}@{offset} was convicted after {case.deaths} deaths, and is innocent"

@@ -3,8 +3,8 @@
 import random
 from dataclasses import dataclass, replace
 
-from supervisor.core.spec import Ordering
-from tests.simulation.broker import Place
+from supervisor.core.spec import Ordering, RetryTier
+from tests.simulation.broker import SOURCE, Place
 
 KINDS = (
     "quick",
@@ -19,8 +19,12 @@ KINDS = (
     "exits",
     "kills",
     "killer",
+    "fails often",
+    "far",
 )
-MOSTLY = (60, 8, 4, 1, 5, 2, 3, 1, 1, 1, 1, 0.7)
+MOSTLY = (60, 8, 4, 1, 5, 2, 3, 1, 1, 1, 1, 0.7, 1, 1)
+FAR = b"far"
+"""Fails, and has a policy send it to the last tier at once."""
 HARMLESS = ("quick", "slow", "fails once", "poison")
 FAULTS = (
     "kill",
@@ -66,6 +70,24 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
+class Retries:
+    """The group's retry topics, if it has any, and how often something goes wrong with them (0 to 1)."""
+
+    tiers: tuple[RetryTier, ...] = ()
+    must_be_made: bool = False
+    """Whether they are not there yet when the first worker starts."""
+    are_shared: bool = False
+    """Whether others put records into them, too: people by hand, another group its copies."""
+    trouble: float = 0.0
+    """Of copies: not written, or not said to be. Of looks at the topics: no answer."""
+    kills: float = 0.0
+    """Of copies: their process dies as they arrive, or as it hears that they did."""
+    seeks_refused: float = 0.0
+    skews: tuple[float, ...] = (0.0,)
+    """Seconds by which the clocks of hosts are fast."""
+
+
+@dataclass(frozen=True, slots=True)
 class Shape:
     """All of it; the same seed draws the same."""
 
@@ -103,10 +125,19 @@ class Shape:
     """Whether nothing is in the way of commits, so that P3's bound is exact."""
     max_deaths: int = 0
     """How often a record may kill its worker; 0: nobody looks, and what would kill for ever does no harm."""
+    retries: Retries = Retries()
 
     @property
     def places(self) -> list[Place]:
-        return [("t", number) for number in range(self.partitions)]
+        return [(SOURCE, number) for number in range(self.partitions)]
+
+    @property
+    def retry_topics(self) -> list[str]:
+        return [f"{SOURCE}.retry.{tier.label}" for tier in self.retries.tiers]
+
+    @property
+    def retry_places(self) -> list[Place]:
+        return [(topic, number) for topic in self.retry_topics for number in range(self.partitions)]
 
 
 def draw(seed: int) -> Shape:
@@ -120,7 +151,7 @@ def draw(seed: int) -> Shape:
         Fault(dice.random() * faults_end, dice.choice(kinds), dice.choice([0.02, 0.2, 0.6, 1.8]) * dice.random())
         for _ in range(dice.randrange(9))
     ]
-    return Shape(
+    shape = Shape(
         seed=seed,
         protocol=protocol,
         is_static=is_static,
@@ -152,6 +183,22 @@ def draw(seed: int) -> Shape:
         starting=0.3,
         is_gentle=is_gentle,
         max_deaths=dice.choice([0, 2, 3]),
+    )
+    # Where there is an order, they are allowed by ``retry.reorder``.
+    has_retry_topics = dice.random() < (0.6 if shape.ordering is Ordering.NONE else 0.3)
+    return replace(shape, retries=_draw_retries(dice, is_gentle=is_gentle)) if has_retry_topics else shape
+
+
+def _draw_retries(dice: random.Random, *, is_gentle: bool) -> Retries:
+    delays = sorted(dice.sample([0.003, 0.02, 0.05, 0.2, 0.6], dice.choice([1, 2, 2, 3])))
+    return Retries(
+        tiers=tuple(RetryTier(f"{delay * 1000:g}ms", delay) for delay in delays),
+        must_be_made=dice.random() < 0.3,
+        are_shared=dice.random() < 0.3,
+        trouble=0.0 if is_gentle else dice.choice([0.0, 0.1, 0.5]),
+        kills=dice.choice([0.0, 0.0, 0.05]),
+        seeks_refused=dice.choice([0.0, 0.0, 0.3]),
+        skews=dice.choice([(0.0,), (0.0,), (0.0, 0.03, -0.3)]),
     )
 
 
@@ -190,4 +237,5 @@ def at_scale(seed: int, *, workers: int, partitions: int, per_partition: int = 5
         starting=2.0,
         is_gentle=False,
         max_deaths=3,
+        retries=Retries(),
     )

@@ -33,7 +33,8 @@ class SimTime:
     perf_counter_ns = monotonic_ns
 
     def time(self) -> float:
-        return EPOCH + self._machine.now - BOOT
+        task = self._machine.current
+        return EPOCH + self._machine.now - BOOT + (0.0 if task is None else task.process.skew)
 
     def sleep(self, seconds: float) -> None:
         self._machine.park(seconds)

@@ -16,6 +16,7 @@ from supervisor.core.spec import (
     End,
     GroupSpec,
     RetrySpec,
+    Then,
     WorkerSpec,
 )
 from supervisor.link import Link
@@ -24,6 +25,8 @@ from supervisor.plugin.types import Record
 from supervisor.worker.orders import Orders, Stop
 from supervisor.worker.process import work
 from tests.simulation.breaker import SimBreaker
+from tests.simulation.broker import SOURCE
+from tests.simulation.client import Delivered
 from tests.simulation.consumer import SimConsumer
 from tests.simulation.handler import Handler
 from tests.simulation.ledger import Ledger
@@ -45,6 +48,7 @@ class World(Protocol):
     shape: Shape
     sinks_down: bool
     breaker: SimBreaker
+    offered: dict[Task | None, Delivered]
 
     def exits(self, process: Process, code: ExitCode, reason: str) -> None: ...
     def died(self, slot: "Slot", code: ExitCode | None) -> None: ...
@@ -136,6 +140,7 @@ class Slot:
         """The thread that a fatal signal hit, as far as anybody says."""
         self.culprit: Any = None
         """The record that kills the process."""
+        self.skew = world.machine.chance.choice(world.shape.retries.skews)
         self.is_wanted = True
         """Whether it is to be started again when its process ends."""
         self._incarnation = 0
@@ -155,6 +160,7 @@ class Slot:
         machine = self.world.machine
         self._incarnation += 1
         process = self.process = Process(machine, f"{self.name}.{self._incarnation}")
+        process.skew = self.skew
         machine.note("starts", process.name)
         process.on_death = lambda: self._is_dead(process)
         self.told, self.crashed, self.culprit = set(), None, None
@@ -244,7 +250,7 @@ def slot_spec(shape: Shape, number: int) -> WorkerSpec:
     group: GroupSpec = group_spec(
         "nowhere",
         "g",
-        ("t",),
+        (SOURCE,),
         "none",
         protocol=shape.protocol,
         ordering=shape.ordering,
@@ -252,7 +258,12 @@ def slot_spec(shape: Shape, number: int) -> WorkerSpec:
         max_gap=shape.max_gap,
         queue_records=shape.queue_records,
         revoke_timeout=shape.revoke_timeout,
-        retry=RetrySpec(shape.attempts, Backoff(0.02, 2.0, 0.1, 0.5)),
+        retry=RetrySpec(
+            shape.attempts,
+            Backoff(0.02, 2.0, 0.1, 0.5),
+            then=Then.TOPIC if shape.retries.tiers else Then.DEAD_LETTER,
+            tiers=shape.retries.tiers,
+        ),
         dead_letters=DeadLetterSpec("sink", "", "dlq", 0.05),
         commit=CommitSpec(shape.commit_mode, shape.commit_count, shape.commit_interval),
         batch=BatchSpec(shape.batch_size, shape.batch_age),
