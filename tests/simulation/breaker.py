@@ -42,7 +42,6 @@ class SimBreaker:
         if not self.is_down:
             self.is_down, self._down_since = True, self._machine.now
             self._refused.clear()
-            self._ledger.attempts_may_repeat = True
 
     def come_back(self) -> None:
         self.is_down = False

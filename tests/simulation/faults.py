@@ -81,8 +81,21 @@ class Faults:
 
         self._machine.at(seconds, end)
 
+    def _spoil(self, seconds: float) -> None:
+        """Have every record fail that is worked meanwhile."""
+        self._life.spoils = True
+
+        def end() -> None:
+            self._life.spoils = False
+
+        self._machine.at(seconds, end)
+
+    def _resume(self, _seconds: float) -> None:
+        self._life.flood.resume()
+
     def _down(self, seconds: float) -> None:
         self._life.breaker.go_down()
+        self._life.flood.down()
         self._machine.at(seconds, self._life.breaker.come_back)
 
     def _join(self, _seconds: float) -> None:
@@ -131,5 +144,6 @@ class Faults:
             if twin.process is not None:
                 self._machine.kill(twin.process)
             self._life.slots.remove(twin)
+            self._life.flood.forget(twin)
 
         self._machine.at(seconds + 0.05, end)

@@ -9,7 +9,6 @@ from supervisor.plugin.errors import DependencyDownError
 from supervisor.plugin.types import Decision, Disposition, Drop, Failure, Letter, Record, RetryTopic
 from tests.simulation.broker import Place
 from tests.simulation.client import delivered
-from tests.simulation.ledger import Ownership
 from tests.simulation.machine import Killed, Process
 from tests.simulation.shape import FAR
 
@@ -34,7 +33,7 @@ class Handler:
 
     def process(self, record: Record) -> object:
         """Handle one record."""
-        self._ledger.begin(self._process, [record], self._slot.told)
+        self._begin([record])
         try:
             self._machine.switch_point()
             answer = self._work(record)
@@ -43,7 +42,7 @@ class Handler:
             raise
         else:
             if answer is None:
-                self._ledger.settle(_ownership(record), record.offset)
+                self._settle(record)
             return answer
         finally:
             self._ledger.leave(self._process, [record])
@@ -52,7 +51,7 @@ class Handler:
     def process_batch(self, records: Sequence[Record]) -> list[BaseException | None]:
         """Handle a run of records; what fails is told by its place."""
         records = list(records)
-        self._ledger.begin(self._process, records, self._slot.told)
+        self._begin(records)
         outcomes: list[BaseException | None] = []
         try:
             for record in records:
@@ -62,7 +61,7 @@ class Handler:
                 except Exception as error:  # noqa: BLE001 - the outcome of one record
                     outcomes.append(error)
                 else:
-                    self._ledger.settle(_ownership(record), record.offset)
+                    self._settle(record)
                     outcomes.append(None)
             failed = [at for at, outcome in enumerate(outcomes) if outcome is not None]
             down = [at for at in failed if isinstance(outcomes[at], DependencyDownError)]
@@ -74,6 +73,13 @@ class Handler:
             self._ledger.leave(self._process, records)
             self._machine.switch_point()
 
+    def _begin(self, records: Sequence[Record]) -> None:
+        is_beside = self._ledger.is_working(self._process)
+        self._ledger.begin(self._process, records, self._slot.told)
+        for record in records:
+            where = (record.topic, record.partition, record.offset)
+            self._world.flood.begins(self._process, where, beside=is_beside)
+
     def policy(self, failure: Failure) -> Decision | None:
         """Drop what asks to be dropped, have wait long what asks for that; the rest follows the ``[retry]`` table."""
         self._machine.switch_point()
@@ -82,7 +88,7 @@ class Handler:
             return RetryTopic(after=self._longest)
         if record.value != b"drop":
             return None
-        self._ledger.settle(_ownership(record), record.offset)
+        self._settle(record)
         return Drop("as it asked")
 
     def sink(self, letter: Letter) -> "Future[None] | None":
@@ -122,6 +128,10 @@ class Handler:
                 return None
         return future
 
+    def _settle(self, record: Record) -> None:
+        self._ledger.settle(delivered(record._message).ownership, record.offset)
+        self._world.flood.settled(self._process)
+
     def _work(self, record: Record) -> object:
         kind = (record.value or b"").decode()
         seconds = SECONDS.get(kind)
@@ -130,7 +140,7 @@ class Handler:
         if self._world.breaker.is_down:
             self._world.breaker.refused(self._process)
             raise DependencyDownError(dependency="db")
-        if record.attempt <= FAIL.get(kind, 0):
+        if self._world.spoils or record.attempt <= FAIL.get(kind, 0):
             raise ValueError
         match kind:
             case "exits" if not self._world.shape.in_batches:
@@ -162,8 +172,3 @@ class Handler:
         self._process.doom = 1
         self._machine.switch_point()
         raise Killed
-
-
-def _ownership(record: Record) -> Ownership:
-    ownership: Ownership = delivered(record._message).ownership
-    return ownership

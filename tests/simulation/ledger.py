@@ -57,8 +57,6 @@ class Ledger:
         """Records that nobody settled yet."""
         self.begun = 0
         self.repeated = 0
-        self.attempts_may_repeat = False
-        """Once a dependency was down: who would have become a dead letter meanwhile has the same attempt again."""
         self._ordering = shape.ordering
         self._max_gap = shape.max_gap
         self._patient = shape.patient
@@ -87,6 +85,10 @@ class Ledger:
             before.append(of_lane[-1] if of_lane else -1)
             of_lane.append(at)
             self.left += 1
+
+    def is_working(self, process: Process) -> bool:
+        """Tell whether records are in handlers of a process."""
+        return bool(self._in_hand.get(process))
 
     # --- handlers and sinks -----------------------------------------------------------------------------
 
@@ -134,9 +136,7 @@ class Ledger:
         if before is None:
             before = self.copies.attempts(ownership.place, offset)
         attempt = ownership.attempts[offset] = before + 1
-        if record.attempt < attempt and self.attempts_may_repeat:
-            ownership.attempts[offset] = record.attempt
-        elif record.attempt != attempt:
+        if record.attempt != attempt:
             self._break("attempts", record, f"is attempt {record.attempt} but was begun {attempt} times")
         beyond = self.broker.logs[ownership.place].at(offset) - ownership.first_open
         if beyond >= self._max_gap:
@@ -165,6 +165,10 @@ class Ledger:
         """Note attempts that count for nothing: what the handler needs was away."""
         for record in records:
             delivered(record._message).ownership.attempts[record.offset] -= 1
+
+    def repeats(self, ownership: Ownership, offset: int, attempt: int) -> None:
+        """Note that a record will have this attempt again: it was held back instead of being given up."""
+        ownership.attempts[offset] = attempt - 1
 
     def settle(self, ownership: Ownership, offset: int, *, ends: bool = True) -> None:
         """Note that a record needs no more work: it was processed, dead-lettered, dropped; or (no end) copied."""

@@ -13,6 +13,7 @@ from supervisor.core.exits import ExitCode
 from supervisor.core.spec import End
 from supervisor.plugin.types import Record
 from supervisor.worker.outcomes import Outcomes
+from supervisor.worker.turns import Turns
 from tests.simulation.breaker import SimBreaker
 from tests.simulation.broker import SOURCE, Broker, Log, Place, named
 from tests.simulation.classic import ClassicGroup, ClassicMembership
@@ -20,6 +21,7 @@ from tests.simulation.client import Delivered, delivered
 from tests.simulation.consumer import SimConsumer
 from tests.simulation.copies import foreign
 from tests.simulation.faults import Faults
+from tests.simulation.flood import SimFlood
 from tests.simulation.ledger import Ledger
 from tests.simulation.machine import BOOT, Killed, Machine, Process, StuckError, Task
 from tests.simulation.modern import ModernGroup, ModernMembership
@@ -51,6 +53,7 @@ class Story:
     repeated: int
     copied: int
     copied_again: int
+    floods: int
     ends: Counter[str]
     trace: str = ""
 
@@ -76,8 +79,9 @@ class Life:
         self.ledger.know_all(there)
         self.parent = Parent(max_deaths=shape.max_deaths)
         self.breaker = SimBreaker(self.machine, self.ledger, shape)
+        self.flood = SimFlood(self.machine, self.ledger, shape)
         self.slots = [Slot(self, number, self.parent) for number in range(shape.workers)]
-        self.sinks_down = False
+        self.sinks_down = self.spoils = False
         self.ends: Counter[str] = Counter()
         self.offered: dict[Task | None, Delivered] = {}
         """Whose dead letter a thread has a sink take."""
@@ -155,6 +159,7 @@ class Life:
             self.ledger.repeated,
             self.ledger.copies.written,
             self.ledger.copies.more_than_one,
+            self.flood.turns.count("flood.tripped"),
             self.ends,
             "\n".join(machine.trace or ()),
         )
@@ -208,7 +213,7 @@ class Life:
         """End all trouble: from here on the group must reach the end."""
         self.machine.note("healed")
         self.is_healed = True
-        self.sinks_down = False
+        self.sinks_down = self.spoils = False
         self.breaker.come_back()
         self.broker.commit_fault = lambda _place, _offset: None
         self.broker.come_back()
@@ -223,6 +228,7 @@ class Life:
         machine = self.machine
         machine.at(LOOK, self._look)
         self.breaker.look()
+        self.flood.look()
         for process, consumer in list(self.consumers.items()):
             if not process.is_alive:
                 del self.consumers[process]
@@ -280,6 +286,13 @@ class Life:
             finally:
                 del self.offered[task]
 
+        before = Turns.put_back
+
+        def put_back(turns: Turns, lane: Any, *, attempt: int) -> None:
+            message = delivered(lane.head[1])
+            self.ledger.repeats(message.ownership, message.offset() or 0, attempt)
+            before(turns, lane, attempt=attempt)
+
         return {
             "supervisor.kafka.consumer:Consumer": self._consumer,
             "supervisor.worker.process:load": lambda *_, **__: slots().active(process_of(self.machine)),
@@ -292,7 +305,9 @@ class Life:
             "supervisor.worker.quarantine:topic_ids": lambda _, topics, *__: dict.fromkeys(topics, ""),
             # Sets of them are walked: by their addresses no life would be lived twice.
             "supervisor.worker.engine:Owned.__hash__": lambda owned: int(owned.number),
+            "supervisor.worker.turns:Turns.put_back": put_back,
             **stood_for(self),
+            **self.flood.stood_for(),
         }
 
     def find(self) -> set[Place] | None:

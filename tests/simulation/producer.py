@@ -13,6 +13,7 @@ from supervisor.worker.copies import Copies
 from supervisor.worker.outlet import Outbox
 from tests.simulation.broker import Broker, Headers
 from tests.simulation.client import delivered
+from tests.simulation.flood import SimFlood
 from tests.simulation.ledger import Ledger
 from tests.simulation.machine import Machine, Process
 from tests.simulation.shape import Shape
@@ -37,6 +38,7 @@ class World(Protocol):
     shape: Shape
     sinks_down: bool
     is_healed: bool
+    flood: SimFlood
 
     def nudge(self) -> None: ...
 
@@ -95,6 +97,7 @@ class SimProducer:
                 future.set_exception(ProduceError(CODES[fate], "simulated"))
                 return
             ledger.settle(ownership, copy.of[1], ends=False)
+            self._world.flood.settled(self.process)
             future.set_result(None)
             self._perhaps_kill()
 

@@ -3,9 +3,10 @@
 import random
 from dataclasses import dataclass, replace
 
-from supervisor.core.spec import Ordering, RetryTier
+from supervisor.core.spec import FloodAction, FloodSpec, Ordering, RetryTier
 from tests.simulation.broker import SOURCE, Place
 
+OFF = FloodSpec()
 KINDS = (
     "quick",
     "slow",
@@ -42,6 +43,8 @@ FAULTS = (
     "keep",
     "kick",
     "twin",
+    "spoil",
+    "resume",
 )
 GENTLE = ("kill", "kill", "join", "leave", "keep")
 
@@ -126,6 +129,7 @@ class Shape:
     max_deaths: int = 0
     """How often a record may kill its worker; 0: nobody looks, and what would kill for ever does no harm."""
     retries: Retries = Retries()
+    flood: FloodSpec = OFF
 
     @property
     def places(self) -> list[Place]:
@@ -186,7 +190,22 @@ def draw(seed: int) -> Shape:
     )
     # Where there is an order, they are allowed by ``retry.reorder``.
     has_retry_topics = dice.random() < (0.6 if shape.ordering is Ordering.NONE else 0.3)
-    return replace(shape, retries=_draw_retries(dice, is_gentle=is_gentle)) if has_retry_topics else shape
+    retries = _draw_retries(dice, is_gentle=is_gentle) if has_retry_topics else Retries()
+    return replace(shape, retries=retries, flood=_draw_flood(dice) if dice.random() < 0.3 else OFF)
+
+
+def _draw_flood(dice: random.Random) -> FloodSpec:
+    limit = dice.choice(
+        [FloodSpec(ratio=0.3), FloodSpec(consecutive=3), FloodSpec(consecutive=6), FloodSpec(rate_count=5)]
+    )
+    return replace(
+        limit,
+        min_records=dice.choice([5, 20]),
+        window=dice.choice([0.5, 2.0]),
+        rate_seconds=dice.choice([0.1, 1.0]),
+        action=dice.choice([FloodAction.PAUSE] * 3 + [FloodAction.STOP, FloodAction.SHED]),
+        resume_after=dice.choice([0.1, 0.5, None]),
+    )
 
 
 def _draw_retries(dice: random.Random, *, is_gentle: bool) -> Retries:
@@ -238,4 +257,5 @@ def at_scale(seed: int, *, workers: int, partitions: int, per_partition: int = 5
         is_gentle=False,
         max_deaths=3,
         retries=Retries(),
+        flood=OFF,
     )

@@ -28,6 +28,7 @@ from tests.simulation.breaker import SimBreaker
 from tests.simulation.broker import SOURCE
 from tests.simulation.client import Delivered
 from tests.simulation.consumer import SimConsumer
+from tests.simulation.flood import SimFlood
 from tests.simulation.handler import Handler
 from tests.simulation.ledger import Ledger
 from tests.simulation.machine import Killed, Machine, Process, Task
@@ -47,7 +48,9 @@ class World(Protocol):
     ledger: Ledger
     shape: Shape
     sinks_down: bool
+    spoils: bool
     breaker: SimBreaker
+    flood: SimFlood
     offered: dict[Task | None, Delivered]
 
     def exits(self, process: Process, code: ExitCode, reason: str) -> None: ...
@@ -109,6 +112,11 @@ class SimLink:
         elif kind == "breaker":
             self._machine.note("breaker", slot.name, members["state"])
             slot.world.breaker.heard(slot.key, members)
+        elif kind == "flood":
+            self._machine.note("flood", slot.name, members["state"])
+            slot.world.flood.heard(slot.key, process, members)
+        elif kind == "stats":
+            slot.world.flood.counted(slot.key, process, members["stats"])
         elif kind == "accused":
             answer = slot.parent.answer(members)
             self._machine.at(0.001, lambda: slot.hear(process, answer))
@@ -128,6 +136,7 @@ class Slot:
         self.world = world
         self.number = number
         self.key = world.breaker.enter(self)
+        world.flood.enter(self.key, self)
         """Its name before the breaker; twins have one each."""
         self.name = name or f"w{number}"
         self.process: Process | None = None
@@ -165,7 +174,9 @@ class Slot:
         process.on_death = lambda: self._is_dead(process)
         self.told, self.crashed, self.culprit = set(), None, None
         self.orders = SimOrders(machine)
-        self._spec = replace(self._spec, breaker=self.world.breaker.order(self.key))
+        self._spec = replace(
+            self._spec, breaker=self.world.breaker.order(self.key), flood=self.world.flood.order(self.key)
+        )
         machine.spawn(process, lambda: self._main(process), "main")
 
     def stop(self, end: End, timeout: float = STOP_TIMEOUT) -> None:
@@ -269,6 +280,7 @@ def slot_spec(shape: Shape, number: int) -> WorkerSpec:
         batch=BatchSpec(shape.batch_size, shape.batch_age),
         max_deaths=shape.max_deaths,
         breaker=BreakerSpec(probe=PROBE),
+        flood=shape.flood,
     )
     spec = worker_spec(group)
     return WorkerSpec(**{name: getattr(spec, name) for name in spec.__slots__} | {"slot": number, "state_dir": "."})
