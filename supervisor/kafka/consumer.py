@@ -62,7 +62,7 @@ class Source:
         topics: Sequence[str],
         listener: Listener,
         *,
-        client: Callable[..., Consumer] = Consumer,
+        client: Callable[..., Consumer] | None = None,
     ) -> None:
         self._listener = listener
         self._gone: set[Place] = set()
@@ -72,7 +72,7 @@ class Source:
         self._moved: dict[Place, int] = {}
         """Where partitions of this assignment were told to begin."""
         try:
-            self._consumer = client(
+            self._consumer = (client or Consumer)(
                 {**settings, "on_commit": self._on_commit, "error_cb": self._on_error},
                 logger=client_logger(),
             )
