@@ -2,6 +2,7 @@
 
 import typing
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import Any
 
 from confluent_kafka.schema_registry.protobuf import ProtobufDeserializer
@@ -30,10 +31,11 @@ class ProtobufDecoder:
     def data_model(self, model: object) -> None:
         """Prepare for the handler's message."""
         self._model = wanted(model)
-        kind = next(iter(typing.get_args(self._model)), self._model)
-        if not isinstance(kind, type) or not issubclass(kind, Message):
+        kinds = [kind for kind in typing.get_args(self._model) if kind is not NoneType] or [self._model]
+        kind: Any = kinds[0]
+        if len(kinds) > 1 or not isinstance(kind, type) or not issubclass(kind, Message):
             text = f"the handler takes Record[{name_of(model)}], which is no class made by protoc"
-            raise ValueError(text)  # noqa: TRY004 - the type of a type; the hook promises ValueError
+            raise ValueError(text)
         registry = self._decoder.registry if self._decoder else None
         self._deserializer = ProtobufDeserializer(kind, conf=by_topic(), schema_registry_client=registry)
 

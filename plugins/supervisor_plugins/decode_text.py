@@ -1,8 +1,10 @@
 """Values that are text."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from supervisor.plugin import Record, hookimpl
+from supervisor_plugins.models import name_of
 
 
 class TextDecoder:
@@ -20,6 +22,13 @@ class TextDecoder:
 
     def __init__(self, options: Options) -> None:
         self._encoding = options.encoding
+
+    @hookimpl
+    def data_model(self, model: object) -> None:
+        """Refuse what is no text."""
+        if model not in (None, Any, object, str, str | None):
+            text = f"the handler takes Record[{name_of(model)}], but this makes str"
+            raise ValueError(text)
 
     @hookimpl
     def decode(self, record: Record) -> str | None:

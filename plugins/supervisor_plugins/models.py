@@ -6,11 +6,16 @@ from dataclasses import is_dataclass
 
 
 def refuse_models(model: object) -> None:
-    """Raise ``ValueError`` for a class that only a validating decoder makes."""
-    if is_model(model):
+    """Raise ``ValueError`` for a class, or a type with one in it, that only a validating decoder makes."""
+    if has_models(model):
         name = name_of(model)
         text = f'the handler takes Record[{name}], but this makes plain values; write decode = "pydantic" or "msgspec"'
         raise ValueError(text)
+
+
+def has_models(kind: object) -> bool:
+    """Tell whether a type is or holds what only a validating decoder makes."""
+    return is_model(kind) or any(map(has_models, typing.get_args(kind)))
 
 
 def is_model(model: object) -> bool:

@@ -12,11 +12,12 @@ from supervisor.plugin.errors import PluginError, Problem
 from supervisor.plugin.guarding import guarding, guarding_batch
 from supervisor.plugin.idempotency import Guard, Store
 from supervisor.plugin.importing import failure, import_object
-from supervisor.plugin.signatures import takes
+from supervisor.plugin.signatures import takes, unusable
 from supervisor.plugin.types import Record
 
 LONGEST_KEY = 200
 """Characters; longer ones are kept as a hash."""
+HASH = "sha256:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +63,22 @@ def _decoder_problems(name: str, hooks: Mapping[str, Sequence[Named]]) -> Iterab
             other, "has the hook 'decode', but the group's decode does not name it", f'write decode = "{other}"'
         )
     handler, function = next(iter((*hooks["process"], *hooks["process_batch"])))
+    learn = dict(hooks["data_model"]).get(name)
     try:
         model = data_model(function)
     except (NameError, TypeError) as error:
-        yield Problem(handler, f"its annotations cannot be read: {error}", "import at run time what they name")
-        return
+        if learn is None:  # what names only exist for type checkers is no matter to anybody
+            model = None
+        else:
+            yield Problem(handler, f"its annotations cannot be read: {error}", "import at run time what they name")
+            return
     if not name:
         if model not in (None, Any, object, bytes, bytes | None):
             help_ = 'say how: decode = "msgspec", "pydantic", "json", "avro", "protobuf" or "json-schema"'
             yield Problem(handler, "takes data that nothing makes: its group has no decoder", help_)
     elif name not in dict(hooks["decode"]):
         yield Problem(name, "is no decoder: it has no hook 'decode'", "let decode name a plugin that has it")
-    elif learn := dict(hooks["data_model"]).get(name):
+    elif learn is not None:
         yield from _told(name, learn, model)
 
 
@@ -113,6 +118,8 @@ def key_function(key: str, group: str) -> Callable[[Record], str | None]:
     function = import_object(name, key)
     if not callable(function) or not takes(function, 1):
         raise PluginError(Problem(name, "cannot be called with a record", "write def key_of(record) -> str | None"))
+    if (found := unusable(function)) is not None:
+        raise PluginError(Problem(name, found[0], "write def key_of(record) -> str | None, without yield"))
     return lambda record: _text(group, function(record))
 
 
@@ -122,14 +129,15 @@ def _header(record: Record, name: str) -> bytes | None:
 
 
 def _text(group: str, key: object) -> str | None:
-    """Return a key as stores take it: printable and not too long, and a group's own."""
+    """Return a key as stores take it: printable and not too long, and a group's own; no two keys become one."""
     if key is None:
         return None
     if not isinstance(key, str | bytes):
         message = f"a key is a str, bytes or None, not {type(key).__name__}"
         raise TypeError(message)
-    text = key.decode(errors="backslashreplace") if isinstance(key, bytes) else key
-    if len(text) > LONGEST_KEY or not text.isprintable():
-        raw = key if isinstance(key, bytes) else key.encode(errors="surrogatepass")
-        text = f"sha256:{hashlib.sha256(raw).hexdigest()}"
-    return f"{group}/{text}"
+    if not key:  # what a producer writes that has none: its records are not the same
+        return None
+    raw = key if isinstance(key, bytes) else key.encode(errors="surrogatepass")
+    text = raw.decode(errors="replace")
+    is_itself = len(text) <= LONGEST_KEY and text.isprintable() and text.encode() == raw and not text.startswith(HASH)
+    return f"{group}/{text if is_itself else HASH + hashlib.sha256(raw).hexdigest()}"

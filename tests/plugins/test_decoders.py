@@ -205,6 +205,58 @@ def test_a_handler_that_takes_data_needs_a_decoder(loaded: Loaded, write: Write)
     assert found.text == "takes data that nothing makes: its group has no decoder"
 
 
+UNREADABLE = """
+    from typing import TYPE_CHECKING
+    if TYPE_CHECKING:
+        from elsewhere import Order
+    def process(record: "Record[Order]"): ...
+"""
+
+
+def test_annotations_that_nobody_needs_may_name_what_is_only_there_for_type_checkers(
+    loaded: Loaded,  # noqa: F811
+    write: Write,
+) -> None:
+    name = write(UNREADABLE)
+
+    active = loaded(handler=f"{name}:process")
+
+    assert active.process is sys.modules[name].process
+
+
+def test_annotations_that_a_decoder_of_models_cannot_read_are_told(loaded: Loaded, write: Write) -> None:  # noqa: F811
+    name = write(UNREADABLE)
+
+    found = problem(loaded, "decode_pydantic", handler=f"{name}:process", front=Front("decode_pydantic"))
+
+    assert "annotations cannot be read" in found.text
+    assert "at run time" in found.help
+
+
+@pytest.mark.parametrize("taken", ["Order | None", "list[Order]", "dict[str, Order | int]"])
+def test_plain_values_are_no_models_within_others_either(loaded: Loaded, write: Write, taken: str) -> None:  # noqa: F811
+    name = write(f"@dataclass\nclass Order:\n    id: int\ndef process(record: Record[{taken}]): ...")
+
+    found = problem(loaded, "decode_json", handler=f"{name}:process", front=Front("decode_json"))
+
+    assert 'decode = "pydantic"' in found.text
+
+
+@pytest.mark.parametrize("taken", ["bytes", "dict[str, int]", "Order"])
+def test_text_is_nothing_but_text(loaded: Loaded, write: Write, taken: str) -> None:  # noqa: F811
+    name = write(f"@dataclass\nclass Order:\n    id: int\ndef process(record: Record[{taken}]): ...")
+
+    found = problem(loaded, "decode_text", handler=f"{name}:process", front=Front("decode_text"))
+
+    assert found.text.startswith("the handler takes Record[")
+    assert found.text.endswith("], but this makes str")
+
+
+@pytest.mark.parametrize("taken", ["str", "str | None", "object", "Any"])
+def test_text_is_taken_as_such(decode: Decode, taken: str) -> None:
+    assert decode("text", b"a", f"from typing import Any\ndef process(record: Record[{taken}]): ") == "a"
+
+
 def test_a_plugin_without_the_hook_is_no_decoder(loaded: Loaded, write: Write) -> None:  # noqa: F811
     name = write("def process(record): ...")
 
@@ -298,10 +350,10 @@ def opened(loaded: Loaded, registry: SchemaRegistry) -> Iterator[Open]:  # noqa:
     """Load a registry decoder in front of a handler that keeps what it sees in ``seen``."""
     opened: list[Active] = []
 
-    def go(kind: str, handler: Callable[[Record], object], **options: Any) -> Active:
+    def go(kind: str, handler: Callable[[Record], object], taken: Any = Order, **options: Any) -> Active:
         plugin, annotated = f"decode_{kind}", handler
         if kind == "protobuf":
-            annotated.__annotations__["record"] = Record[Order]
+            annotated.__annotations__["record"] = Record[taken]
         module = sys.modules[__name__]
         module.__dict__["handler"] = annotated
         target = f"{__name__}:handler"
@@ -424,6 +476,17 @@ def test_protobuf_without_an_url_asks_nobody(registry: SchemaRegistry, opened: O
     active.process(a_record(value))
 
     assert (seen, registry.asked) == ([Order(id=7)], [])
+
+
+def test_a_message_may_stand_on_either_side_of_none(opened: Open, registry: SchemaRegistry) -> None:
+    seen: list[Any] = []
+
+    active = opened("protobuf", lambda record: seen.append(record.data), url="", taken=None | Order)
+    assert active.process is not None
+    active.process(a_record(serialized(registry, "protobuf")))
+    active.process(a_record(None))
+
+    assert seen == [Order(id=7), None]
 
 
 def test_the_password_is_in_no_repr(opened: Open) -> None:

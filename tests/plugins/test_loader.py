@@ -1,4 +1,5 @@
 import asyncio
+import hashlib
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -472,6 +473,48 @@ def test_keys_are_made_by_functions_and_must_be_text(write: Write, folder: Path)
     assert key_function(f"{name}:none", "g")(Record(FakeMessage())) is None
     with pytest.raises(TypeError, match="not int"):
         key_function(f"{name}:odd", "g")(Record(FakeMessage()))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (b"\xff", b"\\xff"),
+        (b"x" * 300, b"sha256:" + hashlib.sha256(b"x" * 300).hexdigest().encode()),
+        (b"\0", b"sha256:" + hashlib.sha256(b"\0").hexdigest().encode()),
+    ],
+)
+def test_p1_what_is_not_the_same_has_not_the_same_key(write: Write, folder: Path, one: bytes, other: bytes) -> None:
+    sys.path.insert(0, str(folder))
+    key_of = key_function(f"{write('def key_of(record): return record.value')}:key_of", "g")
+
+    def made(value: bytes) -> str | None:
+        message = FakeMessage()
+        message.value = lambda: value  # type: ignore[method-assign]
+        return key_of(Record(message))
+
+    assert made(one) != made(other)
+
+
+def test_p1_records_with_an_empty_key_are_not_duplicates_of_each_other(write: Write, folder: Path) -> None:
+    sys.path.insert(0, str(folder))
+    name = write("def empty(record): return ''")
+    message = FakeMessage()
+    message.headers = lambda: [("order-id", b"")]  # type: ignore[method-assign, assignment]
+
+    assert key_function("header:order-id", "g")(Record(message)) is None
+    assert key_function(f"{name}:empty", "g")(Record(message)) is None
+
+
+@pytest.mark.parametrize("source", ["async def key_of(record): return 'k'", "def key_of(record): yield 'k'"])
+def test_a_key_function_that_would_not_run_is_told_before_records_fail(
+    loaded: Loaded, write: Write, source: str
+) -> None:
+    name = write(f"def process(record): ...\n{source}")
+
+    found = problem(loaded, "idempotency_sqlite", handler=f"{name}:process", front=once(f"{name}:key_of"))
+
+    assert found.plugin == f"idempotency.key '{name}:key_of'"
+    assert "async def" in found.text or "generator" in found.text
 
 
 def test_a_store_that_has_no_hooks_of_one_is_refused(loaded: Loaded, write: Write) -> None:
