@@ -9,13 +9,15 @@ import threading
 import time
 from typing import TypeVar
 
-from supervisor.core.frames import Frame, FrameError, FrameReader, encode
+from supervisor.core.frames import MAX_FRAME, MAX_SPEC, Frame, FrameError, FrameReader, encode
 from supervisor.core.jsonable import from_json
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 MAX_UNSENT = 256 * 1024
+RESERVE = MAX_FRAME
+"""Bytes that may wait beside events: of what is said once, the parent would never hear again."""
 RECEIVE = 1 << 16
 SPEC_TIMEOUT = 10.0
 
@@ -24,14 +26,15 @@ class Link:
     """Frames to and from the parent. Any thread sends; one thread receives, and calls ``flush`` now and then.
 
     A parent that does not read (stopped, or stuck in its own output) must not stop its children: frames wait,
-    up to ``MAX_UNSENT`` bytes, then the newest are lost, and said to be lost in the log. Only the end of the
-    stream means that it is gone: ``lost`` turns true and stays so, later frames go nowhere.
+    events up to ``MAX_UNSENT`` bytes, others with ``RESERVE`` more, then the newest are lost, and said to be lost in
+    the log. A frame for which nothing has to wait is taken whatever its length. Only the end of the stream means that
+    the parent is gone: ``lost`` turns true and stays so, later frames go nowhere.
     """
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)  # noqa: FBT003 - the socket API
         self._sock = sock
-        self._reader = FrameReader()
+        self._reader = FrameReader(MAX_SPEC)
         self._lock = threading.Lock()
         self._unsent = bytearray()
         self._is_full = False
@@ -43,15 +46,20 @@ class Link:
         return self._sock.fileno()
 
     def send(self, kind: str, **members: object) -> bool:
-        """Send one frame as soon as the parent reads; never blocks, never raises for a parent that is gone.
+        """Send one frame as soon as the parent reads; never blocks, never raises.
 
         A ``stats`` frame is left out while older frames wait: the next one says more. ``False``: it was not taken.
         """
-        data = encode(kind, **members)
+        try:
+            data = encode(kind, **members)
+        except FrameError as error:
+            logger.error("parent.frame_too_large", extra={"fields": {"why": str(error)}})  # noqa: TRY400 - no stack needed
+            return False
+        room = MAX_UNSENT if kind == "event" else MAX_UNSENT + RESERVE
         with self._lock:
             if self.lost or self._is_mute or (kind == "stats" and self._unsent):
                 return False
-            if len(self._unsent) + len(data) > MAX_UNSENT:
+            if self._unsent and len(self._unsent) + len(data) > room:
                 was_full, self._is_full = self._is_full, True
                 if not was_full:
                     logger.warning("parent.not_reading", extra={"fields": {"losing": kind}})

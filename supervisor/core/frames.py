@@ -19,7 +19,7 @@
 | ``flood`` | worker → parent | ``state``: ``tripped`` (``reason``), ``passed`` |
 | ``hello`` | worker → parent | ``pid``; the slot's lock is held from here on |
 | ``ready`` | worker, notifier → parent | handler and plugins are loaded, the poll loop turns |
-| ``assigned`` | worker → parent | ``partitions``: all owned now, ``[[topic, partition], ...]``; first: *joined* |
+| ``assigned`` | worker → parent | ``partitions`` owned now, 500 at most: ``[[topic, partition], ...]``; *joined* |
 | ``stats`` | worker → parent, when changed, or 4 s | ``stats``: a ``core.snapshot.WorkerStats``; ``seconds`` it took |
 | ``stats`` | notifier → parent, when changed, or 20 s | ``stats``: counts of each plugin (``notifier.courier``) |
 | ``event`` | worker, notifier → parent | ``name``, ``severity``, ``text``, ``fields``, ``stack`` |
@@ -34,6 +34,8 @@ from typing import Any
 
 VERSION = 1
 MAX_FRAME = 1 << 20
+MAX_SPEC = 16 << 20
+"""A child believes its parent: of many groups, or topics, a spec is long."""
 
 Frame = dict[str, Any]
 
@@ -43,18 +45,23 @@ class FrameError(ValueError):
 
 
 def encode(kind: str, **members: object) -> bytes:
-    """Return one frame as bytes, newline included; raise ``FrameError`` above ``MAX_FRAME`` bytes."""
+    """Return one frame as bytes, newline included.
+
+    Raise ``FrameError`` above ``MAX_FRAME`` bytes, for a ``spec`` above ``MAX_SPEC``.
+    """
     line = json.dumps({"v": VERSION, "type": kind, **members}, separators=(",", ":")).encode() + b"\n"
-    if len(line) > MAX_FRAME:
-        message = f"a {kind!r} frame of {len(line)} bytes is over the limit of {MAX_FRAME}"
+    limit = MAX_SPEC if kind == "spec" else MAX_FRAME
+    if len(line) > limit:
+        message = f"a {kind!r} frame of {len(line)} bytes is over the limit of {limit}"
         raise FrameError(message)
     return line
 
 
 class FrameReader:
-    """Turn the bytes of a stream into frames; keeps the unfinished rest between calls."""
+    """Turn the bytes of a stream into frames of ``limit`` bytes at most; keeps the unfinished rest between calls."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = MAX_FRAME) -> None:
+        self._limit = limit
         self._rest = bytearray()
 
     def feed(self, data: bytes) -> list[Frame]:
@@ -65,8 +72,8 @@ class FrameReader:
         """
         self._rest += data
         *lines, rest = bytes(self._rest).split(b"\n")
-        if len(rest) > MAX_FRAME or any(len(line) > MAX_FRAME for line in lines):
-            message = f"a frame is over the limit of {MAX_FRAME} bytes"
+        if len(rest) > self._limit or any(len(line) > self._limit for line in lines):
+            message = f"a frame is over the limit of {self._limit} bytes"
             raise FrameError(message)
         self._rest = bytearray(rest)
         return [_parse(line) for line in lines]

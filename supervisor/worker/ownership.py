@@ -10,6 +10,7 @@ from supervisor.plugin.active import Active
 from supervisor.worker.committer import Commits
 from supervisor.worker.engine import Engine, Owned, Place
 from supervisor.worker.outlet import Outlet
+from supervisor.worker.report import MAX_PARTITIONS
 
 MOMENT = 0.05
 logger = logging.getLogger(__name__)
@@ -140,7 +141,7 @@ class Ownership:
     def _tell(self) -> None:
         with self._engine.mutex:
             owned = sorted(self._engine.owned)
-        self._engine.link.send("assigned", partitions=owned)
+        self._engine.link.send("assigned", partitions=owned[:MAX_PARTITIONS])
 
 
 def _words(places: Sequence[Place]) -> str:

@@ -58,13 +58,18 @@ class Quarantine:
     def ask(self, places: Sequence[Place]) -> int:
         """Ask the parent who is accused in partitions just gained; mutex not held. Return the last question's number.
 
-        Thousands of partitions are no one frame.
+        Thousands of partitions are no one frame, and more than may wait for the parent at once: waits ``PATIENCE``
+        seconds at most. What it does not take by then is a question without an answer.
         """
-        if not (self._is_on and places) or self._engine.link.lost:
+        link, deadline = self._engine.link, time.monotonic() + PATIENCE
+        if not (self._is_on and places) or link.lost:
             return 0
         for at in range(0, len(places), ASKED):
             self._asked += 1
-            self._engine.link.send("accused", ask=self._asked, partitions=list(places[at : at + ASKED]))
+            if at:
+                link.flush_until(deadline)
+            if not link.send("accused", ask=self._asked, partitions=list(places[at : at + ASKED])):
+                break
         return self._asked
 
     def await_answer(self, number: int, meanwhile: Callable[[], None]) -> None:

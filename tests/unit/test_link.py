@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from supervisor.core.frames import FrameReader, encode
-from supervisor.link import MAX_UNSENT, Link
+from supervisor.core.frames import MAX_FRAME, FrameError, FrameReader, encode
+from supervisor.link import MAX_UNSENT, RESERVE, Link
 
 
 @pytest.fixture
@@ -15,6 +15,11 @@ def ends() -> Iterator[tuple[Link, socket.socket]]:
     theirs.settimeout(1.0)
     with ours, theirs:
         yield Link(ours), theirs
+
+
+def _fill(link: Link) -> None:
+    while link.send("event", text="x" * 1000):
+        pass
 
 
 def _drain(theirs: socket.socket, link: Link) -> list[str]:
@@ -51,6 +56,65 @@ def test_statistics_are_left_out_while_older_frames_wait(ends: tuple[Link, socke
     kinds = _drain(theirs, link)
     assert "stats" not in kinds
     assert kinds[-1] == "bye"
+
+
+def test_a_frame_that_is_longer_than_what_may_wait_is_taken_when_nothing_does(ends: tuple[Link, socket.socket]) -> None:
+    link, theirs = ends
+
+    assert link.send("goals", goals="x" * (2 * MAX_UNSENT))
+    assert not link.send("event", text="x")
+
+    assert _drain(theirs, link) == ["goals"]
+
+
+def test_what_is_said_once_finds_room_where_events_do_not(ends: tuple[Link, socket.socket]) -> None:
+    link, theirs = ends
+    _fill(link)
+
+    assert link.send("assigned", partitions=[["t" * 249, number] for number in range(500)])
+    assert link.send("acquitted", records=[["t", 0, 1]])
+    assert not link.send("event", text="x" * 1000)
+
+    assert _drain(theirs, link)[-2:] == ["assigned", "acquitted"]
+
+
+def test_p8_what_is_said_once_is_bounded_too(ends: tuple[Link, socket.socket]) -> None:
+    link, _ = ends
+    _fill(link)
+
+    sent = 0
+    while link.send("acquitted", records=[["t" * 249, 0, sent]]):
+        sent += 1
+
+    assert 1000 < sent < 10_000
+    assert len(link._unsent) <= MAX_UNSENT + RESERVE
+
+
+def test_a_frame_that_nobody_would_read_is_refused_and_raises_nothing(
+    ends: tuple[Link, socket.socket], caplog: pytest.LogCaptureFixture
+) -> None:
+    link, theirs = ends
+
+    assert not link.send("event", text="x" * MAX_FRAME)
+    assert link.send("bye")
+
+    assert [record.message for record in caplog.records] == ["parent.frame_too_large"]
+    assert "xxx" not in caplog.text
+    assert _drain(theirs, link) == ["bye"]
+
+
+def test_a_spec_may_be_longer_than_other_frames(ends: tuple[Link, socket.socket]) -> None:
+    link, theirs = ends
+    line = encode("spec", spec={"topics": ["t" * 249] * 20_000})
+    sender = threading.Thread(target=theirs.sendall, args=(line,))
+
+    sender.start()
+    (frame,) = link.wait(time.monotonic() + 20)
+    sender.join()
+
+    assert len(frame["spec"]["topics"]) == 20_000
+    with pytest.raises(FrameError, match="over the limit"):
+        encode("stop", overdue=["t" * 249] * 20_000)
 
 
 def test_the_end_of_the_stream_is_the_parents_end(ends: tuple[Link, socket.socket]) -> None:

@@ -45,6 +45,8 @@ class FakeLink:
             self.frames.append({"type": kind, **members})
         return not self.is_full
 
+    def flush_until(self, deadline: float) -> None: ...
+
 
 class FakeOrders:
     """Hands out the one order that the test gives."""

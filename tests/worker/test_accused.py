@@ -62,6 +62,22 @@ def test_thousands_of_partitions_are_asked_for_in_several_frames() -> None:
     assert [place for frame in asked for place in frame["partitions"]] == places
 
 
+def test_an_answer_to_the_rest_of_a_question_is_none_when_a_part_was_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    with InProcess(FakeCluster(), lambda _: None, max_deaths=3) as worker:
+        taken, take, refused = list[int](), worker.link.send, iter((False, True, False))
+
+        def send(kind: str, **members: Any) -> bool:
+            if kind == "accused" and next(refused):
+                return False
+            taken.extend([members["ask"]] if kind == "accused" else [])
+            return take(kind, **members)
+
+        monkeypatch.setattr(worker.link, "send", send)
+        number = worker.engine.quarantine.ask([("t", number) for number in range(1200)])
+
+    assert max(taken) < number
+
+
 def test_the_commits_of_partitions_with_cases_are_told_however_many_there_are() -> None:
     cluster, last = FakeCluster(), ("t", 700)
     cluster.add(last, b"v")
