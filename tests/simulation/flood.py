@@ -49,6 +49,8 @@ class SimFlood:
     def __init__(self, machine: Machine, ledger: Ledger, shape: Shape) -> None:
         self.turns: list[str] = []
         """The events, in their order."""
+        self.is_over = False
+        """Whether all is done: nobody starts a stopped group any more."""
         self._machine = machine
         self._ledger = ledger
         self._shape = shape
@@ -103,7 +105,7 @@ class SimFlood:
 
     def resume(self) -> None:
         """Go on as an operator says: also where a stopped group is started."""
-        if self._flood.stopped:
+        if self._flood.stopped and not self.is_over:
             for slot in self._slots.values():
                 slot.is_wanted = True
                 slot.start()

@@ -239,7 +239,7 @@ class Life:
         if self.is_healed and not self.is_ending and self._is_at_end():
             machine.note("all done")
             self.ledger.check_ends()
-            self.is_ending = True
+            self.is_ending = self.flood.is_over = True
             for slot in self.slots:
                 slot.is_wanted = False
                 slot.stop(machine.chance.choice(list(End)))
