@@ -210,7 +210,7 @@ class Conditions:
 
     def _of_group(self, group: GroupSnapshot, *, now: float) -> Iterator[Finding]:
         yield from _causes(group)
-        wanted = [slot for slot in group.slots if slot.state is not SlotState.STOPPED]
+        wanted = [slot for slot in group.slots if SlotState.STOPPED not in (slot.state, slot.after)]
         if wanted and not any(slot.state in _UP for slot in wanted):
             reason = next((slot.reason for slot in wanted if slot.reason), "")
             yield Finding(Kind.GROUP_DOWN, group.name, None, f"no worker runs: {reason}".removesuffix(": "))

@@ -83,7 +83,8 @@ class WorkerStats:
 class SlotSnapshot:
     """One slot. Readings that cannot be taken are ``None``, never zero. ``reason`` says why it is in its state.
 
-    ``healthy``: its worker progresses, or waits for a stated reason; ``None`` before it is ready.
+    ``healthy``: its worker progresses, or waits for a stated reason; ``None`` before it is ready. ``after``: what a
+    leaving slot is on the way to.
     """
 
     group: str
@@ -104,6 +105,7 @@ class SlotSnapshot:
     healthy: bool | None = None
     open_fds: int | None = None
     threads: int | None = None
+    after: SlotState | None = None
 
 
 @dataclass(frozen=True, slots=True)

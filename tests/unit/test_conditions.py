@@ -98,6 +98,14 @@ def test_a_group_without_a_worker_is_told_at_once() -> None:
     assert change.finding.text == "no worker runs: SIGSEGV"
 
 
+def test_a_group_that_is_stopped_is_not_down_while_its_places_are_given_up() -> None:
+    leaving = slot(0, SlotState.LEAVING)
+    ordered, given_up = replace(leaving, after=SlotState.STOPPED), replace(leaving, after=SlotState.FATAL)
+
+    assert Conditions(RULES).look(snapshot(ordered), now=0.0) == ()
+    assert kinds(Conditions(RULES).look(snapshot(given_up), now=0.0)) == [(Kind.GROUP_DOWN, True)]
+
+
 def test_a_group_that_was_stopped_by_somebody_is_no_condition() -> None:
     assert Conditions(RULES).look(snapshot(slot(0, SlotState.STOPPED)), now=0.0) == ()
 

@@ -30,6 +30,7 @@ def shown(  # noqa: PLR0913 - what a slot is made of
         healthy=seen.verdict.healthy if seen and slot.ready else None,
         open_fds=seen.reading.open_fds if seen else None,
         threads=seen.reading.threads if seen else None,
+        after=slot.after if slot.state is SlotState.LEAVING else None,
     )
 
 
