@@ -1,9 +1,11 @@
 """Keys of worked records in PostgreSQL, for the workers of many hosts. Needs the extra ``postgresql``."""
 
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Generator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import psycopg
 from psycopg import sql
@@ -33,12 +35,38 @@ on conflict (key) do update set token = null, until = excluded.until
 RELEASE = "delete from {table} where key = any(%(keys)s) and token = %(token)s"
 FORGET = """
 delete from {table} where key in
-(select key from {table} where until <= clock_timestamp() limit 1000 for update skip locked)
+(select key from {table} where until <= clock_timestamp() limit %(limit)s for update skip locked)
 """
 FORGET_EACH = 1000
-"""Claims of this worker between two deletions of rows that mean nothing any more."""
+"""Claims of this worker between two deletions of rows that mean nothing any more, twice as many as may have come."""
+LONGEST_NAME = 57
+"""Bytes of a table's name: the server cuts names at 63, and its index is called ``_until`` as well."""
 LOCK = 7_301_946_217
 """Of the server, while the table is made: two at once would trip over each other even with ``if not exists``."""
+Answer = TypeVar("Answer")
+
+
+class _Connection(psycopg.Connection[Any]):
+    """One that waits for no answer longer than ``timeout`` seconds: who hangs does not end a statement in time."""
+
+    timeout = 5.0
+
+    def wait(self, gen: Generator[Any, Any, Answer], *args: Any, **more: Any) -> Answer:  # noqa: ANN401
+        return super().wait(_bounded(gen, time.monotonic() + self.timeout), *args, **more)
+
+
+def _bounded(gen: Generator[Any, Any, Answer], deadline: float) -> Generator[Any, Any, Answer]:
+    """Do as ``gen`` does; psycopg wakes it now and then (3.2 and later) though nothing came."""
+    try:
+        wanted = next(gen)
+        while True:
+            ready = yield wanted
+            if not ready and time.monotonic() > deadline:
+                text = "no answer"
+                raise TimeoutError(text)
+            wanted = gen.send(ready)
+    except StopIteration as end:
+        return cast("Answer", end.value)
 
 
 class PostgresqlStore:
@@ -63,6 +91,10 @@ class PostgresqlStore:
             except psycopg.ProgrammingError:
                 text = "dsn is not a connection string of libpq"
                 raise ValueError(text) from None
+            parts = self.table.split(".")
+            if len(parts) > 2 or "\0" in self.table or not all(0 < len(one.encode()) <= LONGEST_NAME for one in parts):  # noqa: PLR2004
+                text = f"table must be a name or schema.name, each of at most {LONGEST_NAME} bytes"
+                raise ValueError(text)
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -86,8 +118,9 @@ class PostgresqlStore:
         """Claim all of the keys in one statement; a second one looks at those that are not free."""
         self._claims += len(keys)
         if self._claims >= FORGET_EACH:
-            self._claims = 0
-            self._run(FORGET)
+            limit, self._claims = 2 * self._claims, 0
+            with suppress(psycopg.Error):  # what matters says so itself, at once
+                self._run(FORGET, limit=limit)
         mine = self._run(CLAIM, keys=list(keys), token=token, seconds=lease)
         others = [key for key in keys if key not in mine]
         done = self._run(STATE, keys=others) if others else set()
@@ -127,6 +160,7 @@ class PostgresqlStore:
             rows = {str(row[0]) for row in cursor.fetchall()} if cursor.description else set()
         except BaseException:
             connection.close()
+            self._is_made = False  # perhaps that is what is wrong: the next connection looks
             raise
         self._idle.append(connection)
         return rows
@@ -146,14 +180,16 @@ class PostgresqlStore:
 
     def _open(self) -> psycopg.Connection[Any]:
         milliseconds = max(1, round(self._options.timeout * 1000))
-        connection = psycopg.connect(
+        theirs = psycopg.conninfo.conninfo_to_dict(self._options.dsn).get("options", "")
+        connection = _Connection.connect(
             self._options.dsn,
             autocommit=True,
             connect_timeout=max(2, round(self._options.timeout)),
-            options=f"-c statement_timeout={milliseconds}",
+            options=f"-c statement_timeout={milliseconds} {theirs}",
             tcp_user_timeout=milliseconds,
             fallback_application_name="kafka-supervisor",
         )
+        connection.timeout = self._options.timeout
         try:
             if not self._is_made:
                 self._make(connection)

@@ -6,6 +6,7 @@ from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
+from redis.client import Pipeline
 from redis.retry import Retry
 
 from supervisor.plugin import Claim, Seconds, hookimpl
@@ -46,6 +47,11 @@ class RedisStore:
         except ValueError:  # its text may hold what was taken for the port: the first half of a password
             text = "url must begin with redis://, rediss:// or unix://; in a password write %2F %23 %3F for / # ?"
             raise ValueError(text) from None
+        try:
+            self._redis.connection_pool.make_connection()  # connects to nothing yet
+        except TypeError as error:
+            text = f"settings, or the end of the url, have what redis-py does not know: {error}"
+            raise ValueError(text) from None
         self._claim = self._redis.register_script(CLAIM)
         self._release = self._redis.register_script(RELEASE)
 
@@ -60,7 +66,7 @@ class RedisStore:
         with self._redis.pipeline(transaction=False) as pipeline:
             for key in keys:
                 self._claim(keys=[self._prefix + key], args=[token, _milliseconds(lease)], client=pipeline)
-            return [Claim(answer.decode()) for answer in pipeline.execute()]
+            return [Claim(answer.decode()) for answer in self._answers(pipeline)]
 
     @hookimpl
     def done(self, keys: Sequence[str], ttl: float) -> None:
@@ -68,7 +74,7 @@ class RedisStore:
         with self._redis.pipeline(transaction=False) as pipeline:
             for key in keys:
                 pipeline.set(self._prefix + key, DONE, px=_milliseconds(ttl))
-            pipeline.execute()
+            self._answers(pipeline)
 
     @hookimpl
     def release(self, keys: Sequence[str], token: str) -> None:
@@ -76,7 +82,16 @@ class RedisStore:
         with self._redis.pipeline(transaction=False) as pipeline:
             for key in keys:
                 self._release(keys=[self._prefix + key], args=[token], client=pipeline)
-            pipeline.execute()
+            self._answers(pipeline)
+
+    def _answers(self, pipeline: "Pipeline") -> list[Any]:
+        """Ask what is in a pipeline. After a no others connect anew: who became a replica would say so for ever."""
+        try:
+            answers: list[Any] = pipeline.execute()
+        except redis.ResponseError:
+            self._redis.connection_pool.disconnect(inuse_connections=False)
+            raise
+        return answers
 
 
 def _milliseconds(seconds: float) -> int:

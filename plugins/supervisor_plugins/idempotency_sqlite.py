@@ -21,8 +21,10 @@ on conflict (key) do update set token = excluded.token, until = excluded.until
 where keys.until <= ?4 or keys.token = excluded.token
 """
 DONE = "insert into keys values (?1, null, ?2) on conflict (key) do update set token = null, until = excluded.until"
-FORGET = "delete from keys where key in (select key from keys where until <= ? limit 1000)"
+FORGET = "delete from keys where key in (select key from keys where until <= ? limit ?)"
 FORGET_EACH = 10.0
+FORGET_CLAIMS = 500
+"""Rows that mean nothing any more are deleted after so many seconds or claims, twice as many as may have come since."""
 
 
 class SqliteStore:
@@ -51,6 +53,7 @@ class SqliteStore:
         self._lock = threading.Lock()
         self._database: sqlite3.Connection | None = None
         self._forgot_at = 0.0
+        self._claims = 0
 
     @hookimpl
     def worker_started(self, context: WorkerContext) -> None:
@@ -68,9 +71,10 @@ class SqliteStore:
         """Claim all of the keys in one transaction."""
         now = time.time()
         with _Transaction(self) as database:
-            if now - self._forgot_at > FORGET_EACH:
-                self._forgot_at = now
-                database.execute(FORGET, (now,))
+            self._claims += len(keys)
+            if self._claims >= FORGET_CLAIMS or not 0 <= now - self._forgot_at <= FORGET_EACH:
+                database.execute(FORGET, (now, 2 * max(self._claims, FORGET_CLAIMS)))
+                self._forgot_at, self._claims = now, 0
             return [_claim(database, key, token, until=now + lease, now=now) for key in keys]
 
     @hookimpl

@@ -159,10 +159,10 @@ class Guard:
 
     def mark_later(self, turn: Turn, key: str, then: Then) -> None:
         """Have the thread say that a key is done, and call ``then``."""
-        self._forget(turn, [key])
         with self._changed:
             self._unmarked.setdefault(key, []).append(then)
             self._changed.notify()
+        self._forget(turn, [key])
 
     def release_later(self, turn: Turn, key: str) -> None:
         """Have the thread give a key back."""
@@ -315,6 +315,11 @@ class Guard:
             return
         finally:
             turn.is_renewing = False
+        with self._changed:
+            kept = {*turn.keys.values(), *self._unmarked}
+        gone = [key for key, one in zip(keys, answers, strict=False) if one == Claim.MINE and key not in kept]
+        if gone:  # they were given back while the store was asked
+            self._release(gone, turn.token)
         lost = [one for one in answers if one != Claim.MINE]
         if lost and turn.keys:
             logger.warning("idempotency.lease_lost", extra={"fields": {"keys": len(lost)}})

@@ -1,18 +1,23 @@
 """One suite for all stores of keys, each on the real thing."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
+import psycopg
 import pytest
+import redis
 
 from supervisor.plugin import Claim, WorkerContext
 from supervisor.plugin.errors import PluginError
 from supervisor.plugin.options import build_options
+from supervisor_plugins import idempotency_postgresql
 from supervisor_plugins.idempotency_postgresql import PostgresqlStore
 from supervisor_plugins.idempotency_redis import RedisStore
 from supervisor_plugins.idempotency_sqlite import SqliteStore
@@ -234,6 +239,129 @@ def test_the_file_is_of_the_supervisors_folder_and_its_owner_alone_reads_it(cont
     file = Path(context.state_dir) / "idempotency.sqlite"
     assert file.stat().st_mode & 0o777 == 0o600
     store.worker_stopping()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_a_table_does_not_grow_faster_than_what_is_old_is_deleted(
+    kind: str, tmp_path: Path, name: str, request: pytest.FixtureRequest
+) -> None:
+    where = {"path": str(tmp_path / "keys.sqlite")}
+    if kind == "postgresql":
+        where = {"dsn": request.getfixturevalue("postgresql_server").dsn, "table": name[-40:]}
+    store = opened(kind, where)
+
+    for batch in range(8):
+        keys = [f"{batch}-{number}" for number in range(3000)]
+        store.claim(keys, "a", 60)
+        store.done(keys, -1)
+
+    left = store._run("select count(*) from {table}") if kind == "postgresql" else rows_of(store)
+    store.worker_stopping()
+    assert int(*left) <= 6000
+
+
+def rows_of(store: SqliteStore) -> tuple[int]:
+    assert store._database is not None
+    count: tuple[int] = store._database.execute("select count(*) from keys").fetchone()
+    return count
+
+
+def test_a_table_that_cannot_be_tidied_is_no_store_that_is_down(
+    postgresql_server: PostgresqlServer, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(idempotency_postgresql, "FORGET", "select 1 / 0")
+    store = opened("postgresql", {"dsn": postgresql_server.dsn, "table": name[-40:]})
+
+    assert store.claim([str(number) for number in range(2000)], "a", 60) == [MINE] * 2000
+    store.worker_stopping()
+
+
+def test_p8_a_postgresql_that_hangs_is_given_up_in_time(postgresql_server: PostgresqlServer, name: str) -> None:
+    where = {"dsn": postgresql_server.dsn, "table": name[-40:], "connections": 1, "timeout": 20.0}
+    store = opened("postgresql", where)
+    (pid,) = store._run("select pg_backend_pid()")
+    store._idle[0].timeout = 0.2
+
+    os.kill(int(pid), signal.SIGSTOP)
+    with ThreadPoolExecutor(1) as beside:
+        asked = beside.submit(store.claim, ["k"], "a", 60)
+        try:
+            with pytest.raises(Exception, match="no answer"):
+                asked.result(20)
+            assert store.claim(["l"], "a", 60) == [MINE], "by another connection"
+        finally:
+            os.kill(int(pid), signal.SIGCONT)
+    store.worker_stopping()
+
+
+def test_postgresql_heeds_the_options_of_its_dsn(postgresql_server: PostgresqlServer, name: str) -> None:
+    schema = f"s{name.rpartition('-')[2]}"
+    setting_up = opened("postgresql", {"dsn": postgresql_server.dsn})
+    setting_up._run(f"create schema {schema}")
+    setting_up.worker_stopping()
+
+    store = opened("postgresql", {"dsn": f"{postgresql_server.dsn} options='-c search_path={schema}'", "timeout": 7.0})
+    store.claim(["k"], "a", 60)
+
+    assert store._run("select schemaname from pg_tables where tablename = 'supervisor_keys'") >= {schema}
+    assert store._run("show statement_timeout") == {"7s"}
+    store.worker_stopping()
+
+
+def test_a_table_that_is_gone_is_made_again(postgresql_server: PostgresqlServer, name: str) -> None:
+    store = opened("postgresql", {"dsn": postgresql_server.dsn, "table": name[-40:]})
+    store.claim(["k"], "a", 60)
+    store._run("drop table {table}")
+
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        store.claim(["k"], "b", 60)
+    assert store.claim(["k"], "b", 60) == [MINE]
+    store.worker_stopping()
+
+
+@pytest.mark.parametrize("table", ["", "shop.", "a.b.c", "x" * 58, "a\0b"])
+def test_a_table_that_cannot_be_is_refused_at_once(table: str) -> None:
+    with pytest.raises(PluginError, match="table"):
+        opened("postgresql", {"dsn": "host=127.0.0.1", "table": table})
+
+
+def test_the_name_of_a_table_is_never_run(postgresql_server: PostgresqlServer) -> None:
+    odd = 'a"; drop table pg_class; --'
+    store = opened("postgresql", {"dsn": postgresql_server.dsn, "table": odd})
+
+    assert store.claim(["k"], "a", 60) == [MINE]
+    assert store._run("select relname from pg_class where relname like 'a\"%%table%%--'") == {odd}
+    store.worker_stopping()
+
+
+@pytest.mark.parametrize(
+    "options", [{"settings": {"nonsense": 1}}, {"url": "redis://:geheim@127.0.0.1:1/0?nonsense=1"}]
+)
+def test_settings_that_redis_does_not_know_are_refused_at_once(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="nonsense") as caught:
+        opened("redis", options)
+
+    assert "geheim" not in str(caught.value)
+
+
+def test_a_redis_that_became_a_replica_is_left_for_whoever_has_its_name_now() -> None:
+    with RedisServer() as server, redis.Redis.from_url(server.url) as client:
+        store = opened("redis", {"url": server.url, "settings": {"client_name": "store"}})
+        store.claim(["k"], "a", 60)
+
+        def connections() -> set[str]:
+            return {one["id"] for one in client.client_list() if one["name"] == "store"}
+
+        before = connections()
+        client.replicaof("127.0.0.1", 1)  # whose old address a failover gave to another: old connections stay
+        for hook, arguments in (("claim", (["l"], "a", 1)), ("done", (["l"], 1)), ("release", (["k"], "a"))):
+            with pytest.raises(redis.ResponseError, match=r"READONLY|read only"):
+                getattr(store, hook)(*arguments)
+            assert not before & (before := connections())
+        client.replicaof("NO", "ONE")
+
+        assert store.claim(["k", "l"], "b", 60) == [BUSY, MINE]
+        store.worker_stopping()
 
 
 def test_sqlite_deletes_what_it_need_not_know_any_more(tmp_path: Path) -> None:

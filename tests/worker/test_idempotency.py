@@ -395,6 +395,37 @@ def test_p1_who_waits_for_a_key_to_be_done_goes_on_waiting_though_another_turn_c
     wait_until(lambda: told == ["b"])
 
 
+@pytest.mark.parametrize("becomes", ["free", "done"])
+def test_a_renewal_that_is_late_does_not_claim_again_what_was_given_back(
+    memory: Memory, cluster: FakeCluster, becomes: str
+) -> None:
+    renewing, go_on = threading.Event(), threading.Event()
+
+    def claim(keys: Sequence[str], token: str, lease: float) -> list[Claim]:
+        if ("claim", ["b"]) in memory.calls and not go_on.is_set():
+            renewing.set()
+            go_on.wait(20)
+        return memory.claim(keys, token, lease)
+
+    guard = Guard(Store("memory", claim, memory.done, memory.release), by_value, ttl=60, lease=60)
+    turn, record = guard.turn(), Record(cast("Any", cluster.records[PLACE][1]))
+    guard.begin(turn, (record,))
+    renewal = threading.Thread(target=guard._renew, args=(turn,))
+    renewal.start()
+    renewing.wait(20)
+
+    memory.is_down = {"done"}
+    guard.end(turn, (None if becomes == "done" else ValueError(),))
+    go_on.set()
+    renewal.join(20)
+    guard.close()
+
+    owner = memory.rows.get("b", ("nobody", 0.0))[0]
+    assert owner == (turn.token if becomes == "done" else "nobody"), (
+        "what is to be told done is nobody else's meanwhile"
+    )
+
+
 # --- on a real broker, with the stores that come with it ---------------------------------------------------------
 
 
