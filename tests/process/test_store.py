@@ -219,6 +219,49 @@ async def test_one_write_that_is_wrong_holds_up_none_of_the_others(tmp_path: Pat
 
 
 @in_loop
+@pytest.mark.parametrize("error", [TypeError, RuntimeError, MemoryError])
+async def test_a_write_that_raises_whatever_it_likes_ends_neither_the_thread_nor_the_others(
+    tmp_path: Path, error: type[Exception], caplog: pytest.LogCaptureFixture
+) -> None:
+    def wrong(_: sqlite3.Connection) -> None:
+        raise error
+
+    async with opened(tmp_path / "s.sqlite3") as one:
+        for write in (note("a"), wrong, note("b")):
+            one.store.put(write, size=1)
+        assert await one.notes() == ["a", "b"]
+
+        one.store.put(wrong, size=1)
+        one.store.put(note("c"), size=1)
+        assert await one.notes() == ["a", "b", "c"]
+
+    assert {record.message for record in caplog.records} == {"store.write_refused"}
+    assert len(caplog.records) == 2
+
+
+@in_loop
+async def test_upkeep_that_raises_whatever_it_likes_is_told_and_the_thread_writes_on(tmp_path: Path) -> None:
+    def upkeep(_: sqlite3.Connection) -> None:
+        raise TypeError
+
+    troubles: list[Trouble] = []
+    store = Store(tmp_path / "s.sqlite3", SCHEMA, on_trouble=troubles.append, upkeep=upkeep, retry=0.01)
+    store.start()
+    try:
+        async with asyncio.timeout(10):
+            while not troubles:  # noqa: ASYNC110 - the store's thread tells
+                await asyncio.sleep(0.01)
+            store.put(note("a"), size=1)
+            while len(troubles) < 2:  # noqa: ASYNC110 - the store's thread tells
+                await asyncio.sleep(0.01)
+        assert await asyncio.wait_for(asyncio.wrap_future(store.ask(notes)), 10) == ["a"]
+    finally:
+        await store.close(5.0)
+
+    assert troubles == [Trouble("TypeError: "), Trouble()]
+
+
+@in_loop
 async def test_p8_a_stop_does_not_wait_longer_than_it_was_told(tmp_path: Path) -> None:
     one = Opened(tmp_path / "nowhere" / "s.sqlite3")
     one.store.start()

@@ -8,11 +8,12 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from supervisor.core.accusations import Accusation, Cause, Record
 from supervisor.core.accused_frames import accused_frames
-from supervisor.core.docket import Case, Change, Docket, Evidence
+from supervisor.core.docket import Case, Change, Docket, Evidence, Key
 from supervisor.core.events import Scalar, Severity
 from supervisor.core.exits import describe
 from supervisor.core.frames import Frame
@@ -24,13 +25,17 @@ from supervisor.parent.store.store import Store, StoreUnavailableError, Trouble
 
 OPEN = 3.0
 FLUSH = 5.0
-DURABLE = 1.0
-"""Seconds that a slot waits until its death is in the file."""
+DURABLE = 10.0
+"""Seconds that a slot waits until its death is in the file, or the disk says that it cannot be; a hung one does not."""
 AGE_EVERY = 3600.0
 MOST_STACK = 8 * 1024
 MOST_LOG = 4 * 1024
 MOST_ASKED = 10_000
 """Partitions or records of one frame that are looked at."""
+MOST_REFUSED = 50_000
+"""Cases whose changes found the queue full, and follow."""
+TOGETHER = 100
+"""Of those, how many are queued as one write."""
 
 
 class Ledger:
@@ -45,6 +50,9 @@ class Ledger:
         self._loop = asyncio.get_running_loop()
         self._age_at = self._loop.time() + AGE_EVERY
         self._waits: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._refused: dict[tuple[Key, int], None] = {}
+        """Cases that are in the file as they were: the queue was full when they changed."""
+        self._lost = 0
         self.store = Store(
             ledger_file(state_dir), MIGRATIONS, on_trouble=self._trouble, pragmas=("PRAGMA synchronous = FULL",)
         )
@@ -69,6 +77,7 @@ class Ledger:
         """Write what is queued, for at most ``FLUSH`` seconds."""
         for wait in self._waits.values():
             wait.cancel()
+        self._queue_refused()
         await self.store.close(FLUSH)
 
     def accuse(
@@ -102,6 +111,10 @@ class Ledger:
             go()
         else:
             wait.add_done_callback(lambda done: None if done.cancelled() else go())
+
+    def is_waited_for(self, group: str, slot: int) -> bool:
+        """Tell whether what the slot's last death said is not in the file yet."""
+        return (group, slot) in self._waits
 
     def answer(self, group: str, slot: int, question: Frame, channel: Channel) -> None:
         """Answer a worker's question for who is accused, as far as its channel has room; raises as ``hear`` does."""
@@ -141,10 +154,11 @@ class Ledger:
             self._keep(self.docket.committed(group, (one.topic, one.partition), one.committed))
 
     def look(self) -> None:
-        """Forget what is too old, each ``AGE_EVERY`` seconds; about once a second.
+        """Queue what was refused, and forget what is too old, each ``AGE_EVERY`` seconds; about once a second.
 
         Not at the start: workers ask first, and the machine's clock may not be right yet.
         """
+        self._queue_refused()
         if self._loop.time() >= self._age_at:
             self._age_at = self._loop.time() + AGE_EVERY
             self._keep(self.docket.aged(now=time.time()))
@@ -174,19 +188,42 @@ class Ledger:
         )
 
     def _keep(self, changes: Sequence[Change]) -> None:
-        if changes:
-            size = sum(300 + (len(case.evidence.stack + case.evidence.log) if case else 0) for _, _, case in changes)
-            self.store.put(partial(write, tuple(changes)), size=size)
+        """Queue changes for the file; those that find it full follow, as far as there is room to note them."""
+        if not changes or self._queue(changes):
+            return
+        for key, offset, _ in changes:
+            if len(self._refused) < MOST_REFUSED:
+                self._refused[key, offset] = None
+            else:
+                self._lost += 1
+
+    def _queue(self, changes: Sequence[Change]) -> bool:
+        size = sum(300 + (len(case.evidence.stack + case.evidence.log) if case else 0) for _, _, case in changes)
+        return self.store.put(partial(write, tuple(changes)), size=size)
+
+    def _queue_refused(self) -> bool:
+        """Queue what was refused, as it is now; ``False`` when something is left."""
+        while self._refused:
+            some = list(islice(self._refused, TOGETHER))
+            if not self._queue([(key, offset, self.docket.of(key[0], key[1:]).get(offset)) for key, offset in some]):
+                return False
+            for one in some:
+                del self._refused[one]
+        return True
 
     def _wait_for(self, group: str, slot: int) -> None:
-        """Have the slot's next start wait until all that is queued is in the file, or for ``DURABLE`` seconds."""
+        """Have the slot's next start wait until all that is known is in the file, or for ``DURABLE`` seconds."""
         key = (group, slot)
         wait = self._waits[key] = self._loop.create_task(self._durable(group, slot))
         wait.add_done_callback(lambda done: self._waits.pop(key, None) if self._waits.get(key) is done else None)
 
     async def _durable(self, group: str, slot: int) -> None:
         try:
-            await asyncio.wait_for(asyncio.wrap_future(self.store.ask(lambda _: None)), DURABLE)
+            async with asyncio.timeout(DURABLE):
+                is_whole = False
+                while not is_whole:
+                    is_whole = self._queue_refused()
+                    await asyncio.wrap_future(self.store.written())
         except (StoreUnavailableError, TimeoutError) as error:
             text = f"what its death said is not durable yet ({_why(error)}); it starts anyway"
             self._events.tell("ledger.not_durable", Severity.WARNING, text, group=group, slot=slot)
@@ -200,9 +237,10 @@ class Ledger:
             text = f"who is accused of killing a worker is kept in memory only: {trouble.error}"
             self._events.tell("ledger.unwritable", Severity.WARNING, text, fields={"file": file})
         else:
-            text = f"{trouble.dropped} changes were dropped" if trouble.dropped else "nothing was lost"
-            severity = Severity.WARNING if trouble.dropped else Severity.INFO
-            self._events.tell("ledger.written", severity, text, fields={"file": file, "dropped": trouble.dropped})
+            lost, self._lost = self._lost, 0
+            text = f"{lost} changes were dropped" if lost else "nothing was lost"
+            severity = Severity.WARNING if lost else Severity.INFO
+            self._events.tell("ledger.written", severity, text, fields={"file": file, "dropped": lost})
 
 
 def _why(error: Exception) -> str:

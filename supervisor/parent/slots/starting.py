@@ -58,6 +58,8 @@ class Starting:
     @property
     def note(self) -> str:
         """What is waited for, in words; empty when nothing is."""
+        if self._asked is not None and self._house.ledger.is_waited_for(*self._key):
+            return "waits until what its last death said is in the ledger"
         return self._lock_wait.note
 
     def ask(self, spawn: Spawn) -> None:

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import os
 import sqlite3
+import sys
 import threading
 import time
 from collections import deque
@@ -113,9 +114,19 @@ class Store:
 
         What ``read`` raises besides is the answer, too.
         """
+        return self._queue_read(read, most=READS)
+
+    def written(self) -> "Future[None]":
+        """Return what ends once all that was queued before is in the file; ``StoreUnavailableError`` when it cannot be.
+
+        Who waits for writes of their own are not counted among the questions: they are as many as they have writes.
+        """
+        return self._queue_read(lambda _: None, most=sys.maxsize)
+
+    def _queue_read(self, read: Read, *, most: int) -> "Future[Any]":
         answer: Future[Any] = Future()
         with self._wake:
-            if len(self._reads) >= READS or self._stop_at is not None:
+            if len(self._reads) >= most or self._stop_at is not None:
                 answer.set_exception(StoreUnavailableError("too many questions wait"))
                 return answer
             self._reads.append((self._taken, read, answer))
@@ -184,7 +195,7 @@ class Store:
                 self._transact(connection, [self._upkeep])
             elif batch:
                 self._transact(connection, [write for write, _ in batch])
-        except (sqlite3.Error, OSError, ValueError, OverflowError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever one write raises, the thread writes on
             if batch and not _is_of_the_file(error):
                 self._write_one_by_one(batch)
                 return
@@ -197,7 +208,7 @@ class Store:
         for write in batch:
             try:
                 self._transact(self._connect(), [write[0]])
-            except (sqlite3.Error, OSError, ValueError, OverflowError) as error:
+            except Exception as error:
                 if _is_of_the_file(error):
                     self._failed(error)
                     return
