@@ -7,7 +7,7 @@ import tempfile
 from typing import IO, Any
 
 from supervisor.cli.errors import CommandError
-from supervisor.core.exits import describe
+from supervisor.core.exits import describe, last_step
 
 STDERR_LINES = 20
 
@@ -26,13 +26,14 @@ def inspect(what: str, request: Any, *, timeout: float) -> dict[str, Any]:  # no
         try:
             ended = subprocess.run(program, stdin=question, stdout=out, stderr=err, timeout=timeout, check=False)
         except subprocess.TimeoutExpired as error:
-            message = f"the check of {what} gave no answer within {timeout:.0f} s"
+            message = f"the check of {what} gave no answer within {timeout:.0f} s{last_step(_lines(out))}"
             raise CommandError(message) from error
         lines, told = _lines(out), _lines(err)[-STDERR_LINES:]
     try:
         answer = json.loads(lines[-1])
     except (IndexError, ValueError) as error:
-        message = "\n".join([f"the check of {what} ended with {describe(ended.returncode)} and no answer", *told])
+        how = f"ended with {describe(ended.returncode)} and no answer{last_step(lines)}"
+        message = "\n".join([f"the check of {what} {how}", *told])
         raise CommandError(message) from error
     if not isinstance(answer, dict):
         message = f"the check of {what} answered with no object"

@@ -1,5 +1,6 @@
 """How processes end: the exit codes this project promises, and what a death is called."""
 
+from collections.abc import Sequence
 from enum import IntEnum, StrEnum
 from signal import Signals
 
@@ -36,6 +37,10 @@ _OURS = frozenset(
     }
 )
 """Codes that only our own worker ends with; a handler's ``os._exit(3)`` means whatever its author meant."""
+
+
+STEP = "step: "
+"""Begins the lines that a throwaway child writes before its answer: what it does next."""
 
 
 class ExitClass(StrEnum):
@@ -88,3 +93,9 @@ def describe(status: int) -> str:
     if status in _OURS:
         return f"exit code {status} ({ExitCode(status).name.lower().replace('_', ' ')})"
     return f"exit code {status}"
+
+
+def last_step(lines: Sequence[str]) -> str:
+    """Return the end of the sentence on a throwaway child without an answer: what it did last, if it said so."""
+    steps = [line.removeprefix(STEP) for line in lines if line.startswith(STEP)]
+    return f"; its last step: {steps[-1]}" if steps else ""

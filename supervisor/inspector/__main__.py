@@ -1,14 +1,26 @@
 """Answer one request and end; see the package for how."""
 
 import argparse
+import faulthandler
 import json
 import logging
 import os
 import sys
 from typing import Any
 
-from supervisor.core.exits import ExitCode
+from supervisor.core.exits import STEP, ExitCode
 from supervisor.logs import set_up_logging
+
+
+class _Steps(logging.Handler):
+    """Writes each step before the answer, which is the last line: of a child that gives none, it is all there is."""
+
+    def __init__(self, answer_to: int) -> None:
+        super().__init__()
+        self._answer_to = answer_to
+
+    def emit(self, record: logging.LogRecord) -> None:
+        os.write(self._answer_to, f"{STEP}{getattr(record, 'fields', {}).get('step')}\n".encode())
 
 
 def main() -> ExitCode:
@@ -23,6 +35,8 @@ def main() -> ExitCode:
         return ExitCode.USAGE
     answer_to = _keep_stdout()
     set_up_logging("text", "warning", {"process": "inspector"})
+    faulthandler.enable()
+    _tell_steps(answer_to)
     try:
         answer = _answer(subject, request)
     except (ValueError, KeyError) as error:
@@ -52,6 +66,13 @@ def _answer(subject: str, request: Any) -> dict[str, Any]:  # noqa: ANN401 - JSO
     from supervisor.inspector.broker import inspect_broker  # noqa: PLC0415
 
     return inspect_broker(request)
+
+
+def _tell_steps(answer_to: int) -> None:
+    steps = logging.getLogger("supervisor.plugin.importing")
+    steps.setLevel(logging.DEBUG)
+    steps.propagate = False
+    steps.addHandler(_Steps(answer_to))
 
 
 def _keep_stdout() -> int:

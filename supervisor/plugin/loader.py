@@ -15,7 +15,7 @@ from supervisor.plugin.active import Active, Named
 from supervisor.plugin.errors import PluginError, Problem
 from supervisor.plugin.front import NOTHING, Front, front_problems, put_in_front
 from supervisor.plugin.handler import Handler, load_handler
-from supervisor.plugin.importing import extend_path, failure, import_object, top_modules
+from supervisor.plugin.importing import announce, extend_path, failure, import_object, top_modules
 from supervisor.plugin.options import build_options, table_help
 from supervisor.plugin.signatures import ASYNC_HOOKS, HOOKS, adapted, unusable, wrong_arguments
 from supervisor.plugin.wrapping import wrapped
@@ -152,6 +152,7 @@ def make(spec: PluginSpec) -> object:
             f"give {found.__qualname__} an inner Options (a dataclass), or remove the table; {table_help(spec.target)}"
         )
         raise PluginError(Problem(spec.target, "takes no options, but has some in the config", help_))
+    announce(f"calling {spec.target}: {found.__qualname__}({'options' if arguments else ''})")
     try:
         made: object = found(*arguments)
     except KeyboardInterrupt:

@@ -3,6 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner, Result
 
 from supervisor.cli.main import cli
@@ -50,6 +51,24 @@ def test_a_handler_that_is_not_there_is_found_with_what_there_is(tmp_path: Path)
     assert result.exit_code == 78
     assert "proces" in result.output
     assert "help: did you mean 'process'?" in result.output
+
+
+@pytest.mark.parametrize(
+    ("code", "step"),
+    [
+        ("import os\nos._exit(4)\n", "importing 'policy'"),
+        ("import os\nclass Policy:\n    def __init__(self): os._exit(4)\n", "calling policy:Policy: Policy()"),
+    ],
+)
+def test_a_plugin_that_ends_the_process_is_named(tmp_path: Path, code: str, step: str) -> None:
+    config = project(tmp_path)
+    (tmp_path / "policy.py").write_text(code)
+    config.write_text(config.read_text() + 'plugins = ["policy:Policy"]\n')
+
+    result = supervisor(config, "check", "--offline")
+
+    assert f"ended with exit code 4 and no answer; its last step: {step}" in result.output
+    assert result.exit_code != 0
 
 
 def test_a_permanent_exception_that_is_not_there_is_found(tmp_path: Path) -> None:

@@ -299,6 +299,18 @@ class TestPluginCheck:
 
         assert "SIGSEGV and no result" in problem
 
+    def test_what_the_check_did_last_is_told_of_one_that_dies_and_of_one_that_hangs(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("supervisor.parent.processes.validation.DEADLINE", 5.0)
+        steps = "import os, time; print('step: importing one\\nstep: importing shop', flush=True); "
+
+        (dies,) = self.check(steps + "os._exit(4)")
+        (hangs,) = self.check(steps + "time.sleep(3600)")
+
+        assert "exit code 4 and no result; its last step: importing shop; see" in dies
+        assert "within 5 s; its last step: importing shop: does an import wait?" in hangs
+
     def test_a_check_that_hangs_is_ended_with_all_it_started(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

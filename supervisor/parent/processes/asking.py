@@ -5,9 +5,9 @@ import json
 import signal
 import subprocess
 import tempfile
-from typing import Any
+from typing import IO, Any
 
-from supervisor.core.exits import describe
+from supervisor.core.exits import describe, last_step
 from supervisor.parent.processes.exits import ExitWatch
 from supervisor.parent.processes.launcher import Child, send_signal
 
@@ -25,6 +25,8 @@ class TooSlowError(NoAnswerError):
 async def ask(program: tuple[str, ...], request: dict[str, Any], exits: ExitWatch, *, deadline: float) -> Any:  # noqa: ANN401 - JSON
     """Return the last line that ``program`` prints, as JSON; raises ``NoAnswerError`` after ``deadline`` seconds.
 
+    Where there is none, the error names the last step that the child told.
+
     Its answer and its question are files, not pipes: whatever user code starts in there cannot keep us waiting.
     Cancelled, it kills the child.
     """
@@ -34,14 +36,22 @@ async def ask(program: tuple[str, ...], request: dict[str, Any], exits: ExitWatc
         popen = subprocess.Popen(  # noqa: ASYNC220 - milliseconds
             program, stdin=question, stdout=answer, close_fds=True, start_new_session=True
         )
-        status = await _end_of(popen, exits, deadline)
-        answer.seek(0)
-        lines = answer.read(LONGEST_ANSWER).decode(errors="replace").strip().splitlines()
+        try:
+            status = await _end_of(popen, exits, deadline)
+        except TooSlowError as error:
+            message = f"{error}{last_step(_lines(answer))}"
+            raise TooSlowError(message) from error
+        lines = _lines(answer)
     try:
         return json.loads(lines[-1])
     except (IndexError, ValueError) as error:
-        message = f"ended with {describe(status)} and no result"
+        message = f"ended with {describe(status)} and no result{last_step(lines)}"
         raise NoAnswerError(message) from error
+
+
+def _lines(answer: IO[bytes]) -> list[str]:
+    answer.seek(0)
+    return answer.read(LONGEST_ANSWER).decode(errors="replace").strip().splitlines()
 
 
 async def _end_of(popen: subprocess.Popen[bytes], exits: ExitWatch, deadline: float) -> int:
