@@ -33,21 +33,20 @@ def _cells(group: GroupSnapshot, lag: GroupLag) -> list[str | Text]:
     return [
         group.name,
         NONE if lag.total is None else count(lag.total),
-        _unowned(group, lag),
+        _unowned(lag),
         NONE if lag.members is None else members(lag.members),
         Text(_remark(lag)),
     ]
 
 
-def _unowned(group: GroupSnapshot, lag: GroupLag) -> str:
+def _unowned(lag: GroupLag) -> str:
     """Return what nobody works: the lag and the partitions; a total without owners is no total of unowned ones."""
     if lag.total is None or lag.members is None:
         return NONE
     unowned = lag.unowned
     if not unowned:
         return "0"
-    one_topic = len(group.topics) == 1 and not group.topics[0].startswith("^")
-    where = partitions(unowned, one_topic=one_topic)
+    where = partitions(unowned)
     behind = count(sum(one.lag or 0 for one in unowned))
     shown = where if len(where) <= MOST_RUNS else f"{len(unowned)} partitions"
     return f"{behind} in {shown}"

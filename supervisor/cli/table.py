@@ -36,7 +36,7 @@ def status_table(snapshot: Snapshot) -> Table:
     table.columns[COLUMNS.index("PARTITIONS")].no_wrap = False
     for group in snapshot.groups:
         for slot in group.slots:
-            table.add_row(*_cells(slot, one_topic=len(group.topics) == 1 and not group.topics[0].startswith("^")))
+            table.add_row(*_cells(slot))
     return table
 
 
@@ -53,7 +53,7 @@ def conditions(snapshot: Snapshot) -> list[str]:
     return [f"{group.name}: {group.condition}" for group in snapshot.groups if group.condition]
 
 
-def _cells(slot: SlotSnapshot, *, one_topic: bool) -> list[str | Text]:
+def _cells(slot: SlotSnapshot) -> list[str | Text]:
     stats = slot.stats
     busy = stats is not None and stats.in_flight + stats.queued > 0
     return [
@@ -63,7 +63,7 @@ def _cells(slot: SlotSnapshot, *, one_topic: bool) -> list[str | Text]:
         _or_none(slot.pid),
         NONE if slot.uptime is None else format_duration(slot.uptime),
         str(slot.restarts),
-        NONE if stats is None or not stats.partitions else partitions(stats.partitions, one_topic=one_topic),
+        NONE if stats is None or not stats.partitions else partitions(stats.partitions),
         NONE if slot.records_per_s is None else count(slot.records_per_s),
         NONE if stats is None or stats.lag is None else count(stats.lag),
         NONE if stats is None or not busy else spaced(format_duration(stats.oldest)),
@@ -93,13 +93,11 @@ def remark(slot: SlotSnapshot) -> str:
     return "" if slot.joined else "not in its group yet"
 
 
-def partitions(owned: Sequence[PartitionStats | PartitionLag], *, one_topic: bool) -> str:
-    """Return the owned partitions as runs (``0-3 7``), with their topics unless there is only one (``a:0-3 b:1``)."""
+def partitions(owned: Sequence[PartitionStats | PartitionLag]) -> str:
+    """Return the owned partitions as runs (``a:0-3,7 b:1``), always with the topic: a bare ``0`` would read as none."""
     by_topic: dict[str, list[int]] = defaultdict(list)
     for part in owned:
         by_topic[part.topic].append(part.partition)
-    if one_topic and len(by_topic) == 1:
-        return " ".join(_runs(next(iter(by_topic.values()))))
     return " ".join(f"{topic}:{','.join(_runs(numbers))}" for topic, numbers in sorted(by_topic.items()))
 
 

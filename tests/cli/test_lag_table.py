@@ -34,7 +34,7 @@ def test_the_lag_of_all_partitions_and_of_those_nobody_owns_is_shown() -> None:
 
     lines = shown(GroupLag(1300, 2.0, parts, MEMBERS))
 
-    assert lines == ["GROUP LAG UNOWNED MEMBERS", "orders 1300 300 in 1-3 1 here, 1 on 10.0.0.2"]
+    assert lines == ["GROUP LAG UNOWNED MEMBERS", "orders 1300 300 in orders:1-3 1 here, 1 on 10.0.0.2"]
 
 
 def test_topics_are_named_where_a_group_reads_several() -> None:

@@ -25,7 +25,7 @@ def test_the_table_has_one_line_per_slot_with_every_reading() -> None:
     header, first, second = rendered(snapshot(running(0), slot))
 
     assert words(header) == "GROUP SLOT STATE PID UP RESTARTS PARTITIONS REC/S LAG OLDEST RSS CPU"
-    assert words(first) == "orders 0 running 4711 3h12m 0 0 4 8 12.4k 31 40 ms 41 MB 38 %"
+    assert words(first) == "orders 0 running 4711 3h12m 0 orders:0,4,8 12.4k 31 40 ms 41 MB 38 %"
     assert words(second).startswith("orders 1 backoff - - 7 - - - - - - in")
     assert second.endswith("in 4.2 s: SIGSEGV at orders/1@812 (2 of 3)")
 
@@ -64,17 +64,13 @@ def test_a_narrow_terminal_cuts_no_state_and_folds_the_reason() -> None:
 @pytest.mark.parametrize(
     ("owned", "text"),
     [
-        ((part(3), part(1), part(2), part(7)), "1-3 7"),
-        ((part(0), part(1)), "0 1"),
+        ((part(0),), "orders:0"),
+        ((part(3), part(1), part(2), part(7)), "orders:1-3,7"),
         ((part(0), part(1, "refunds"), part(2)), "orders:0,2 refunds:1"),
     ],
 )
 def test_partitions_are_shown_as_runs_by_topic(owned: tuple[object, ...], text: str) -> None:
-    assert partitions(owned, one_topic=True) == text  # type: ignore[arg-type]
-
-
-def test_the_topic_is_named_when_the_group_reads_several() -> None:
-    assert partitions((part(0),), one_topic=False) == "orders:0"
+    assert partitions(owned) == text  # type: ignore[arg-type]
 
 
 def test_a_worker_that_waits_says_what_for() -> None:
