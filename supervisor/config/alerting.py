@@ -10,7 +10,7 @@ from supervisor.core.alert_flow import FlowRules
 from supervisor.core.conditions import Kind, Rule, Rules
 from supervisor.core.events import Severity
 
-Urgency = Literal["off", "warning", "critical"]
+Urgency = Literal["warning", "critical", "off"]
 
 
 class Condition(Table):

@@ -69,12 +69,13 @@ def _known_instead(loc: KeyPath, found: object, model: type[Table]) -> str:
     guess = did_you_mean(name, known).strip()
     if guess:
         return guess
-    if "." in name or isinstance(found, dict):
-        return "keys of librdkafka go into a kafka table: [kafka], or [groups.NAME.kafka]"
+    librdkafka = "keys of librdkafka go into a kafka table: [kafka], or [groups.NAME.kafka]"
+    if "." in name:
+        return librdkafka
     elsewhere = [path for path in key_names(model) if path.rsplit(".", 1)[-1] == name]
     if elsewhere:
         return f"did you mean {elsewhere[0]!r}?"
-    return f"known here: {', '.join(sorted(known))}"
+    return f"known here: {', '.join(sorted(known))}" + (f"; {librdkafka}" if isinstance(found, dict) else "")
 
 
 def key_names(model: type[Table], prefix: str = "") -> Iterator[str]:

@@ -143,7 +143,7 @@ class Ledger:
         """Return who of a group is accused, for its line in the status; empty when nobody is."""
         suspects, convicted = self.docket.count(group)
         parts = [f"{suspects} suspected of killing workers"] if suspects else []
-        parts += [f"{convicted} convicted of it"] if convicted else []
+        parts += [f"{convicted} convicted of killing workers"] if convicted else []
         return f"records: {', '.join(parts)}" if parts else ""
 
     def committed(self, group: str, partitions: Iterable[PartitionStats]) -> None:
