@@ -1,5 +1,6 @@
 """What decoders share that ask a Schema Registry for the schemas that records were written with."""
 
+import logging
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, cast
@@ -11,6 +12,7 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 from supervisor.plugin import DecodeError, DependencyDownError, Record, Seconds, hookimpl
 from supervisor_plugins.models import refuse_models
 
+logger = logging.getLogger(__name__)
 UNKNOWN = frozenset({40401, 40402, 40403})
 """What a registry says of a subject, version or schema that it does not have; a proxy that is lost says 404 alone."""
 UNKNOWN_GUID = UNKNOWN | {404, SchemaRegistryError.UNKNOWN}
@@ -99,6 +101,8 @@ class _Asking:
             case SchemaRegistryError(http_status_code=404, error_code=code) if code in self._codes:
                 return
             case Exception():
+                fields = {"error": type(error).__qualname__, "status": getattr(error, "http_status_code", None)}
+                logger.warning("schema_registry.failed", extra={"fields": fields})
                 raise DependencyDownError(dependency="schema-registry") from error
 
 

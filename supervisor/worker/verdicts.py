@@ -223,6 +223,7 @@ class Judge:
         record = failure.record
         if isinstance(decision, Retry | RetryTopic | DependencyDown) and not self._is_worth_a_line():
             return
+        cause = failure.error.__cause__
         logger.log(
             logging.INFO if isinstance(decision, Retry | RetryTopic | DependencyDown) else logging.WARNING,
             "record.dropped" if isinstance(decision, Drop) else "record.failed",
@@ -231,6 +232,7 @@ class Judge:
                     "record": f"{record.topic}/{record.partition}@{record.offset}",
                     "attempt": failure.attempt,
                     "error": type(failure.error).__qualname__,
+                    **({} if cause is None else {"cause": type(cause).__qualname__}),
                     "where": where(failure.error),
                     "then": then,
                 }

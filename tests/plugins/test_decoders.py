@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from confluent_kafka.schema_registry import SchemaRegistryClient
@@ -439,6 +439,20 @@ def test_a_registry_that_is_away_is_a_dependency_that_is_down(
         active.process(a_record(value))
 
     assert caught.value.dependency == "schema-registry"
+
+
+def test_p10_the_log_says_how_a_registry_refused_and_not_where_it_is(
+    registry: SchemaRegistry, opened: Open, caplog: pytest.LogCaptureFixture
+) -> None:
+    value, registry.refuse = serialized(registry, "avro"), 401
+    active = opened("avro", lambda record: None, user="me", password="geheim")
+    assert active.process is not None
+
+    with pytest.raises(DependencyDownError):
+        active.process(a_record(value))
+
+    (told,) = [line for line in caplog.records if line.message == "schema_registry.failed"]
+    assert cast("Any", told).fields == {"error": "SchemaRegistryError", "status": 401}
 
 
 @pytest.mark.parametrize("kind", KINDS)

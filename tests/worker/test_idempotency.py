@@ -16,6 +16,7 @@ from supervisor.plugin.idempotency import Guard, Store
 from supervisor.worker import dependencies
 from tests.broker.real import RealBroker
 from tests.broker.records import committed, create_topic, lag, produce
+from tests.plugins.test_idempotency_stores import opened
 from tests.servers.processes import PostgresqlServer, RedisServer
 from tests.waiting import wait_until
 from tests.worker.conftest import Ledger, Start
@@ -213,6 +214,23 @@ def test_a_key_that_somebody_else_works_is_waited_for_and_no_attempt_counts(
 
     assert seen.values.count(b"b") == 1
     assert (failed, letters) == (0, [])
+
+
+def test_p10_the_log_says_by_its_class_why_a_store_is_down(
+    cluster: FakeCluster, guard: Guard, memory: Memory, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    memory.is_down = {"claim"}
+
+    with InProcess(cluster, lambda _: None, guard=guard, breaker=QUICK) as worker:
+        worker.source.assign(PLACE)
+        worker.until(lambda: len(memory.calls) > 2)
+        memory.is_down = set()
+        worker.until(lambda: worker.engine.counters.settled == 6)
+
+    fields = [cast("Any", line).fields for line in caplog.records if line.message == "record.failed"]
+    assert {(one["error"], one.get("cause")) for one in fields} == {("DependencyDownError", "OSError")}
+    assert "away" not in str(fields)
 
 
 def test_a_key_that_somebody_else_finished_meanwhile_is_a_duplicate(
@@ -424,6 +442,37 @@ def test_a_renewal_that_is_late_does_not_claim_again_what_was_given_back(
     assert owner == (turn.token if becomes == "done" else "nobody"), (
         "what is to be told done is nobody else's meanwhile"
     )
+
+
+@pytest.mark.parametrize("kind", ["redis", "postgresql"])
+def test_p1_a_server_that_is_restarted_in_the_middle_makes_no_dead_letter_and_nothing_is_worked_twice(
+    cluster: FakeCluster, kind: str
+) -> None:
+    seen, letters = Seen(), list[Letter]()
+    at_work, go_on = threading.Event(), threading.Event()
+
+    def process(record: Record) -> None:
+        seen.process(record)
+        if record.value == b"b":
+            at_work.set()
+            go_on.wait(60)
+
+    with RedisServer() if kind == "redis" else PostgresqlServer() as server:
+        store = opened(kind, {"dsn": server.dsn} if isinstance(server, PostgresqlServer) else {"url": server.url})
+        guard = Guard(Store(kind, store.claim, store.done, store.release), by_value, ttl=60, lease=60)
+        with InProcess(cluster, process, guard=guard, breaker=QUICK, sink=letters.append) as worker:
+            worker.source.assign(PLACE)
+            worker.until(at_work.is_set)
+            server.stop()
+            go_on.set()
+            worker.until(lambda: any(frame.get("state") == "down" for frame in worker.link.frames))
+            server.start()
+            worker.until(lambda: worker.engine.counters.settled == 6, 30)
+        guard.close()
+        store.worker_stopping()
+
+    assert sorted(seen.values) == [b"", b"", b"a", b"b", b"c"]
+    assert letters == []
 
 
 # --- on a real broker, with the stores that come with it ---------------------------------------------------------
