@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import typing
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any, Generic, TypeVar
 from supervisor.core.jsonable import from_json, to_json
 
 FORMAT = 1
+MOST = 1e15
+"""Above every number that is right; those of JSON may be infinite, or none."""
 T = TypeVar("T")
 
 
@@ -29,10 +32,13 @@ class KeptFile(Generic[T]):
             data = json.loads(self.path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return ()
+        except RecursionError as error:
+            message = "values within values, too deep to read"
+            raise ValueError(message) from error
         if not isinstance(data, dict) or data.get("v") != FORMAT or not isinstance(data.get(self.path.stem), list):
             message = f"not a list of {self.path.stem} of format {FORMAT}"
             raise ValueError(message)
-        return tuple(from_json(self._kind, one) for one in data[self.path.stem])
+        return tuple(_right(from_json(self._kind, one)) for one in data[self.path.stem])
 
     def write(self, values: tuple[T, ...], *, on_trouble: Callable[[OSError], None]) -> None:
         """Have the file replaced soon; of states that come meanwhile only the newest is written. In the loop."""
@@ -52,6 +58,17 @@ class KeptFile(Generic[T]):
                 await asyncio.to_thread(partial(_replace, self.path, values))
             except OSError as error:
                 on_trouble(error)
+
+
+def _right(value: T) -> T:
+    """Return a value if its members are of their kinds; raises ``ValueError`` for another version's, or a hand's."""
+    for name, hint in typing.get_type_hints(type(value)).items():
+        found, kind = getattr(value, name), int | float if hint is float else hint
+        is_number = isinstance(found, int | float)
+        if not isinstance(found, kind) or (is_number and (isinstance(found, bool) or not abs(found) < MOST)):
+            message = f"a value of {type(value).__name__.lower()} has no {name} that makes sense"
+            raise ValueError(message)
+    return value
 
 
 def _replace(path: Path, values: tuple[Any, ...]) -> None:
