@@ -10,8 +10,9 @@ Handler threads *pull*: nothing is submitted per record, and a lane is handed ou
 import heapq
 from collections import deque
 from collections.abc import Collection, Hashable, Iterable, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
+from supervisor.core.alone import Alone
 from supervisor.core.lane import BLOCKED, BUSY, READY, WAITING, Lane, Place
 
 T = TypeVar("T")
@@ -21,16 +22,6 @@ BREAKER, ALONE, FLOOD = 1, 2, 4
 """Bits of ``Lanes.closed``: who keeps records from being begun. A dependency, a suspect's turn, a flood."""
 HELD = BREAKER | FLOOD
 """Bits that hold back all records, and keep new ones from being read."""
-
-
-class Gate(Protocol[T]):
-    """Knows which records must be worked alone. Asked only while ``Lanes.closed`` says that there are some."""
-
-    def needs_alone(self, lane: Lane[T]) -> bool:
-        """Tell whether nothing may be worked beside the head of a lane."""
-
-    def is_over(self) -> bool:
-        """Tell whether no such record is left."""
 
 
 class Lanes(Generic[T]):
@@ -58,9 +49,8 @@ class Lanes(Generic[T]):
         """How many records may be begun although they are held back."""
         self.trial: Lane[T] | None = None
         """The lane that was handed out last of those that may be begun all the same."""
-        self.gate: Gate[T] | None = None
-        self._is_alone = False
-        """Whether what was handed out last is to be worked with nothing beside it."""
+        self.alone: Alone[T] = Alone()
+        """Who is worked with nothing beside it; asked only while ``closed`` has its bit."""
         self._tried: set[Lane[T]] = set()
         """All lanes that were, since records are held back: what waits in them to be tried again is."""
 
@@ -133,7 +123,7 @@ class Lanes(Generic[T]):
     @property
     def ready(self) -> int:
         """How many lanes could be taken at once, timers aside."""
-        if self._is_alone and self.busy:
+        if self.closed & ALONE and (self.alone.is_held or self.alone.bars(self.busy)):
             return 0
         if self.closed & HELD:
             return min(self.trials, len(self._ready))
@@ -154,13 +144,17 @@ class Lanes(Generic[T]):
 
         Nobody needs to wait for any while a record is worked alone: whoever is done with it looks for the next.
         """
-        if self._is_alone and self.busy:
+        if self.closed & ALONE and self.alone.bars(self.busy):
             return None
         if self.closed & HELD and not self.trials:
             timers = filter(_timer_holds, self._timers)
             return min((due for due, _, lane in timers if lane.letter or lane in self._tried), default=None)
         self._drop_stale_timers()
-        return self._timers[0][0] if self._timers else None
+        due = self._timers[0][0] if self._timers else None
+        begins = self.alone.until
+        if self.alone.is_held and begins is not None and not self.busy:
+            return begins if due is None else min(begins, due)
+        return due
 
     def take(self, *, now: float) -> Lane[T] | None:
         """Hand out the lane that has been ready longest; it is the caller's until one of the methods below."""
@@ -178,6 +172,7 @@ class Lanes(Generic[T]):
     def close(self, bit: int, *, now: float) -> None:
         """Let no record be begun from ``now`` on, until ``bit`` is taken away; see ``take`` for what goes on."""
         self.closed |= bit
+        self.alone.forget()
         letters = [lane for lane in self._ready if lane.letter is not None]
         if letters:
             self._ready = deque(lane for lane in self._ready if lane.letter is None)
@@ -197,7 +192,7 @@ class Lanes(Generic[T]):
 
     def _take_closed(self, now: float) -> Lane[T] | None:
         """Hand out a dead letter that is to be sent again, or a record that may be begun all the same."""
-        if self._is_alone and self.busy:
+        if self.closed & ALONE and self.alone.bars(self.busy):
             return None
         self._drop_stale_timers()
         while self._timers and self._timers[0][0] <= now:
@@ -214,7 +209,7 @@ class Lanes(Generic[T]):
             self._drop_stale_timers()
         if not self._ready or (self.closed & HELD and not self.trials):
             return None
-        if self.closed & ALONE and not self._may_begin():
+        if self.closed & ALONE and not self._may_begin(now):
             return None
         if self.closed & HELD:
             self.trials -= 1
@@ -228,22 +223,12 @@ class Lanes(Generic[T]):
         self.busy += 1
         return lane
 
-    def _may_begin(self) -> bool:
-        """Tell whether the next lane may be handed out beside those that are out.
-
-        Whoever must be worked alone waits, at the head of the line, until nothing is in anybody's hands: records of
-        ownerships that ended are still in their threads' hands, and counted.
-        """
-        gate = self.gate
-        if gate is None or (gate.is_over() and not (self._is_alone and self.busy)):
+    def _may_begin(self, now: float) -> bool:
+        """Tell whether the next lane may be handed out beside those that are out."""
+        if self.alone.is_over(self.busy):
             self.closed &= ~ALONE
-            self._is_alone = False
             return True
-        needs_alone = gate.needs_alone(self._ready[0])
-        if self.busy and (self._is_alone or needs_alone):
-            return False
-        self._is_alone = needs_alone
-        return True
+        return self.alone.may_begin(self._ready[0], busy=self.busy, now=now)
 
     def settle_head(self, lane: Lane[T]) -> None:
         """Remove the head of a busy lane; the lane stays the caller's."""
@@ -363,6 +348,7 @@ class Lanes(Generic[T]):
             if not lane.items:
                 del self._lanes[lane.name]
         if gone:
+            self.alone.forget()
             self._ready = deque(lane for lane in self._ready if lane.items)
         return gone
 

@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 STORE_INTERVAL = 0.1
 PATIENCE = 30.0
 """Seconds after which a commit without an answer is taken for lost, and the next one may go."""
+REFUSED_PAUSE = 0.1
+"""Seconds between a refused commit and the next one, whoever is in a hurry."""
 REVOKE_TRIES = REST_TRIES = 3
 
 Results = Sequence[tuple[Place, int, str | None]]
@@ -42,6 +44,12 @@ class Commits(Protocol):
 
     def if_due(self) -> None:
         """Commit in the background when enough was settled, or long enough ago; never waits for it."""
+
+    def catch_up(self) -> bool:
+        """Tell whether all that is settled is committed; mutex held.
+
+        Where it is not, that is done at once, and ``engine.quarantine.caught_up`` called when it is.
+        """
 
     def rest(self, deadline: float, poll: Callable[[], None]) -> None:
         """Commit all that is committable, ``poll`` until it was taken or ``deadline`` passed; at shutdown."""
@@ -66,10 +74,17 @@ class Committer:
         """When the commit went that has no answer yet."""
         self._committed_at = time.monotonic()
         self._settled_then = 0
+        self._awaited: dict[Place, int] = {}
+        """The newest offsets that went, or are about to go, and have no answer yet. One commit may overtake another's
+        answer: several begin partitions, or one was sent again."""
+        self._is_hurried = False
+        """Whether somebody waits until all that is settled is committed."""
+        self._refused_at = -REFUSED_PAUSE
 
     def open(self, source: Source) -> None:
         """Take the consumer; before any thread polls."""
         self._source = source
+        self._engine.quarantine.commits = self
         self.notes.open(source)
 
     def begin(self, offsets: Sequence[tuple[Place, int]]) -> None:
@@ -78,6 +93,8 @@ class Committer:
         With ``auto.offset.reset = latest`` a crash before the first commit would otherwise skip what was
         delivered and not settled.
         """
+        if not self._is_automatic:
+            self._awaited.update(offsets)
         self._send(offsets, time.monotonic())
 
     def pin(self, offsets: Mapping[Place, int]) -> None:
@@ -93,17 +110,52 @@ class Committer:
         now = time.monotonic()
         engine = self._engine
         with engine.mutex:
-            if not engine.dirty or (self._sent_at is not None and now - self._sent_at < PATIENCE):
+            self._look_who_waits()
+            if not (engine.dirty or self._is_hurried) or self._is_unanswered(now):
                 return
+            is_hurried = self._is_hurried and now - self._refused_at >= REFUSED_PAUSE
             interval = STORE_INTERVAL if self._is_automatic else self._commit.interval
             enough = not self._is_automatic and engine.counters.settled - self._settled_then >= self._commit.count
-            if now - self._committed_at < interval and not enough:
+            if now - self._committed_at < interval and not enough and not is_hurried:
                 return
             offsets = self._take(engine.dirty)
             engine.dirty.clear()
             self._committed_at = now
             self._settled_then = engine.counters.settled
+            stored = self._stored() if is_hurried else []
         self._send(offsets, now)
+        if stored:
+            # In either mode, since librdkafka's timer has its own time.
+            self._sent_at = now
+            self._client.commit(stored)
+
+    def catch_up(self) -> bool:
+        """See ``Commits``; the holder of the baton does it, after its next poll."""
+        if self._is_caught_up():
+            return True
+        self._is_hurried = True
+        return False
+
+    def _look_who_waits(self) -> None:
+        """Tell whoever waits for all that is settled to be committed; mutex held."""
+        if self._is_hurried and self._is_caught_up():
+            self._is_hurried = False
+            self._engine.quarantine.caught_up()
+
+    def _is_caught_up(self) -> bool:
+        """Tell whether nothing is settled, or done but for its outputs, that is not committed; mutex held."""
+        engine = self._engine
+        if engine.dirty or self._stored() or not engine.owned.keys().isdisjoint(self._awaited):
+            return False
+        return engine.outlet is None or not engine.outlet.is_waited_for(engine.owned)
+
+    def _is_unanswered(self, now: float) -> bool:
+        return self._sent_at is not None and now - self._sent_at < PATIENCE
+
+    def _stored(self) -> list[tuple[Place, int]]:
+        """Return what librdkafka's timer has not committed yet; mutex held."""
+        owned = self._engine.owned.values() if self._is_automatic else ()
+        return [(one.place, one.sent) for one in owned if one.sent is not None and one.sent > one.committed]
 
     def rest(self, deadline: float, poll: Callable[[], None]) -> None:
         """Commit all that is committable, ``poll`` until it was taken or ``deadline`` passed; at shutdown."""
@@ -164,12 +216,16 @@ class Committer:
                 engine.broker_trouble = ""
             for place, offset, code in results:
                 owned = engine.owned.get(place)
+                if self._awaited.get(place, offset + 1) <= offset:
+                    del self._awaited[place]
                 if code is None:
                     if owned is not None and offset >= 0:
                         owned.committed = offset
                 elif code != "_NO_OFFSET":
+                    self._refused_at = time.monotonic()
                     engine.commit_errors[code] = engine.commit_errors.get(code, 0) + 1
                     self._answer(code, place, owned)
+            self._look_who_waits()
 
     @property
     def _client(self) -> Source:
@@ -188,6 +244,8 @@ class Committer:
             if is_news or (offset != owned.sent and offset > owned.committed):
                 owned.sent = offset
                 self.notes.sent(owned.place, note)
+                if not self._is_automatic:
+                    self._awaited[owned.place] = offset
                 offsets.append((owned.place, offset))
         return offsets
 

@@ -156,7 +156,7 @@ class Engine:
         """Who keeps the keys of worked records, for those who count; set before any thread starts."""
         self.outlet: Outlet | None = None
         """Where outputs go; set before any thread starts."""
-        self.lanes.gate = self.quarantine = Quarantine(self)
+        self.lanes.alone.gate = self.quarantine = Quarantine(self)
         self._lane_name = _lane_names(Ordering.PARTITION if in_batches else spec.group.ordering)
 
     def number_of(self, place: Place) -> int:

@@ -19,6 +19,7 @@ from supervisor.core.board import (
     cell_base,
 )
 from supervisor.core.lane import Lane
+from supervisor.core.lanes import ALONE
 from supervisor.plugin.active import Active
 from supervisor.plugin.extending import EXTEND
 from supervisor.worker.calling import batch_outcomes, work_in_order
@@ -31,6 +32,8 @@ from supervisor.worker.serial import SerialWork
 
 IDLE_WAIT = 1.0
 POLL_WAIT = 0.1
+HASTY_POLL = 0.01
+"""Seconds of a poll while there are suspects: each waits for a commit, and both it and its answer for a poll."""
 STAND_IN_AFTER = 0.05
 STAND_IN_POLL = 0.02
 SLICE = 0.005
@@ -179,7 +182,8 @@ class Executor:
     def _poll_wait(self) -> float:
         with self._engine.mutex:
             due = self._engine.next_due()
-        return POLL_WAIT if due is None else min(POLL_WAIT, max(0.0, due - time.monotonic()))
+            most = HASTY_POLL if self._engine.lanes.closed & ALONE else POLL_WAIT
+        return most if due is None else min(most, max(0.0, due - time.monotonic()))
 
     def _work_lane(self, lane: Lane[Item], cell: int) -> Lane[Item] | None:
         """Work a lane's records one by one until it is empty, its slice of time is over, or one fails.

@@ -53,11 +53,13 @@ class Pressure:
                 return self.chunk if engine.reads_nothing else min(self.chunk, room, engine.sips)
             if self._is_full or engine.stopping:
                 return self.chunk  # paused: only callbacks come
+            is_held = engine.lanes.alone.is_held
         chunk = max(1, min(self.chunk, int(group.queue_bytes / 4 / self._typical_size)))
-        if room >= chunk or (room > 0 and now - self._took_at >= SIP_INTERVAL):
+        if room >= chunk or (room > 0 and (is_held or now - self._took_at >= SIP_INTERVAL)):
             self._had_room_at = self._took_at = now
             return min(room, chunk)
-        self._is_full = now - self._had_room_at >= FULL_AFTER
+        # While a record waits for a commit's answer none leaves, and the answer comes from a poll.
+        self._is_full = is_held or now - self._had_room_at >= FULL_AFTER
         return self.chunk if self._is_full else 0
 
     def await_room(self, timeout: float) -> None:

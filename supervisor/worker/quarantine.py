@@ -1,8 +1,8 @@
 """Records that are accused of killing a worker, in the worker that owns their partition now.
 
 The parent is asked for them at each assignment, before the first record. A suspect is worked with nothing beside it,
-and acquitted when it is settled; a convicted one becomes a dead letter without another run. ``core.lanes`` does the
-waiting, and asks here while there is anybody to wait for.
+once all that is settled is committed, and acquitted when it is settled; a convicted one becomes a dead letter without
+another run. ``core.lanes`` and ``core.alone`` do the waiting, and ask here while there is anybody to wait for.
 """
 
 import logging
@@ -23,6 +23,7 @@ from supervisor.kafka.identity import topic_ids
 from supervisor.plugin.types import Message
 
 if TYPE_CHECKING:
+    from supervisor.worker.committer import Commits
     from supervisor.worker.engine import Engine, Item, Owned
 
 logger = logging.getLogger(__name__)
@@ -52,6 +53,8 @@ class Quarantine:
         """Topics of which the brokers said that they are those that are meant."""
         self._queued: dict[Owned, set[int]] = {}
         """Accused records that were delivered and are not done."""
+        self.commits: Commits | None = None
+        """How progress gets to Kafka; set before any thread polls."""
 
     # --- asking ------------------------------------------------------------------------------------------
 
@@ -173,7 +176,7 @@ class Quarantine:
                 self.watched.discard(owned)
 
     def needs_alone(self, lane: "Lane[Item]") -> bool:
-        """See ``core.lanes.Gate``. A convicted head gets its sentence for a letter, and needs nobody to wait."""
+        """See ``core.alone.Gate``. A convicted head gets its sentence for a letter, and needs nobody to wait."""
         owned, message = lane.head
         case = owned.accused.get(message.offset() or 0) if owned.accused and lane.letter is None else None
         if case is None or owned.revoked:
@@ -182,8 +185,17 @@ class Quarantine:
             lane.letter = case
         return not case.convicted
 
+    def is_committed(self) -> bool:
+        """See ``core.alone.Gate``."""
+        return self.commits is None or self.commits.catch_up()
+
+    def caught_up(self) -> None:
+        """Have the suspect begun that waited until all that is settled was committed."""
+        self._engine.lanes.alone.release()
+        self._engine.work.notify()
+
     def is_over(self) -> bool:
-        """See ``core.lanes.Gate``."""
+        """See ``core.alone.Gate``."""
         for owned in [owned for owned, queued in self._queued.items() if owned.revoked or not queued]:
             del self._queued[owned]
         return not self._queued

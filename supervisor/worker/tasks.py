@@ -28,6 +28,7 @@ from supervisor.core.board import (
     IDLE,
 )
 from supervisor.core.lane import Lane
+from supervisor.core.lanes import ALONE
 from supervisor.plugin.active import Active
 from supervisor.plugin.extending import EXTEND
 from supervisor.plugin.types import Message, Record, Records
@@ -44,8 +45,9 @@ from supervisor.worker.poller import Poller
 from supervisor.worker.pressure import CHUNK
 
 POLL_WAIT = 0.05
-OUTPUT_WAIT = 0.01
-"""Seconds of a poll while handlers' outputs are under way: their confirmations are looked at in between."""
+HASTY_POLL = 0.01
+"""Seconds of a poll while handlers' outputs are under way, whose confirmations are looked at in between; and while
+there are suspects: each waits for a commit, and both it and its answer for a poll."""
 STAND_IN_AFTER = 0.05
 TURN = 0.02
 """Seconds the main thread may poll on end before it looks at its other duties."""
@@ -116,12 +118,14 @@ class TaskExecutor:
         engine = self._engine
         until = time.monotonic() + TURN
         with engine.mutex:
-            if not self._has_room() and time.monotonic() - engine.polled_at < STAND_IN_AFTER:
+            is_early = time.monotonic() - engine.polled_at < STAND_IN_AFTER and not engine.lanes.alone.is_held
+            if is_early and not self._has_room():
                 return
             engine.poller = MAIN
         while True:
             waits = self._has_room() and not engine.stopping
-            messages = self._poller.poll((OUTPUT_WAIT if self._outlet.held else POLL_WAIT) if waits else 0.0)
+            is_hasty = self._outlet.held or engine.lanes.closed & ALONE
+            messages = self._poller.poll((HASTY_POLL if is_hasty else POLL_WAIT) if waits else 0.0)
             self._poller.accept(messages, cell=None)
             self._outlet.collect()
             self._committer.if_due()

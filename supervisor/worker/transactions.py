@@ -74,6 +74,8 @@ class Transactions(Kept):
         """Records with outputs in one transaction, after one that took too long."""
         self._standing = Standing()
         self._is_closed = False
+        self._is_hurried = False
+        """Whether somebody waits until all that is settled is committed."""
         self._source: Source | None = None
         self._metadata: object = None
         self._metadata_at = 0.0
@@ -91,6 +93,7 @@ class Transactions(Kept):
     def open(self, source: Source) -> None:
         """See ``Commits``."""
         self._source = source
+        self._engine.quarantine.commits = self
         threading.Thread(target=self._run, name="transactions", daemon=True).start()
 
     def begin(self, offsets: Sequence[tuple[Place, int]]) -> None:
@@ -113,6 +116,17 @@ class Transactions(Kept):
         """See ``Commits``; looks at the group's generation, the thread does the rest."""
         if time.monotonic() - self._metadata_at >= METADATA_INTERVAL:
             self._look_at_group()
+
+    def catch_up(self) -> bool:
+        """See ``Commits``; what is finished is, in one transaction."""
+        engine = self._engine
+        finished = {owned for owned in engine.owned.values() if self._finished(owned) is not None}
+        if not finished:
+            return True
+        engine.dirty |= finished
+        self._is_hurried = self._is_asked = True
+        self._changed.notify_all()
+        return False
 
     def _look_at_group(self) -> None:
         self._metadata_at = time.monotonic()
@@ -239,6 +253,7 @@ class Transactions(Kept):
             self._committed_at = time.monotonic()
             prefixes = self._take()
             if not prefixes:
+                self._look_who_waits()
                 self._changed.notify_all()
                 return True
         began = time.monotonic()
@@ -254,11 +269,18 @@ class Transactions(Kept):
                         engine.dirty.add(prefix.owned)
             else:
                 engine.dirty |= {prefix.owned for prefix in prefixes if not prefix.owned.revoked}
+            self._look_who_waits()
             self._changed.notify_all()
             engine.progress.notify_all()
         if result is Result.DONE:
             self._confirm(prefixes)
         return result is not Result.FAILED
+
+    def _look_who_waits(self) -> None:
+        """Tell whoever waits for all that is settled to be committed, or go on at once; mutex held."""
+        if self._is_hurried and self.catch_up():
+            self._is_hurried = False
+            self._engine.quarantine.caught_up()
 
     def _confirm(self, prefixes: Sequence[Prefix]) -> None:
         assert self._refusals is not None  # noqa: S101 - connect() comes first

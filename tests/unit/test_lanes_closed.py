@@ -1,5 +1,6 @@
 """The gate of the lanes: while it is closed no record is begun, and what was given up already goes on."""
 
+from supervisor.core.alone import COMMIT_PATIENCE
 from supervisor.core.lane import Lane
 from supervisor.core.lanes import ALONE, BREAKER, FLOOD, Lanes
 
@@ -73,6 +74,84 @@ def test_alone_by_itself_hands_lanes_out_as_they_come() -> None:
     taken = [lanes.take(now=0.0), lanes.take(now=0.0)]
 
     assert [lane.head for lane in taken if lane is not None] == ["a", "b"]
+
+
+class Suspect:
+    """A ``Gate`` with one suspect, the lane "s"."""
+
+    def __init__(self) -> None:
+        self.committed = self.over = False
+        self.asked = 0
+
+    def needs_alone(self, lane: Lane[str]) -> bool:
+        return lane.head == "s"
+
+    def is_committed(self) -> bool:
+        self.asked += 1
+        return self.committed
+
+    def is_over(self) -> bool:
+        return self.over
+
+
+def suspected(*names: str) -> tuple[Lanes[str], Suspect]:
+    lanes, gate = lanes_of(*names), Suspect()
+    lanes.alone.gate = gate
+    lanes.close(ALONE, now=0.0)
+    return lanes, gate
+
+
+def test_a_suspect_waits_for_what_is_in_hand_and_then_for_its_commit_and_nobody_passes_it() -> None:
+    lanes, gate = suspected("a", "s", "b")
+    first = _taken(lanes)
+
+    assert lanes.take(now=1.0) is None
+    assert gate.asked == 0, "what is in hand will be settled, too"
+    assert lanes.exchange(first, now=2.0) is None
+    assert (lanes.ready, lanes.next_due()) == (0, 2.0 + COMMIT_PATIENCE)
+    gate.committed = True
+    lanes.alone.release()
+    assert lanes.ready == 2
+    suspect = lanes.take(now=2.1)
+    assert suspect is not None
+    assert suspect.head == "s"
+    assert lanes.take(now=2.1) is None
+    assert (lanes.ready, lanes.next_due()) == (0, None)
+
+
+def test_a_suspect_whose_commit_is_not_answered_begins_in_the_end_however_often_it_is_asked_for() -> None:
+    lanes, _ = suspected("s")
+
+    for moment in (0.0, COMMIT_PATIENCE * 0.5, COMMIT_PATIENCE * 0.99):
+        assert lanes.take(now=moment) is None
+        lanes.alone.release()
+
+    assert lanes.take(now=COMMIT_PATIENCE) is not None
+
+
+def test_a_suspect_that_is_taken_away_while_it_waits_holds_up_nobody() -> None:
+    lanes, gate = suspected("s")
+    assert lanes.take(now=0.0) is None
+
+    lanes.purge({PLACE})
+    gate.over = True
+    lanes.add("a", PLACE, "a", size=1)
+
+    assert lanes.next_due() is None
+    assert lanes.ready == 1
+    assert lanes.take(now=0.1) is not None
+
+
+def test_a_dead_letter_that_is_due_is_sent_while_a_suspect_waits_for_its_commit() -> None:
+    lanes, _ = suspected("l", "s")
+    letter = _taken(lanes)
+    letter.letter = object()
+    lanes.wait(letter, due=0.5)
+
+    assert lanes.take(now=0.0) is None
+    assert lanes.next_due() == 0.5
+    assert lanes.take(now=0.5) is letter
+    assert lanes.next_due() is None, "whoever is done with it looks for the next"
 
 
 def _taken(lanes: Lanes[str]) -> Lane[str]:
