@@ -40,7 +40,7 @@ def _live_all(shapes: list[Shape], *, traced: bool) -> int:
     began = time.perf_counter()
     broken: list[int] = []
     ends: Counter[str] = Counter()
-    steps = begun = repeated = copied = copied_again = floods = 0
+    steps = begun = repeated = copied = copied_again = floods = alone = 0
     trace = ""
     for shape in shapes:
         life = Life(shape, traced=traced)
@@ -53,7 +53,7 @@ def _live_all(shapes: list[Shape], *, traced: bool) -> int:
         else:
             steps, begun, repeated = steps + story.steps, begun + story.begun, repeated + story.repeated
             copied, copied_again = copied + story.copied, copied_again + story.copied_again
-            floods += story.floods
+            floods, alone = floods + story.floods, alone + story.alone
             ends += story.ends
         if traced and not trace:
             trace = "\n".join(life.machine.trace or ())
@@ -67,6 +67,7 @@ def _live_all(shapes: list[Shape], *, traced: bool) -> int:
         "copied": copied,
         "copied_again": copied_again,
         "floods": floods,
+        "alone": alone,
         "ends": dict(sorted(ends.items())),
         "seconds": round(time.perf_counter() - began, 2),
         "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,

@@ -105,7 +105,7 @@ class Handler:
             def run() -> None:
                 self._machine.park(delay)
                 if error is None:
-                    self._ledger.settle(ownership, offset)
+                    self._ledger.settle(ownership, offset, late=True)
                     future.set_result(None)
                 else:
                     future.set_exception(error)

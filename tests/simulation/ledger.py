@@ -24,6 +24,7 @@ class Ownership:
         "first_open",
         "is_fenced",
         "is_over",
+        "late",
         "place",
         "process",
         "settled_at",
@@ -35,6 +36,8 @@ class Ownership:
         self.place = place
         self.start = start
         self.done: set[int] = set()
+        self.late: set[int] = set()
+        """Those of which the process heard later, or never, that they are."""
         self.copied: set[int] = set()
         """Records whose copies the worker takes for written: it has no reason to write others."""
         self.attempts: dict[int, int] = {}
@@ -61,6 +64,9 @@ class Ledger:
         self._max_gap = shape.max_gap
         self._patient = shape.patient
         """Whether revokes wait longer than any handler takes, so that none leaves work behind."""
+        self._gentle = shape.is_gentle
+        self.alone = 0
+        """Suspects of which it was checked that they began with all committed that was settled."""
         self._open: dict[Place, int] = {}
         """The index of each partition's first record that nobody settled yet."""
         self._settled: dict[Place, set[int]] = {}
@@ -95,6 +101,8 @@ class Ledger:
     def begin(self, process: Process, records: Sequence[Record], suspects: set[Any] | None) -> None:
         """Check that these records may be begun now, in this order, by this process (P2), and a suspect alone."""
         self._check_alone(process, records, suspects or set())
+        if self._gentle and suspects and {(one.topic, one.partition, one.offset) for one in records} & suspects:
+            self._check_committed(process, records[0])
         ownership: Ownership = delivered(records[0]._message).ownership
         place = ownership.place
         self._ownerships.setdefault(process, {})[ownership] = None
@@ -124,6 +132,19 @@ class Ledger:
                 self._break("alone", record, f"is a suspect, and was begun beside {sorted(in_hand) or 'its batch'}")
             if in_hand & suspects:
                 self._break("alone", record, f"was begun beside the suspect {sorted(in_hand & suspects)}")
+
+    def _check_committed(self, process: Process, suspect: Record) -> None:
+        """Check that all that is settled, and may be, is committed when a suspect begins: its death repeats none."""
+        for ownership in self._ownerships.get(process, ()):
+            if ownership.is_over or ownership.is_fenced:
+                continue
+            log = self.broker.logs[ownership.place]
+            first = log.at(self.broker.committed.get(ownership.place, ownership.start))
+            offset = log.offsets[first] if first < len(log.offsets) else None
+            if offset in ownership.done and offset not in ownership.late:
+                text = f"is a suspect, and was begun with {ownership.place[1]}@{offset} settled and not committed"
+                self._break("P3", suspect, text)
+        self.alone += 1
 
     def _check_ownership(self, ownership: Ownership, record: Record) -> None:
         """Check that a record is still the process's to begin, for the first time or once more."""
@@ -170,9 +191,14 @@ class Ledger:
         """Note that a record will have this attempt again: it was held back instead of being given up."""
         ownership.attempts[offset] = attempt - 1
 
-    def settle(self, ownership: Ownership, offset: int, *, ends: bool = True) -> None:
-        """Note that a record needs no more work: it was processed, dead-lettered, dropped; or (no end) copied."""
+    def settle(self, ownership: Ownership, offset: int, *, ends: bool = True, late: bool = False) -> None:
+        """Note that a record needs no more work: it was processed, dead-lettered, dropped; or (no end) copied.
+
+        ``late``: its process hears of it in a while, if it still listens; of a copy always.
+        """
         place = ownership.place
+        if late or not ends:
+            ownership.late.add(offset)
         self.machine.note("settled", ownership.process.name, named(place), offset, "" if ends else "for now")
         ownership.done.add(offset)
         if ends:

@@ -54,6 +54,8 @@ class Story:
     copied: int
     copied_again: int
     floods: int
+    alone: int
+    """Suspects of which it was checked that they began with all committed that was settled."""
     ends: Counter[str]
     trace: str = ""
 
@@ -160,6 +162,7 @@ class Life:
             self.ledger.copies.written,
             self.ledger.copies.more_than_one,
             self.flood.turns.count("flood.tripped"),
+            self.ledger.alone,
             self.ends,
             "\n".join(machine.trace or ()),
         )

@@ -61,6 +61,7 @@ def test_p1_p2_p3_no_life_of_a_group_loses_reorders_or_stalls_a_record(scale: Sc
         assert result["copied"] > count
         assert result["copied_again"] > 0
         assert result["floods"] > 0
+        assert result["alone"] > 0
         assert result["ends"]["FENCED"] > 0
 
 
