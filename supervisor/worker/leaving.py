@@ -15,11 +15,15 @@ from supervisor.kafka.settings import consumer_settings, transaction_settings
 from supervisor.kafka.transactions import AbortedError, FatalError, TransactionalProducer
 from supervisor.worker.orders import Orders
 from supervisor.worker.process import Ending
+from supervisor.worker.troubles import NO_TOPIC
 
 logger = logging.getLogger(__name__)
 JOIN_TIMEOUT = 15.0
 PATIENCE = {"GROUP_AUTHORIZATION_FAILED": 0.0, "CLUSTER_AUTHORIZATION_FAILED": 0.0, "TOPIC_AUTHORIZATION_FAILED": 1.0}
 """Seconds to go on once a right is missing: with one topic's, the others may still bring an assignment."""
+
+ABSENT = 3.0
+"""Seconds until it is believed that no topic is there: brokers that have just started may say so, too."""
 
 
 class _Watcher:
@@ -29,6 +33,8 @@ class _Watcher:
         self.joined = False
         self.trouble = ""
         self.refused_at: float | None = None
+        self.missing: set[str] = set()
+        self.missing_since = 0.0
 
     def assigned(self, _places: Sequence[Place]) -> None:
         self.joined = True
@@ -40,7 +46,10 @@ class _Watcher:
     def client_error(self, code: str, _text: str) -> None:
         self.trouble = code
 
-    def heard(self, trouble: tuple[str, str] | None) -> None:
+    def heard(self, trouble: tuple[str, str] | None, topic: str | None) -> None:
+        if trouble is not None and trouble[0] in NO_TOPIC and topic is not None and topic not in self.missing:
+            self.missing.add(topic)
+            self.missing_since = time.monotonic()
         if trouble is not None and trouble[0] in PATIENCE:
             self.trouble = trouble[0]
             self.refused_at = self.refused_at or time.monotonic()
@@ -64,15 +73,20 @@ def leave(spec: WorkerSpec, orders: Orders) -> Ending:
     if spec.group.delivery is Delivery.EXACTLY_ONCE:
         _end_transaction(spec)
     watcher = _Watcher()
-    source = Source(consumer_settings(spec), subscription(spec.group), watcher)
+    topics = subscription(spec.group)
+    source = Source(consumer_settings(spec), topics, watcher)
     deadline = time.monotonic() + JOIN_TIMEOUT
     while not watcher.joined and time.monotonic() < deadline:
         if orders.wait(0) is not None:
             break
         for message in source.poll(0.05, 1):
-            watcher.heard(trouble_of(message))
+            watcher.heard(trouble_of(message), message.topic())
+        if watcher.missing.issuperset(topics):
+            deadline = min(deadline, watcher.missing_since + ABSENT)
         if watcher.refused_at is not None:
             deadline = min(deadline, watcher.refused_at + PATIENCE.get(watcher.trouble, 0.0))
+    if not watcher.joined and watcher.missing.issuperset(topics):
+        return Ending(ExitCode.OK, "no topic is there, so no partition waits for this place", left=True)
     if not watcher.joined:
         why = watcher.trouble or "no assignment came"
         return Ending(ExitCode.FAILURE, f"could not leave group {spec.group.name}: {why}", is_tidy=False)

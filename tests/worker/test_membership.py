@@ -88,6 +88,19 @@ def test_an_incarnation_that_only_leaves_has_left_though_no_offset_was_ever_comm
     assert found.members == ()
 
 
+def test_of_a_topic_that_is_not_there_nothing_is_left_and_nobody_waits(
+    broker: RealBroker, name: str, start: Start
+) -> None:
+    """The client joins no group before a topic is there: to wait for its place only makes a stop long."""
+    group = group_spec(broker.bootstrap, name, (name,), "handlers:ok")
+
+    leaver = start(group, mode=Mode.LEAVE)
+    leaver.wait(lambda: leaver.process.poll() is not None, timeout=60)
+
+    assert leaver.process.poll() == 0
+    assert leaver.of_type("bye")[0]["left"] is True
+
+
 def test_a_worker_that_never_joined_leaves_the_place_of_an_earlier_process_to_another_one(
     name: str, start: Start
 ) -> None:
