@@ -1,6 +1,8 @@
 """The ``supervisor`` command: finds the command that was asked for and loads only its module."""
 
+import errno
 import importlib
+import os
 import signal
 import sys
 from pathlib import Path
@@ -38,6 +40,7 @@ COMMANDS = {
     "init": "supervisor.cli.init",
     "demo": "supervisor.cli.demo.command",
 }
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class LazyGroup(click.Group):
@@ -120,4 +123,12 @@ def main() -> None:
     if rivals:
         click.echo(f"supervisor: {rival_message(rivals)}", err=True)
         sys.exit(ExitCode.FAILURE)
-    cli.main(prog_name="supervisor")
+    try:
+        cli.main(prog_name="supervisor")
+    except OSError as error:
+        if error.errno not in _NO_ROOM or error.filename is not None:
+            raise
+        click.echo(f"supervisor: standard output: {error.strerror}", err=True)
+        # What it could not write would be tried again at the end of the process.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(ExitCode.FAILURE)

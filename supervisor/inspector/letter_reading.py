@@ -33,6 +33,7 @@ class Reading:
         self._line = line
         self._stop = stop
         self._counts = Counts()
+        self._is_cut = False
 
     @property
     def verb(self) -> Verb:
@@ -47,7 +48,7 @@ class Reading:
     @property
     def is_stopped(self) -> bool:
         """Whether it was told to end before its end."""
-        return self._stop.is_set()
+        return self._is_cut
 
     def look(self) -> DlqAnswer:
         """List, show, count or export; raises ``AskError`` or ``SourceError``."""
@@ -74,7 +75,7 @@ class Reading:
 
     def judged(self) -> Iterator[tuple[Stored, bool]]:
         """Yield each letter, and whether it is meant."""
-        while not self._stop.is_set() and (letters := self._source.read(CHUNK)):
+        while not self._is_over() and (letters := self._source.read(CHUNK)):
             for letter in letters:
                 is_meant = self._is_meant(letter)
                 yield letter, is_meant
@@ -89,7 +90,12 @@ class Reading:
     def answer(self, found: DlqAnswer | None = None, *, dropped: int = 0) -> DlqAnswer:
         """Return what was ``found``, with how far it was read."""
         counts = replace(self._counts, unreadable=self._source.unreadable, dropped=dropped)
-        return replace(found or DlqAnswer(), counts=counts, resumed=self._source.resumed, stopped=self._stop.is_set())
+        return replace(found or DlqAnswer(), counts=counts, resumed=self._source.resumed, stopped=self._is_cut)
+
+    def _is_over(self) -> bool:
+        # Who is told to stop when all is read has read all.
+        self._is_cut = self._stop.is_set()
+        return self._is_cut
 
     def _is_meant(self, letter: Stored) -> bool:
         one = self._request.one

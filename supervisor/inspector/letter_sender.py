@@ -15,7 +15,7 @@ from supervisor.kafka.refusals import REFUSALS, SHARED
 MARGIN = 10.0
 NEW_TOPIC = 5.0
 AGAIN_EVERY = 0.2
-NO_TOPIC = ("TOPIC_EXCEPTION", "INVALID_TOPIC_EXCEPTION")
+NO_TOPIC = ("TOPIC_EXCEPTION",)
 """What is said to a name that no topic can have: where a letter came from its headers tell, which anybody writes."""
 MISSING = ("UNKNOWN_TOPIC_OR_PART", "UNKNOWN_TOPIC_OR_PARTITION")
 CLOSE = 5.0
@@ -81,12 +81,7 @@ class KafkaSender:
             except ProduceError as error:
                 # A topic that was just made is not known everywhere yet.
                 patience = min(NEW_TOPIC, self._timeout) if error.code in MISSING else self._timeout
-                if (
-                    error.code in REFUSALS
-                    or error.code in NO_TOPIC
-                    or is_hopeless(error.code)
-                    or time.monotonic() - began > patience
-                ):
+                if error.code in REFUSALS or is_hopeless(error.code) or time.monotonic() - began > patience:
                     return error
             except ValueError as error:
                 return ProduceError("_INVALID_ARG", str(error))  # a name with a NUL, which the client cannot pass on

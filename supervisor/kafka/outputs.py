@@ -1,11 +1,12 @@
 """The producer of what handlers return: idempotent, endlessly patient, many records a second."""
 
 import logging
+import re
 import threading
 from collections.abc import Callable
 from typing import Any
 
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from supervisor.kafka.logs import client_logger
 from supervisor.kafka.producer import Partitions
@@ -17,6 +18,7 @@ from supervisor.plugin.types import Produce
 logger = logging.getLogger(__name__)
 POLL_INTERVAL = 0.1
 FULL_WAIT = 0.05
+_TOPIC = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
 
 Told = Callable[[Any, Any], None]
 """A delivery report's callback: an error with ``name()`` or ``None``, and the message."""
@@ -101,6 +103,9 @@ class OutputProducer:
 
 def produce(producer: Producer, partitions: Partitions, output: Produce, told: Told) -> None:
     """Call the client's ``produce``; raises what it raises."""
+    if _TOPIC.fullmatch(output.topic) is None:
+        # The client says so once; from then on the name is a topic that is only not there yet, which may pass.
+        raise KafkaException(KafkaError(KafkaError.TOPIC_EXCEPTION))
     extra: dict[str, Any] = {}
     if output.partition is not None and output.partition < partitions.count(producer, output.topic):
         extra["partition"] = output.partition

@@ -3,6 +3,7 @@
 REFUSALS = frozenset(
     {
         "MSG_SIZE_TOO_LARGE",
+        "TOPIC_EXCEPTION",
         "INVALID_MSG_SIZE",
         "RECORD_LIST_TOO_LARGE",
         "INVALID_RECORD",

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
+from supervisor.core import resets as rules
 from supervisor.core.resets import Applied, OffsetMove, is_hopeless, names
 from supervisor.kafka import resets
+from supervisor.kafka.refusals import REFUSALS, SHARED
 from supervisor.kafka.resets import apply
 
 
@@ -64,7 +66,14 @@ def test_everything_is_set_chunk_by_chunk() -> None:
 
 
 @pytest.mark.parametrize(
-    "code", ["GROUP_AUTHORIZATION_FAILED", "TOPIC_AUTHORIZATION_FAILED", "OFFSET_METADATA_TOO_LARGE", "_STATE"]
+    "code",
+    [
+        "GROUP_AUTHORIZATION_FAILED",
+        "TOPIC_AUTHORIZATION_FAILED",
+        "TOPIC_EXCEPTION",
+        "OFFSET_METADATA_TOO_LARGE",
+        "_STATE",
+    ],
 )
 def test_a_chunk_that_can_never_be_set_ends_it_at_once_and_the_set_ones_are_named(code: str) -> None:
     broker = FakeBroker("", code)
@@ -112,3 +121,10 @@ def test_partitions_in_a_row_are_written_as_one() -> None:
 @pytest.mark.parametrize("code", ["COORDINATOR_LOAD_IN_PROGRESS", "_TRANSPORT", "REBALANCE_IN_PROGRESS", "_WAIT_COORD"])
 def test_an_error_that_passes_is_not_hopeless(code: str) -> None:
     assert not is_hopeless(code)
+
+
+def test_codes_that_decide_are_ones_that_the_client_has() -> None:
+    """Kafka's protocol has other names for some: one of those would never be met."""
+    names = {KafkaError(code).name() for code in range(-200, 200)}
+
+    assert names >= rules._NEVER | REFUSALS | SHARED

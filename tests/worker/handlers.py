@@ -132,6 +132,8 @@ def forward(record: Record) -> object:
         raise ValueError("as told")
     if word == "huge":
         return Produce(f"{record.topic}.out", value=os.urandom(300_000))
+    if word == "astray":
+        return Produce("no topic has this name")
     if word == "nothing":
         return []
     if word == "nonsense":

@@ -83,11 +83,12 @@ def test_p1_outputs_of_batches_are_those_of_the_records_that_succeeded(
 
 
 @BOTH
+@pytest.mark.parametrize(("word", "code"), [("huge", "MSG_SIZE_TOO_LARGE"), ("astray", "TOPIC_EXCEPTION")])
 def test_p1_a_record_whose_output_is_refused_is_a_dead_letter_and_its_neighbours_go_on(
-    broker: RealBroker, name: str, start: Start, delivery: Delivery
+    broker: RealBroker, name: str, start: Start, delivery: Delivery, word: str, code: str
 ) -> None:
     _topics(broker, name)
-    produce(broker.bootstrap, name, ["good", "huge", "good", "huge", "good"])
+    produce(broker.bootstrap, name, ["good", word, "good", word, "good"])
 
     worker = start(_group(broker, name, delivery))
     worker.wait(lambda: committed(broker.bootstrap, name, name) == {0: 5})
@@ -96,7 +97,7 @@ def test_p1_a_record_whose_output_is_refused_is_a_dead_letter_and_its_neighbours
     letters = read_topic(broker.bootstrap, f"{name}.dlq")
     assert [letter.header["supervisor.dlq.offset"] for letter in letters] == ["1", "3"]
     assert {letter.header["supervisor.dlq.disposition"] for letter in letters} == {Disposition.PLUGIN_ERROR}
-    assert all("MSG_SIZE_TOO_LARGE" in letter.header["supervisor.dlq.reason"] for letter in letters)
+    assert all(code in letter.header["supervisor.dlq.reason"] for letter in letters)
     assert worker.process.poll() is None
 
 

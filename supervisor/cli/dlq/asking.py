@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from supervisor.cli.errors import CommandError
 from supervisor.cli.output import console
-from supervisor.core.dlq import Counts, DlqAnswer, DlqRequest
+from supervisor.core.dlq import Counts, DlqAnswer, DlqRequest, Verb
 from supervisor.core.exits import describe
 from supervisor.core.jsonable import from_json, to_json
 
@@ -43,8 +43,9 @@ def ask(request: DlqRequest, *, title: str, is_quiet: bool = False, line: Line =
         child = subprocess.Popen(
             PROGRAM, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=told, start_new_session=True
         )
+        told_to_end: list[int] = []
         try:
-            with _passed_on(child):
+            with _passed_on(child, told_to_end):
                 _give(child, request)
                 answer = _heard(child, show, line)
             child.wait(END)
@@ -57,7 +58,7 @@ def ask(request: DlqRequest, *, title: str, is_quiet: bool = False, line: Line =
             if child.stdout is not None:
                 child.stdout.close()
         if answer is None:
-            raise CommandError(_no_answer(child.returncode, told))
+            raise CommandError(_no_answer(child.returncode, told, request.verb, stopped=bool(told_to_end)))
     return answer
 
 
@@ -106,13 +107,12 @@ def _read(out: IO[bytes], frames: "queue.Queue[bytes]") -> None:
 
 
 @contextmanager
-def _passed_on(child: "subprocess.Popen[bytes]") -> Iterator[None]:
-    """Tell the child to end when we are told so; once more, and it is killed."""
-    asked = [0]
+def _passed_on(child: "subprocess.Popen[bytes]", asked: list[int]) -> Iterator[None]:
+    """Tell the child to end when we are told so; once more, and it is killed. ``asked`` gets the signals that came."""
 
-    def passed(_number: int, _frame: object) -> None:
-        asked[0] += 1
-        if asked[0] == 1:
+    def passed(number: int, _frame: object) -> None:
+        asked.append(number)
+        if len(asked) == 1:
             click.echo("finishing what is in hand; once more to kill it", err=True)
             child.send_signal(signal.SIGTERM)
         else:
@@ -126,11 +126,14 @@ def _passed_on(child: "subprocess.Popen[bytes]") -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _no_answer(status: int, told: IO[bytes]) -> str:
+def _no_answer(status: int, told: IO[bytes], verb: Verb, *, stopped: bool) -> str:
+    goes_on = "; the same command goes on from where it was" if verb in (Verb.REPLAY, Verb.DRAIN) else ""
+    if stopped:
+        return f"told to stop before it was done{goes_on}"
     told.seek(0, os.SEEK_END)
     told.seek(max(0, told.tell() - STDERR_BYTES))
     text = told.read().decode(errors="replace").strip()
-    message = f"it ended with {describe(status)} before it was done; the same command goes on from where it was"
+    message = f"it ended with {describe(status)} before it was done{goes_on}"
     return f"{message}\n{text}" if text else message
 
 

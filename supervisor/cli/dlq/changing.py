@@ -1,15 +1,15 @@
 """``supervisor dlq export | drop | drain``: letters that go elsewhere, or away."""
 
 import os
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import click
 
 from supervisor.cli.dlq.asking import ask, words
 from supervisor.cli.dlq.audit import Audit, numbers
+from supervisor.cli.dlq.exported import lines_to
 from supervisor.cli.dlq.options import (
     filter_options,
     group_argument,
@@ -20,7 +20,7 @@ from supervisor.cli.dlq.options import (
     rate,
     where_options,
 )
-from supervisor.cli.dlq.requests import asked, request_of, rest_of
+from supervisor.cli.dlq.requests import asked, request_of, rest_of, to_its_end
 from supervisor.cli.errors import CommandError
 from supervisor.cli.output import print_json
 from supervisor.cli.project import socket_option
@@ -51,15 +51,15 @@ def export(config_path: Path, /, group: str, socket: Path | None, *, output: Pat
       supervisor dlq export orders --since 1d --output letters.jsonl
 
     \b
-    Exit codes: 0 written, 1 failed, 2 wrong usage, 4 not allowed, 78 wrong configuration.
+    Exit codes: 0 written, 1 failed or told to stop: not all are written, 2 wrong usage, 4 not allowed,
+                78 wrong configuration.
     """  # noqa: D301 - \b is click's mark for text that keeps its lines
     request = request_of(config_path, group, Verb.EXPORT, given)
-    audit = Audit(config_path, socket, request)
-    audit.tell("exported", f"to {output or 'standard output'}")
-    with _new_file(output) if output else nullcontext(None) as file:
-        answer = asked(request, "exporting", is_quiet=output is None, file=file)
-    count = answer.counts.read - answer.counts.passed
-    click.echo(f"{count} letters; {rest_of(answer)}".rstrip("; "), err=True)
+    with lines_to(output) as lines:
+        Audit(config_path, socket, request).tell("exported", f"to {output or 'standard output'}")
+        answer = asked(request, "exporting", is_quiet=output is None, line=lines.write)
+        to_its_end(answer)
+    click.echo(f"{lines.count} letters; {rest_of(answer)}".rstrip("; "), err=True)
 
 
 @click.command()
@@ -97,14 +97,15 @@ def drop(
       supervisor dlq drop orders --until 30d --yes
 
     \b
-    Exit codes: 0 done (or would be), 1 failed, not wanted, or some that were meant stay, 2 wrong usage,
-                4 not allowed, 78 wrong configuration.
+    Exit codes: 0 done (or would be), 1 failed, told to stop, not wanted, or some that were meant stay,
+                2 wrong usage, 4 not allowed, 78 wrong configuration.
     """  # noqa: D301 - \b is click's mark for text that keeps its lines
     if as_json and not (yes or dry_run):
         message = "--json asks nobody: add --yes or --dry-run"
         raise click.UsageError(message)
     request = request_of(config_path, group, Verb.DROP, given)
     would = asked(replace(request, replay=replace(request.replay, dry_run=True)), "counting", is_quiet=as_json)
+    to_its_end(would, "; nothing was dropped")
     answer = would
     if not dry_run and would.counts.dropped:
         if not yes and not click.confirm(f"Delete {would.counts.dropped} letters of group {group} for good?"):
@@ -114,6 +115,7 @@ def drop(
         audit.tell("drop_started", f"{would.counts.dropped} letters are to be dropped")
         answer = asked(request, "dropping", is_quiet=as_json)
         audit.tell("dropped", words(answer.counts), numbers(answer.counts))
+        to_its_end(answer, "; nothing was dropped")
     if as_json:
         print_json(answer)
     else:
@@ -170,12 +172,3 @@ def drain(config_path: Path, /, group: str, socket: Path | None, *, rate: float,
     if answer.kept:
         message = f"not empty yet: {', '.join(answer.kept)}"
         raise CommandError(message)
-
-
-def _new_file(path: Path) -> IO[str]:
-    try:
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        message = f"{path}: {error.strerror}"
-        raise CommandError(message) from error
-    return os.fdopen(file, "w", encoding="utf-8")

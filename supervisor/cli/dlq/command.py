@@ -18,7 +18,7 @@ from supervisor.cli.dlq.options import (
     rate,
     where_options,
 )
-from supervisor.cli.dlq.requests import asked, request_of, rest_of
+from supervisor.cli.dlq.requests import asked, request_of, rest_of, to_its_end
 from supervisor.cli.dlq.showing import show_letter, show_reasons, show_stats, show_table
 from supervisor.cli.errors import CommandError
 from supervisor.cli.output import print_json
@@ -56,16 +56,17 @@ def list_(config_path: Path, /, group: str, *, limit: int, as_json: bool, **give
       supervisor dlq list orders --topic orders-dlt --exception DeserializationException
 
     \b
-    Exit codes: 0 listed, 1 no answer or no such group, 2 wrong usage, 78 wrong configuration.
+    Exit codes: 0 listed, 1 no answer, told to stop or no such group, 2 wrong usage, 78 wrong configuration.
     """  # noqa: D301 - \b is click's mark for text that keeps its lines
     request = replace(request_of(config_path, group, Verb.LIST, given), limit=limit)
     answer = asked(request, "reading", is_quiet=as_json)
     if as_json:
         print_json(answer)
-        return
-    show_table(answer.letters)
-    left = answer.counts.read - answer.counts.passed - len(answer.letters)
-    click.echo(f"{left} older ones are not shown: --limit 0" if left > 0 else rest_of(answer), err=True)
+    else:
+        show_table(answer.letters)
+        left = answer.counts.read - answer.counts.passed - len(answer.letters)
+        _tell_rest(f"{left} older ones are not shown: --limit 0" if left > 0 else rest_of(answer))
+    to_its_end(answer)
 
 
 @dlq.command()
@@ -87,18 +88,20 @@ def show(config_path: Path, /, group: str, letter: str, *, value: bool, as_json:
       supervisor dlq show orders orders/orders/0/81200 --value
 
     \b
-    Exit codes: 0 shown, 1 no such letter or no answer, 2 wrong usage, 78 wrong configuration.
+    Exit codes: 0 shown, 1 no such letter, no answer or told to stop, 2 wrong usage, 78 wrong configuration.
     """  # noqa: D301 - \b is click's mark for text that keeps its lines
     request = replace(request_of(config_path, group, Verb.SHOW, given), one=letter, limit=0, values=value)
     answer = asked(request, "looking", is_quiet=as_json)
     if not answer.letters:
+        to_its_end(answer)
         message = f"group {group} has no dead letter {letter!r}\n  help: supervisor dlq list {group}"
         raise CommandError(message)
     if as_json:
         print_json(answer.letters)
-        return
-    for found in answer.letters:
-        show_letter(found, value=value)
+    else:
+        for found in answer.letters:
+            show_letter(found, value=value)
+    to_its_end(answer)
 
 
 @dlq.command()
@@ -118,14 +121,15 @@ def stats(config_path: Path, /, group: str, *, as_json: bool, **given: Any) -> N
       supervisor dlq stats orders --pending
 
     \b
-    Exit codes: 0 shown, 1 no answer or no such group, 2 wrong usage, 78 wrong configuration.
+    Exit codes: 0 shown, 1 no answer, told to stop or no such group, 2 wrong usage, 78 wrong configuration.
     """  # noqa: D301 - \b is click's mark for text that keeps its lines
     answer = asked(request_of(config_path, group, Verb.STATS, given), "counting", is_quiet=as_json)
     if as_json:
         print_json(answer)
-        return
-    show_stats(answer)
-    click.echo(rest_of(answer), err=True)
+    else:
+        show_stats(answer)
+        _tell_rest(rest_of(answer))
+    to_its_end(answer)
 
 
 @dlq.command()
@@ -198,6 +202,11 @@ def replay(  # noqa: PLR0913 - one per option
             text = f"replay {request.replay.name}: {words(answer.counts)}"
             audit.tell("replayed", text, {"ended": ended, **numbers(answer.counts)})
     _tell_replay(answer, request, as_json=as_json)
+
+
+def _tell_rest(text: str) -> None:
+    if text:
+        click.echo(text, err=True)
 
 
 def _tell_replay(answer: DlqAnswer, request: DlqRequest, *, as_json: bool) -> None:

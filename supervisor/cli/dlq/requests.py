@@ -3,11 +3,11 @@
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, cast
 
 import click
 
-from supervisor.cli.dlq.asking import ask
+from supervisor.cli.dlq.asking import Line, ask
 from supervisor.cli.dlq.options import filter_of, loaded, where_of
 from supervisor.cli.errors import CommandError
 from supervisor.core.dlq import DlqAnswer, DlqRequest, Replay, Verb, replay_name
@@ -36,16 +36,20 @@ def request_of(
     )
 
 
-def asked(request: DlqRequest, title: str, *, is_quiet: bool, file: IO[str] | None = None) -> DlqAnswer:
-    """Return the answer to a request; an error is the command's. Exported lines go to ``file``, else to stdout."""
-
-    def write(line: str) -> None:
-        click.echo(line, file=file)
-
-    answer = ask(request, title=title, is_quiet=is_quiet, line=write)
+def asked(request: DlqRequest, title: str, *, is_quiet: bool, line: Line = click.echo) -> DlqAnswer:
+    """Return the answer to a request; an error is the command's. Exported letters go to ``line``."""
+    answer = ask(request, title=title, is_quiet=is_quiet, line=line)
     if answer.error:
         raise CommandError(answer.error)
     return answer
+
+
+def to_its_end(answer: DlqAnswer, else_: str = "") -> None:
+    """Raise ``CommandError`` for what was told to stop before its end: it looks like all of it."""
+    if answer.stopped:
+        counts = answer.counts
+        message = f"told to stop after {counts.read} of about {max(counts.total, counts.read)} letters{else_}"
+        raise CommandError(message)
 
 
 def rest_of(answer: DlqAnswer) -> str:
