@@ -25,4 +25,9 @@ def console(*, err: bool = False) -> Console:
 
 def print_json(value: Any) -> None:  # noqa: ANN401 - a JSON value has no narrower type
     """Print ``value`` as one JSON document, dataclasses as objects."""
-    click.echo(json.dumps(to_json(value), indent=2, ensure_ascii=False))
+    text = json.dumps(to_json(value), indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # the terminal's encoding has not all of it, or it is no text: half a surrogate pair
+        text = json.dumps(to_json(value), indent=2)
+    click.echo(text)

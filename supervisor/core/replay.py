@@ -77,7 +77,7 @@ class HeaderTest:
 
     def has(self, headers: Headers) -> bool:
         """Tell whether ``headers`` pass."""
-        wanted = None if self.value is None else self.value.encode()
+        wanted = None if self.value is None else _bytes(self.value)
         return any(name == self.name and (wanted is None or value == wanted) for name, value in headers)
 
 
@@ -210,7 +210,12 @@ def _key(text: str) -> bytes:
             return bytes.fromhex(text.removeprefix("hex:"))
         except ValueError:
             pass
-    return text.encode()
+    return _bytes(text)
+
+
+def _bytes(text: str) -> bytes:
+    """Return what a shell was given: bytes that are no UTF-8 come from it as lone surrogates (PEP 383)."""
+    return text.encode(errors="surrogateescape")
 
 
 def _origins_text(one: Origins) -> str:

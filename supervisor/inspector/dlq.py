@@ -115,7 +115,8 @@ def _source(request: DlqRequest) -> KafkaLetters | FileLetters | TableLetters:
             message = f"group {group.name} has no dead-letter topic yet"
             raise SourceError(message)
         is_noted = request.verb is Verb.REPLAY and not request.replay.dry_run
-        return KafkaLetters(group, topics, replay=request.replay.name, is_ours=is_noted)
+        are_named = bool(where.topics)
+        return KafkaLetters(group, topics, replay=request.replay.name, is_ours=is_noted, are_named=are_named)
     progress = progress_file(request.state_dir, group.name, request.replay.name)
     if where.place is Place.FILE:
         return FileLetters(_named(request) or letter_files(Path(letter_folder(request.state_dir, group))), progress)

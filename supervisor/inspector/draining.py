@@ -47,7 +47,7 @@ class Draining:
         self._counts = Counts()
         self._unreadable: list[tuple[int, bytes]] = []
         group = request.group
-        self._sender = KafkaSender(group, timeout=group.dead_letters.timeout)
+        self._sender = KafkaSender(group, timeout=group.dead_letters.timeout, may_make=True)
         topics = DeadLetterTopics(group.kafka, client_id=f"{group.name}-drain")
         self._topics = topics if group.dead_letters.create else None
         self._began = time.monotonic()

@@ -39,11 +39,14 @@ class Out:
 
 
 class KafkaSender:
-    """Sends with one producer; what is under way at once is bounded by who calls. ``timeout``: of one record."""
+    """Sends with one producer; what is under way at once is bounded by who calls. ``timeout``: of one record.
 
-    def __init__(self, group: GroupSpec, *, timeout: float = PATIENCE) -> None:
+    ``may_make``: see ``replay_settings``; where letters go is what somebody typed, or what their headers say.
+    """
+
+    def __init__(self, group: GroupSpec, *, timeout: float = PATIENCE, may_make: bool = False) -> None:
         self._timeout = timeout
-        self.producer = LazyProducer(replay_settings(group, timeout=timeout))
+        self.producer = LazyProducer(replay_settings(group, timeout=timeout, may_make=may_make))
 
     def send_each(self, outs: Sequence[Out]) -> list[ProduceError | None]:
         """Send all in their order, wait for the brokers' word on each, and return each one's error.

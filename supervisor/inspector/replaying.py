@@ -73,7 +73,8 @@ class Replaying:
         self._refused: deque[str] = deque(maxlen=MOST_TOLD)
         self._parking: dict[str, str] = {}
         group = request.group
-        self._topics = DeadLetterTopics(group.kafka, client_id=f"{group.name}-replay")
+        create = group.dead_letters.create
+        self._topics = DeadLetterTopics(group.kafka, client_id=f"{group.name}-replay", create=create)
         self._is_full = False
         self._began = time.monotonic()
 

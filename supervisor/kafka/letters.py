@@ -8,13 +8,13 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from supervisor.core.dlq import Stored, letter_named, stored
-from supervisor.core.letter_view import Headers
+from supervisor.core.record_headers import headers_of
 from supervisor.core.resets import is_hopeless
 from supervisor.core.spec import GroupSpec
 from supervisor.kafka.claims import Claim, ClaimError
@@ -51,13 +51,17 @@ class KafkaLetters:
 
     A ``inspector.letter_source.LogSource``. Every call may block for ``PATIENCE``; raises ``AskError``. One thread.
     ``is_ours``: nobody else, on any host, has this replay from ``open`` to ``close``; without it nothing is noted.
+    ``are_named``: somebody asked for just these topics, so all of them must be there.
     """
 
-    def __init__(self, group: GroupSpec, topics: Sequence[str], *, replay: str, is_ours: bool = False) -> None:
+    def __init__(
+        self, group: GroupSpec, topics: Sequence[str], *, replay: str, is_ours: bool = False, are_named: bool = False
+    ) -> None:
         self._group = group
         self._topics = topics
         self._name = f"{group.name}.replay.{replay or 'none'}"
         self._is_ours = is_ours
+        self._are_named = are_named
         self._claim: Claim | None = None
         settings = asking_settings(group, client_id=f"{group.name}-dlq")
         self._consumer = Consumer(
@@ -183,7 +187,7 @@ class KafkaLetters:
             return found
 
         found = patiently(ask, patience=TIMEOUT)
-        if found.missing and not found.places:
+        if found.missing and (self._are_named or not found.places):
             message = f"topic {', '.join(found.missing)} does not exist"
             raise AskError(message)
         return found.places
@@ -254,7 +258,7 @@ class KafkaLetters:
             partition=partition,
             key=message.key(),
             value=message.value(),
-            headers=cast("Headers", tuple(message.headers() or ())),
+            headers=tuple(headers_of(message)),
             written_at=None if kind == 0 else milliseconds / 1000,
         )
 
@@ -314,12 +318,16 @@ def topics_there(kafka: Settings) -> Iterable[str]:
     return patiently(ask)
 
 
-def replay_settings(group: GroupSpec, *, timeout: float) -> Settings:
-    """Return the settings of the producer of replays: idempotent, and done with a letter within ``timeout``."""
+def replay_settings(group: GroupSpec, *, timeout: float, may_make: bool) -> Settings:
+    """Return the settings of the producer of replays: idempotent, and done with a letter within ``timeout``.
+
+    ``may_make``: brokers that make topics by themselves may do so for what is sent.
+    """
     return (
         {"message.max.bytes": MAX_BYTES, "linger.ms": 5}
         | client_settings(group.kafka, client_id=f"{group.name}-replay")
         | {"enable.idempotence": True, "message.timeout.ms": max(1000, round(timeout * 1000))}
+        | ({} if may_make else {"allow.auto.create.topics": False})
     )
 
 

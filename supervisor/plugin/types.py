@@ -16,6 +16,7 @@ else:
 
     Data_co = TypeVar("Data_co", covariant=True)
 
+from supervisor.core.record_headers import headers_of
 from supervisor.plugin.extending import extend
 
 Headers = Sequence[tuple[str, bytes | None]]
@@ -115,8 +116,8 @@ class Record(Generic[Data_co]):
 
     @property
     def headers(self) -> Headers:
-        """The headers in their order; names may repeat."""
-        return self._message.headers() or ()
+        """The headers in their order; names may repeat. One that is no UTF-8 is U+FFFD."""
+        return headers_of(self._message)
 
     @property
     def timestamp(self) -> float | None:

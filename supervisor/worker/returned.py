@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from supervisor.core.record_headers import headers_of
 from supervisor.core.retry_topics import Copy, RetryTopic, own_headers, read_copy
 from supervisor.plugin.types import TIMESTAMP_TYPES, Message
 
@@ -41,7 +42,7 @@ class Returned:
 
     def __init__(self, message: Message, topic: RetryTopic, group: str) -> None:
         self._message = message
-        headers = tuple(_headers(message))
+        headers = tuple(headers_of(message))
         self._copy = copy = read_copy(headers)
         self._headers = own_headers(headers) if copy is not None else headers
         self.tier = topic.tier
@@ -90,13 +91,6 @@ class Returned:
             return NO_TIMESTAMP, 0
         is_brokers = self._copy.timestamp_type == TIMESTAMP_TYPES[LOG_APPEND_TIME]
         return LOG_APPEND_TIME if is_brokers else CREATE_TIME, round(seconds * 1000)
-
-
-def _headers(message: Message) -> tuple[tuple[str, bytes | None], ...]:
-    try:
-        return tuple(message.headers() or ())
-    except Exception:  # noqa: BLE001 - a name that is no UTF-8 cannot be read; the record is worked all the same
-        return ()
 
 
 def _origin(message: Message, copy: Copy | None) -> tuple[str, int, int]:

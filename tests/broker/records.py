@@ -1,9 +1,13 @@
 """What tests and benchmarks do with topics: create, fill, read to the end, ask for committed offsets."""
 
+import ctypes
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import confluent_kafka
 from confluent_kafka import (
     Consumer,
     KafkaException,
@@ -81,6 +85,33 @@ def produce(
         message = f"{left} records of {count} not delivered to {topic}; errors: {failed[:3]}"
         raise AssertionError(message)
     return count
+
+
+def produce_raw(bootstrap: str, topic: str, value: bytes, headers: Iterable[tuple[bytes, bytes | None]]) -> None:
+    """Write a record whose headers have names of any bytes: by librdkafka itself, for its Python client takes text."""
+    (path,) = Path(confluent_kafka.__file__).parent.parent.glob("confluent_kafka.libs/librdkafka-*.so*")
+    client = ctypes.CDLL(str(path))
+    for function in (client.rd_kafka_conf_new, client.rd_kafka_new):
+        function.restype = ctypes.c_void_p
+    error = ctypes.create_string_buffer(512)
+    settings = ctypes.c_void_p(client.rd_kafka_conf_new())
+    assert client.rd_kafka_conf_set(settings, b"bootstrap.servers", bootstrap.encode(), error, 512) == 0
+    producer = ctypes.c_void_p(client.rd_kafka_new(0, settings, error, ctypes.c_size_t(512)))
+    # rd_kafka_vtype_t: a topic is 1, a value 4, flags 7 (2: copy it), a header 9, and 0 the end.
+    record: list[Any] = [
+        1,
+        ctypes.c_char_p(topic.encode()),
+        7,
+        2,
+        4,
+        ctypes.c_char_p(value),
+        ctypes.c_size_t(len(value)),
+    ]
+    for name, data in headers:
+        record += [9, ctypes.c_char_p(name), ctypes.c_char_p(data), ctypes.c_ssize_t(len(data or b""))]
+    assert client.rd_kafka_producev(producer, *record, 0) == 0
+    assert client.rd_kafka_flush(producer, round(_DEADLINE * 1000)) == 0
+    client.rd_kafka_destroy(producer)
 
 
 def read_topic(bootstrap: str, topic: str, *, timeout: float = _DEADLINE, committed_only: bool = True) -> list[Stored]:

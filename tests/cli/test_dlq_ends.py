@@ -40,9 +40,9 @@ def folder(tmp_path: Path) -> Folder:
     return Folder(tmp_path, nobody, "orders")
 
 
-@pytest.fixture
-def letters(tmp_path: Path) -> str:
-    path = tmp_path / "letters.jsonl"
+@pytest.fixture(scope="module")
+def letters(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("letters") / "letters.jsonl"
     path.write_bytes(b"".join(map(line, range(MANY))))
     return str(path)
 
@@ -64,7 +64,7 @@ def test_an_export_that_is_told_to_stop_says_so_and_how_far_it_is(
     command.send_signal(number)
     wait_until(lambda: b"once more" in _peeked(command), 30)
 
-    rest, told = command.communicate(timeout=60)
+    rest, told = _heard(command)
 
     written += rest.splitlines()
     assert command.returncode == 1
@@ -72,6 +72,16 @@ def test_an_export_that_is_told_to_stop_says_so_and_how_far_it_is(
     assert [json.loads(text)["v"] for text in written] == [1] * len(written)
     assert "told to stop after" in told.decode()
     assert f"{len(written)} letters were written: not all" in told.decode()
+
+
+def _heard(command: "subprocess.Popen[bytes]") -> tuple[bytes, bytes]:
+    """Return what was not read yet; ``communicate`` forgets what Python has read ahead."""
+    assert command.stdout is not None
+    assert command.stderr is not None
+    with command.stdout as out, command.stderr as err:
+        heard = out.read(), err.read()
+    command.wait(60)
+    return heard
 
 
 def _peeked(command: "subprocess.Popen[bytes]") -> bytes:
@@ -109,7 +119,7 @@ def test_a_child_that_dies_of_the_stop_says_that_it_was_one(folder: Folder, lett
         command.send_signal(signal.SIGTERM)
         wait_until(lambda: b"once more" in _peeked(command), 30)
 
-    _, told = command.communicate(timeout=60)
+    _, told = _heard(command)
 
     assert command.returncode == 1
     assert "told to stop before it was done\n" in told.decode()

@@ -1,5 +1,8 @@
+import click
 import pytest
 
+from supervisor.cli.dlq.command import dlq
+from supervisor.cli.dlq.options import rate
 from supervisor.cli.dlq.showing import show_letter, show_reasons, show_stats, show_table
 from supervisor.core.dlq import DlqAnswer, Letter, Parts
 from supervisor.core.letter_view import view
@@ -22,3 +25,9 @@ def test_what_headers_say_moves_no_cursor(capsys: pytest.CaptureFixture[str]) ->
     assert "exception-message" in shown
     assert "\x1b" not in shown
     assert "\x07" not in shown
+
+
+@pytest.mark.parametrize("text", ["9" * 400, "0", "-1", "100/d", "fast"])
+def test_what_is_no_rate_is_said(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="is no rate"):
+        rate(click.Context(dlq), click.Option(["--rate"]), text)

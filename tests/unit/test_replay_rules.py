@@ -1,6 +1,7 @@
 """Which letters a filter means, where they are sent, and with which headers."""
 
 import json
+import os
 
 import pytest
 
@@ -178,3 +179,10 @@ def test_a_request_survives_the_way_to_the_child() -> None:
     )
 
     assert from_json(DlqRequest, json.loads(json.dumps(to_json(asked)))) == asked
+
+
+def test_bytes_that_a_shell_passed_on_are_those_bytes() -> None:
+    typed = os.fsdecode(b"\xff")
+
+    assert HeaderTest.parsed(f"trace={typed}").has([("trace", b"\xff")])
+    assert Filter(keys=(typed,)).has(VIEW, key=b"\xff", headers=(), written_at=None)

@@ -121,6 +121,13 @@ def raise_on_large(record: Record) -> None:
     raise ValueError("x" * 900)
 
 
+def fail_with_headers(record: Record) -> None:
+    """Fail with the names of the headers where the value says so."""
+    names = [name for name, _ in record.headers]
+    if record.value == b"raise":
+        raise ValueError(names)
+
+
 def forward(record: Record) -> object:
     """Have one record produced per record, on the partition of the same number; the value says what else is done."""
     word = (record.value or b"").decode()

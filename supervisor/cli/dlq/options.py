@@ -1,5 +1,6 @@
 """The options that several ``dlq`` commands have, and what they mean."""
 
+import math
 import re
 import time
 from collections.abc import Callable
@@ -63,7 +64,7 @@ def rate(_ctx: click.Context, _param: click.Parameter, text: str | None) -> floa
     found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(?:/(s|m|h))?", text)
     per = {"s": 1.0, "m": 60.0, "h": 3600.0}
     value = float(found[1]) / per[found[2] or "s"] if found else 0.0
-    if value <= 0:
+    if not 0 < value < math.inf:
         message = f'{text!r} is no rate: write "100/s", "30/m"'
         raise click.BadParameter(message)
     return value
