@@ -1,6 +1,7 @@
 """``supervisor reload | scale | pause | drain | dump``: what is done to groups while they run."""
 
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 import click
@@ -113,40 +114,39 @@ def _slots_text(group: GroupSnapshot) -> str:
 
 
 @click.command()
-@click.argument("group")
+@click.argument("target")
 @timeout_option("30s")
 @socket_option
 @click.pass_obj
-def pause(config_path: Path, group: str, socket: Path | None, *, timeout: float) -> None:
-    """Have a group's workers read nothing more; wait until they do not.
+def pause(config_path: Path, target: str, socket: Path | None, *, timeout: float) -> None:
+    """Have the workers of a group, or of one slot, read nothing more; wait until they do not.
 
     \b
     They stay members of the Kafka group, so nobody else takes their partitions; what they hold is worked on
-    and committed. It holds for workers that start later, and over a reload, until `supervisor resume GROUP`
-    or until the supervisor starts anew.
+    and committed. It holds for workers that start later, and over a reload, until `supervisor resume` of the
+    group or slot, or until the supervisor starts anew. TARGET is a group ("orders") or a slot ("orders/1").
 
     \b
-    Example:
+    Examples:
       supervisor pause orders
+      supervisor pause orders/1
 
     \b
     Exit codes: 0 nothing is read, 1 not within the timeout or refused, 3 nothing is running, 4 not allowed.
     """  # noqa: D301 - \b is click's mark for text that keeps its lines
     with control_errors():
         supervisor = client(config_path, socket)
-        supervisor.pause(group)
-        wait_for_pause(supervisor, group, timeout, on=True)
-    click.echo(f"paused: {group}; to go on: supervisor resume {group}")
+        wait_for_pause(supervisor, supervisor.pause(target).slots, timeout, on=True)
+    click.echo(f"paused: {target}; to go on: supervisor resume {target}")
 
 
-def wait_for_pause(supervisor: ControlClient, group: str, timeout: float, *, on: bool) -> None:
-    """Wait until every worker of a group that runs says that it reads nothing, or reads again."""
+def wait_for_pause(supervisor: ControlClient, wanted: Collection[str], timeout: float, *, on: bool) -> None:
+    """Wait until every worker of these slots that runs says that it reads nothing, or reads again."""
     deadline = time.monotonic() + timeout
     while True:
-        slots = [slot for one in supervisor.status().groups if one.name == group for slot in one.slots]
-        waiting = [
-            f"{slot.group}/{slot.slot}" for slot in slots if slot.stats is not None and slot.stats.paused is not on
-        ]
+        slots = {f"{slot.group}/{slot.slot}": slot for group in supervisor.status().groups for slot in group.slots}
+        stats = {name: slots[name].stats for name in wanted if name in slots}
+        waiting = [name for name, one in stats.items() if one is not None and one.paused is not on]
         if not waiting:
             return
         if time.monotonic() > deadline:

@@ -24,7 +24,7 @@ def _position(_ctx: click.Context, _param: click.Parameter, text: str | None) ->
 
 
 @click.command()
-@click.argument("group")
+@click.argument("target")
 @click.option("--partition", metavar="TOPIC/P", help="One stopped partition; default: all of the group's on this host.")
 @click.option(
     "--to", metavar="earliest|latest|OFFSET", callback=_position, help="Where stopped partitions go on; committed."
@@ -33,19 +33,21 @@ def _position(_ctx: click.Context, _param: click.Parameter, text: str | None) ->
 @socket_option
 @click.pass_obj
 def resume(
-    config_path: Path, group: str, socket: Path | None, *, partition: str | None, to: str | None, timeout: float
+    config_path: Path, target: str, socket: Path | None, *, partition: str | None, to: str | None, timeout: float
 ) -> None:
     """Go on after `supervisor pause`; or, with --to, in partitions that were stopped. Wait until it is so.
 
     \b
-    Without --to: the group's workers read again, and go on where a breaker held them. With --to:
-    a partition whose committed offset it does not hold any more (its records were deleted, or its topic
-    made anew) is stopped: nothing is read from it, the others go on. `supervisor status` shows it.
-    What lies between the committed offset and --to is not worked by this group.
+    Without --to: all workers of the group read again, those that were paused singly, too, and go on where a
+    breaker held them; of a slot ("orders/1") only its own worker reads again, though its group be paused.
+    With --to, which takes a group: a partition whose committed offset it does not hold any more (its records
+    were deleted, or its topic made anew) is stopped: nothing is read from it, the others go on. `supervisor
+    status` shows it. What lies between the committed offset and --to is not worked by this group.
 
     \b
     Examples:
       supervisor resume orders
+      supervisor resume orders/1
       supervisor resume orders --partition orders/3 --to earliest
       supervisor resume orders --partition orders/3 --to 81200
 
@@ -58,13 +60,12 @@ def resume(
     with control_errors():
         supervisor = client(config_path, socket)
         if to is None:
-            supervisor.unpause(group)
-            wait_for_pause(supervisor, group, timeout, on=False)
-            click.echo(f"goes on: {group}")
+            wait_for_pause(supervisor, supervisor.unpause(target).slots, timeout, on=False)
+            click.echo(f"goes on: {target}")
             return
-        before = _stopped(supervisor, group)
-        wanted = supervisor.resume(group, to, partition=partition).slots
-        _wait(supervisor, group, {name: before.get(name, "") for name in wanted}, timeout)
+        before = _stopped(supervisor, target)
+        wanted = supervisor.resume(target, to, partition=partition).slots
+        _wait(supervisor, target, {name: before.get(name, "") for name in wanted}, timeout)
     click.echo(f"goes on at {to}: {', '.join(wanted)}")
 
 

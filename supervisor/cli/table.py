@@ -36,7 +36,7 @@ def status_table(snapshot: Snapshot) -> Table:
     table.columns[COLUMNS.index("PARTITIONS")].no_wrap = False
     for group in snapshot.groups:
         for slot in group.slots:
-            table.add_row(*_cells(slot))
+            table.add_row(*_cells(slot, whole=group.paused))
     return table
 
 
@@ -53,7 +53,7 @@ def conditions(snapshot: Snapshot) -> list[str]:
     return [f"{group.name}: {group.condition}" for group in snapshot.groups if group.condition]
 
 
-def _cells(slot: SlotSnapshot) -> list[str | Text]:
+def _cells(slot: SlotSnapshot, *, whole: bool) -> list[str | Text]:
     stats = slot.stats
     busy = stats is not None and stats.in_flight + stats.queued > 0
     return [
@@ -69,12 +69,15 @@ def _cells(slot: SlotSnapshot) -> list[str | Text]:
         NONE if stats is None or not busy else spaced(format_duration(stats.oldest)),
         NONE if slot.rss_bytes is None else size(slot.rss_bytes),
         NONE if slot.cpu_percent is None else f"{slot.cpu_percent:.0f} %",
-        Text(remark(slot)),
+        Text(remark(slot, whole=whole)),
     ]
 
 
-def remark(slot: SlotSnapshot) -> str:
-    """Return why a slot is in its state, or why its worker moves nothing; empty when there is nothing to say."""
+def remark(slot: SlotSnapshot, *, whole: bool = False) -> str:
+    """Return why a slot is in its state, or why its worker moves nothing; empty when there is nothing to say.
+
+    ``whole``: where it is paused, its whole group is.
+    """
     if slot.state is SlotState.BACKOFF and slot.next_start_in is not None:
         wait = f"in {spaced(format_duration(max(0.0, slot.next_start_in)))}"
         return f"{wait}: {slot.reason}" if slot.reason else wait
@@ -86,7 +89,7 @@ def remark(slot: SlotSnapshot) -> str:
         more = f" and {len(stopped) - 1} more" if len(stopped) > 1 else ""
         return f"stopped: {first.topic}/{first.partition} ({first.stopped}){more}"
     if slot.paused:
-        return f"paused: supervisor resume {slot.group}"
+        return f"paused: supervisor resume {slot.group}" + ("" if whole else f"/{slot.slot}")
     waits = slot.stats.waits.lower() if slot.stats else ""
     if waits not in UNREMARKABLE:
         return f"waits: {waits}"

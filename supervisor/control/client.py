@@ -99,13 +99,13 @@ class ControlClient:
         """Give groups another number of slots, until a reload changes it; returns when it has begun."""
         return self._act("scale", {"groups": dict(groups)})
 
-    def pause(self, group: str) -> Accepted:
-        """Have a group's workers read nothing until ``unpause``; they stay members."""
-        return self._act("pause", {"group": group})
+    def pause(self, target: str) -> Accepted:
+        """Have a group's workers, or one slot's, read nothing until ``unpause``; they stay members."""
+        return self._act("pause", {"target": target})
 
-    def unpause(self, group: str) -> Accepted:
-        """End a ``pause``."""
-        return self._act("resume", {"group": group})
+    def unpause(self, target: str) -> Accepted:
+        """End a ``pause`` of a group and all its slots, or of one slot."""
+        return self._act("resume", {"target": target})
 
     def dump(self, target: str | None = None) -> Accepted:
         """Have workers write the stacks of their threads, and the supervisor its table of states."""
@@ -117,7 +117,7 @@ class ControlClient:
 
     def resume(self, group: str, to: str, *, partition: str | None = None) -> Accepted:
         """Have a stopped partition (``topic/3``; ``None``: all) taken up at ``earliest``, ``latest`` or an offset."""
-        return self._act("resume", {"group": group, "partition": partition, "to": to})
+        return self._act("resume", {"target": group, "partition": partition, "to": to})
 
     def offsets(
         self, group: str, to: str | None = None, *, partitions: Sequence[str] = (), apply: bool = False

@@ -71,9 +71,9 @@ class Scale(Request):
 
 
 class Pause(Request):
-    """Have a group's workers read nothing, as members of the Kafka group all the same."""
+    """Have a group's workers, or one slot's, read nothing, as members of the Kafka group all the same."""
 
-    group: Target
+    target: Target
 
 
 class Drain(Request):
@@ -92,10 +92,10 @@ class Dump(Request):
 class Resume(Request):
     """Take up stopped partitions of a group; no partition means all that are stopped here.
 
-    Without ``to`` it ends a pause of the whole group.
+    Without ``to`` it ends a pause, of the whole group or of one slot; with it the target is a group.
     """
 
-    group: Target
+    target: Target
     partition: str | None = Field(default=None, max_length=300, pattern=r"^[^/]+/[0-9]{1,9}$")
     to: str | None = Field(default=None, pattern=r"^(earliest|latest|[0-9]{1,18})$")
 

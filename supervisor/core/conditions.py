@@ -102,6 +102,8 @@ class _Seen:
     commit_errors: int = 0
     fails: bool = False
     """Whether commits failed and none succeeded since."""
+    held_at: float = -inf
+    """When it was last seen to be paused."""
 
 
 @dataclass(slots=True)
@@ -169,6 +171,9 @@ class Conditions:
         for group in snapshot.groups:
             seen = self._groups.setdefault(group.name, _Group(settled_at=now))
             moved = [self._moved(slot, seen, now=now) for slot in group.slots]
+            for slot in group.slots:
+                if slot.paused:
+                    self._slots[slot.group, slot.slot].held_at = now
             if _is_held(group):
                 seen.settled_at = seen.held_at = now
             if any(moved) or not _backlog(group):
@@ -216,8 +221,9 @@ class Conditions:
             yield Finding(Kind.GROUP_DOWN, group.name, None, f"no worker runs: {reason}".removesuffix(": "))
         seen = self._groups[group.name]
         idle, backlog = now - seen.settled_at, _backlog(group)
-        if backlog and idle > 0 and any(slot.state is SlotState.RUNNING for slot in wanted):
-            waits = sorted({slot.stats.waits for slot in wanted if slot.stats is not None and slot.stats.waits})
+        told = [slot for slot in wanted if not slot.paused]
+        if backlog and idle > 0 and any(slot.state is SlotState.RUNNING for slot in told):
+            waits = sorted({slot.stats.waits for slot in told if slot.stats is not None and slot.stats.waits})
             why = f"; workers say: {', '.join(waits)}" if waits else ""
             yield Finding(
                 Kind.NO_PROGRESS, group.name, None, f"{backlog} records wait and none is settled{why}", backlog
@@ -225,18 +231,25 @@ class Conditions:
         lag = group.lag.total if group.lag is not None else None
         if lag is not None and self._is_above(Kind.LAG, lag):
             yield Finding(Kind.LAG, group.name, None, f"{lag} records behind", lag)
-        told = self._standing.get((Kind.LAG, group.name, None))
-        if group.lag is not None and lag is None and told is not None and told.fired:
-            last = told.finding  # nobody can tell that it is over
+        before = self._standing.get((Kind.LAG, group.name, None))
+        if group.lag is not None and lag is None and before is not None and before.fired:
+            last = before.finding  # nobody can tell that it is over
             if self._is_above(Kind.LAG, math.inf if last.value is None else last.value):
                 yield last
         letters = sum(count for _, count in seen.letters)
         if self._is_above(Kind.DEAD_LETTERS, letters):
             yield Finding(Kind.DEAD_LETTERS, group.name, None, f"{letters} dead letters within a minute", letters)
-        oldest = max((slot.stats.oldest for slot in group.slots if slot.stats is not None), default=0.0)
-        if self._is_above(Kind.OLDEST_RECORD, min(oldest, now - seen.held_at)):
+        oldest = max((self._oldest(slot, seen, now=now) for slot in group.slots), default=0.0)
+        if oldest:
             text = f"a record was delivered {format_duration(oldest)} ago and is not settled"
             yield Finding(Kind.OLDEST_RECORD, group.name, None, text, round(oldest, 1))
+
+    def _oldest(self, slot: SlotSnapshot, group: _Group, *, now: float) -> float:
+        """Return the age of a slot's oldest record if it is above the limit for no cause that is known, or 0."""
+        if slot.stats is None:
+            return 0.0
+        free = now - max(group.held_at, self._slots[slot.group, slot.slot].held_at)
+        return slot.stats.oldest if self._is_above(Kind.OLDEST_RECORD, min(slot.stats.oldest, free)) else 0.0
 
     def _of_slot(self, slot: SlotSnapshot) -> Iterator[Finding]:
         if slot.state in _DOWN:
@@ -278,8 +291,8 @@ _DOWN = (SlotState.BACKOFF, SlotState.FATAL)
 
 
 def _backlog(group: GroupSnapshot) -> int:
-    """Return how many records wait for this host's workers: on the brokers, and in their queues."""
-    stats = [slot.stats for slot in group.slots if slot.stats is not None]
+    """Return how many records wait for this host's workers, those that are paused aside: on brokers, in queues."""
+    stats = [slot.stats for slot in group.slots if slot.stats is not None and not slot.paused]
     return sum((one.lag or 0) + one.queued + one.in_flight for one in stats)
 
 

@@ -140,6 +140,7 @@ def _of_slot(scene: Scene, slot: SlotSnapshot) -> Iterator[Sample]:
     labels = (slot.group, str(slot.slot))
     totals = scene.slots.get(key, SlotTotals())
     yield Sample("slot_progressing", labels, progresses(slot))
+    yield Sample("slot_paused", labels, slot.paused)
     yield Sample("worker_starts", labels, slot.incarnation)
     if slot.uptime is not None:
         yield Sample("worker_start_time_seconds", labels, round(scene.snapshot.at - slot.uptime, 1))

@@ -84,7 +84,8 @@ class SlotSnapshot:
     """One slot. Readings that cannot be taken are ``None``, never zero. ``reason`` says why it is in its state.
 
     ``healthy``: its worker progresses, or waits for a stated reason; ``None`` before it is ready. ``after``: what a
-    leaving slot is on the way to.
+    leaving slot is on the way to. ``paused``: it is to read nothing, by an operator's word or a retry policy's, or to
+    be drained.
     """
 
     group: str
@@ -140,7 +141,7 @@ class FloodSnapshot:
 class GroupSnapshot:
     """One configured group and its slots; ``slots`` may have more than ``workers`` while some are on their way out.
 
-    ``paused``: an operator has its workers read nothing. ``lag`` is of all its partitions, ``None`` when nobody looks.
+    ``paused``: every slot of it is. ``lag`` is of all its partitions, ``None`` when nobody looks.
     ``condition`` says what is not as usual with it as a whole, or is empty. ``breaker``: while a dependency is down.
     ``flood``: while too many records became dead letters.
     """

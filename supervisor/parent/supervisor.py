@@ -11,6 +11,7 @@ from supervisor.core.durations import format_duration
 from supervisor.core.events import Scalar, Severity
 from supervisor.core.exits import ExitCode
 from supervisor.core.lag import GroupLag
+from supervisor.core.paused import Paused
 from supervisor.core.progress import STALL
 from supervisor.core.slot import Start, Stood, Stop
 from supervisor.core.snapshot import GroupSnapshot, SlotState, Snapshot
@@ -55,8 +56,8 @@ class Supervisor:
         events.listen(self.tallies.hear)
         self.stopping = False
         self.changes = Changes()
-        self.paused: set[str] = set()
-        """Groups whose partitions an operator or a retry policy paused; every worker of theirs starts paused."""
+        self.paused = Paused()
+        """What an operator or a retry policy paused; workers that come later start so."""
         self.lag: Callable[[str], GroupLag | None] = lambda _group: None
         self._loop = asyncio.get_running_loop()
         self._started_at = self._loop.time()
@@ -137,9 +138,11 @@ class Supervisor:
         self._changed()
 
     def rests(self, group: str) -> bool:
-        """Tell whether nothing of a group is to work now: it is paused, or its slots were stopped or given up."""
-        slots = (runner.slot for runner in self.slots(group))
-        return group in self.paused or not any(one.wanted and one.state is not SlotState.FATAL for one in slots)
+        """Tell whether its lag says nothing of a group: a slot of it is paused, or all were stopped or given up."""
+        slots = self.slots(group)
+        if any(self.paused.holds(group, runner.number) for runner in slots):
+            return True
+        return not any(one.slot.wanted and one.slot.state is not SlotState.FATAL for one in slots)
 
     def scale(self, group: str, workers: int, *, reason: str, fields: Mapping[str, Scalar] | None = None) -> None:
         """Give a group so many slots, until a reload changes ``workers``; returns at once.
@@ -177,15 +180,23 @@ class Supervisor:
         self.plan = plan
         names = {group.name for group in plan.groups}
         self._sizes = {name: size for name, size in self._sizes.items() if name in names}
-        self.paused &= names
+        self.paused = self.paused.keep(names)
         self.breakers.keep(names)
         self.floods.keep(names)
 
-    def pause(self, group: str, *, on: bool) -> None:
-        """Have a group's workers read nothing, or go on; holds for workers that start later, too."""
-        (self.paused.add if on else self.paused.discard)(group)
+    def pause(self, group: str, slot: int | None = None, *, on: bool) -> None:
+        """Have a group's workers, or one slot's, read nothing, or go on; holds for workers that start later, too."""
+        paused = self.paused
+        self.paused = paused.of_group(group, on=on) if slot is None else paused.of_slot(group, slot, on=on)
         for runner in self.slots(group):
-            runner.pause(on=on)
+            if slot in (None, runner.number):
+                runner.pause(on=on)
+
+    def is_paused(self, group: str) -> bool:
+        """Tell whether a group is paused as a whole: nothing of it is to begin, however it was told."""
+        slots = self.slots(group)
+        is_whole = all(self.paused.holds(group, runner.number) for runner in slots)
+        return is_whole if slots else group in self.paused.groups
 
     def let_go(self, group: str) -> bool:
         """End by hand what holds a group's records back, its pause aside; return whether anything did."""
@@ -194,7 +205,7 @@ class Supervisor:
 
     def _pause_for(self, group: str, slot: int, text: str) -> None:
         """Pause a group because a record of it asks for that; told once, whoever else asks."""
-        if group not in self.paused:
+        if not self.is_paused(group):
             text = f"paused at {text}; to go on: supervisor resume {group}"
             self.events.tell("group.paused", Severity.CRITICAL, text, group=group, slot=slot)
             self.pause(group, on=True)
@@ -226,7 +237,7 @@ class Supervisor:
                 topics=group.topics,
                 workers=self._sizes.get(group.name, 0),
                 slots=tuple(self.runners[key].snapshot() for key in sorted(self.runners) if key[0] == group.name),
-                paused=group.name in self.paused,
+                paused=self.is_paused(group.name),
                 lag=self.lag(group.name),
                 condition=self._condition(group.name),
                 breaker=self.breakers.snapshot(group.name),
@@ -258,7 +269,7 @@ class Supervisor:
     def _add(self, plan: GroupPlan, number: int) -> SlotRunner:
         file = SlotFile(self.plan.slot_file(plan.name, number))
         runner = self.runners[plan.name, number] = SlotRunner(plan, number, file, self._house)
-        runner.pause(on=plan.name in self.paused)
+        runner.pause(on=self.paused.holds(plan.name, number))
         return runner
 
     def _remove(self, key: tuple[str, int]) -> None:
@@ -266,6 +277,7 @@ class Supervisor:
         if key in self._retiring and self.runners[key].is_down:
             self._retiring.discard(key)
             self.runners.pop(key).remove()
+            self.paused = self.paused.without(*key)
             self.changes.tell()
 
     def _stirred(self, group: str) -> None:

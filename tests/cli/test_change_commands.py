@@ -106,6 +106,26 @@ def test_pause_and_resume_are_waited_for_and_shown(tmp_path: Path) -> None:
         assert "--partition needs --to" in wrong.output
 
 
+def test_one_slot_is_paused_and_goes_on_and_the_table_says_how(tmp_path: Path) -> None:
+    with Parent(tmp_path, {"orders": 2}) as parent:
+        runs(parent, 2)
+
+        paused = ask(parent, "pause", "orders/1")
+        shown = ask(parent, "status")
+        resumed = ask(parent, "resume", "orders/1")
+        again = ask(parent, "resume", "orders/1")
+        unknown = ask(parent, "pause", "orders/7")
+        position = ask(parent, "resume", "orders/1", "--to", "earliest")
+
+        assert (paused.exit_code, paused.output) == (0, "paused: orders/1; to go on: supervisor resume orders/1\n")
+        assert " ".join(shown.output.split()).count("paused: supervisor resume orders/1") == 1
+        assert (resumed.exit_code, resumed.output) == (0, "goes on: orders/1\n")
+        assert [one.exit_code for one in (again, unknown, position)] == [1, 1, 1]
+        assert "slot orders/1 is not paused" in again.output
+        assert "its slots are orders/0 to orders/1" in unknown.output
+        assert "no group is called 'orders/1'" in position.output
+
+
 def test_drain_and_dump_say_whom_they_concern(tmp_path: Path) -> None:
     with Parent(tmp_path, {"orders": 2}) as parent:
         runs(parent, 2)

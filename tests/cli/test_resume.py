@@ -26,7 +26,7 @@ def test_resume_waits_until_the_partition_is_read_again(tmp_path: Path) -> None:
         result = _resume(fake, "--partition", "orders/3", "--to", "earliest")
 
     assert (result.exit_code, result.output) == (0, "goes on at earliest: orders/3\n")
-    assert fake.asked == [("resume", {"group": "orders", "partition": "orders/3", "to": "earliest"})]
+    assert fake.asked == [("resume", {"target": "orders", "partition": "orders/3", "to": "earliest"})]
 
 
 def test_resume_to_where_there_is_nothing_fails_with_what_there_is(tmp_path: Path) -> None:

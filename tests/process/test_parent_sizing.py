@@ -2,15 +2,19 @@
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
 from supervisor.core.autoscale import Rules, WorkerRange
 from supervisor.core.events import Scalar
 from supervisor.core.lag import GroupLag, GroupMember, PartitionLag
+from supervisor.core.paused import Paused
+from supervisor.core.snapshot import SlotState
 from supervisor.parent.groups.sizing import GAP, Sizing
 from supervisor.parent.plan import Plan
 from supervisor.parent.store.eventlog import EventLog
+from supervisor.parent.supervisor import Supervisor
 
 RULES = Rules(WorkerRange(1, 8, 100))
 
@@ -116,6 +120,21 @@ def test_nobody_starts_workers_in_a_group_that_an_operator_stopped_or_paused() -
     assert seen.read(*[300] * 4) == 1
     seen.supervisor.is_at_rest = False
     assert seen.read(*[300] * 4) == 2
+
+
+def test_a_group_of_which_one_slot_is_paused_keeps_its_number() -> None:
+    slots = [SimpleNamespace(number=at, slot=SimpleNamespace(wanted=True, state=SlotState.RUNNING)) for at in (0, 1)]
+    seen = SimpleNamespace(slots=lambda _: slots, paused=Paused())
+    rests = partial(Supervisor.rests, cast("Any", seen))
+
+    before = rests("orders")
+    seen.paused = Paused().of_slot("orders", 1, on=True)
+
+    assert (before, rests("orders")) == (False, True)
+    seen.paused = Paused().of_group("orders", on=True).of_slot("orders", 1, on=False)
+    assert rests("orders")
+    seen.paused = Paused().of_slot("orders", 7, on=True)
+    assert not rests("orders"), "it is no slot of the group any more"
 
 
 def test_other_supervisors_take_their_share() -> None:

@@ -160,6 +160,48 @@ def test_a_group_that_is_let_go_has_its_time_to_work_what_became_old_meanwhile()
     assert kinds(conditions.look(old, now=901.0)) == [(Kind.OLDEST_RECORD, True)]
 
 
+def paused(one: SlotSnapshot) -> SlotSnapshot:
+    return replace(one, paused=True)
+
+
+def test_what_waits_for_a_slot_that_is_paused_singly_is_not_told() -> None:
+    conditions = Conditions(RULES)
+    held_back = paused(slot(1, settled=3, lag=7, queued=3, oldest=5000.0, waits="paused"))
+
+    for now in range(0, 5000, 5):
+        assert conditions.look(snapshot(slot(0, settled=6), held_back), now=float(now)) == ()
+
+
+def test_a_slot_that_is_paused_hides_nothing_of_the_others() -> None:
+    conditions = Conditions(RULES)
+    held_back = paused(slot(1, settled=3, lag=900, oldest=5000.0, waits="paused"))
+    stuck = snapshot(slot(0, settled=6, lag=7, oldest=901.0, waits="sink"), held_back)
+    conditions.look(stuck, now=0.0)
+    conditions.look(stuck, now=5.0)
+
+    told = {one.finding.kind: one.finding.text for one in conditions.look(stuck, now=305.0)}
+
+    assert told == {Kind.NO_PROGRESS: "7 records wait and none is settled; workers say: sink"}
+    assert {one.finding.kind: one.finding.text for one in conditions.firing} == {
+        **told,
+        Kind.OLDEST_RECORD: "a record was delivered 15m1s ago and is not settled",
+    }
+
+
+def test_a_slot_that_goes_on_has_its_time_to_work_what_became_old_meanwhile() -> None:
+    conditions = Conditions(RULES)
+    old = slot(1, settled=6, lag=7, oldest=5000.0)
+    conditions.look(snapshot(slot(0, settled=6), paused(old)), now=0.0)
+
+    for now in range(5, 301, 5):
+        assert conditions.look(snapshot(slot(0, settled=6), old), now=float(now)) == ()
+    changes = [
+        change for now in range(305, 905, 5) for change in conditions.look(snapshot(slot(0, settled=6), old), now=now)
+    ]
+    assert kinds(tuple(changes)) == [(Kind.NO_PROGRESS, True)]
+    assert kinds(conditions.look(snapshot(slot(0, settled=6), old), now=905.0)) == [(Kind.OLDEST_RECORD, True)]
+
+
 def test_a_group_that_sheds_a_flood_is_not_held() -> None:
     conditions = Conditions({Kind.NO_PROGRESS: RULES[Kind.NO_PROGRESS]})
     shedding = FloodSnapshot("tripped", "100 dead letters in a row", 0.0, "shed")

@@ -204,6 +204,32 @@ def test_a_group_that_operators_stopped_or_paused_is_ready() -> None:
     assert (one.text, other.text) == ("stopped by an operator", "paused by an operator")
 
 
+def test_a_group_is_judged_by_the_slots_that_are_not_paused() -> None:
+    paused, stuck = replace(RUNNING, slot=2, paused=True), replace(RUNNING, healthy=False)
+
+    (works,) = readiness(snapshot(group(RUNNING, paused)))
+    (stands,) = readiness(snapshot(group(stuck, paused)))
+    (rests,) = readiness(snapshot(group(replace(RUNNING, state=SlotState.STOPPED), paused)))
+
+    assert (works.is_ready, works.text) == (True, "orders/2 paused by an operator")
+    assert not stands.is_ready
+    assert stands.text == "no worker progresses: orders/0 stands still; orders/2 is paused"
+    assert (rests.is_ready, rests.text) == (True, "orders/2 paused by an operator")
+
+
+def test_a_paused_slot_that_does_not_come_back_is_no_progress_where_nobody_else_is() -> None:
+    (one,) = readiness(snapshot(replace(group(replace(DEAD, paused=True)), paused=True)))
+
+    assert (one.is_ready, one.text) == (False, "no worker progresses: orders/1 backoff (SIGSEGV)")
+
+
+def test_which_slots_are_paused_is_a_series_of_each() -> None:
+    found = shown(Scene(snapshot(group(RUNNING, replace(RUNNING, slot=1, paused=True)))))
+
+    assert [found["slot_paused", ("orders", slot)] for slot in ("0", "1")] == [False, True]
+    assert found["group_paused", ("orders",)] == 0
+
+
 def test_a_group_that_was_given_up_is_not_ready() -> None:
     fatal = SlotSnapshot("orders", 0, SlotState.FATAL, reason="exit code 78 (config)")
 

@@ -6,7 +6,7 @@ import time
 
 from supervisor.core.snapshot import SlotState
 from tests.broker.real import RealBroker
-from tests.broker.records import create_topic, produce
+from tests.broker.records import committed, create_topic, produce
 from tests.whole.chaos import all_committed
 from tests.whole.conftest import Supervise
 from tests.whole.ledger import Ledger, out_of_order
@@ -99,3 +99,35 @@ def test_p1_p7_p8_workers_that_hang_for_good_are_found_ended_and_started_again(
     program.wait(lambda: program.slot(frozen.slot).state is SlotState.RUNNING, what="its slot runs again")
     assert ledger.offsets(0) == [0, 1, 2]
     print(f"both found after {found:.1f} s, ended after {ended:.1f} s")
+
+
+def test_p1_p3_a_paused_slot_keeps_its_partitions_through_a_death_and_the_others_work_on(
+    broker: RealBroker, name: str, supervise: Supervise, ledger: Ledger
+) -> None:
+    create_topic(broker.bootstrap, name, partitions=2)
+    program = supervise(broker, "workers = 2")
+    program.wait(lambda: program.shared_out(2), what="one partition each")
+    owner, heard = program.owners()[1].slot, len(program.logged("partitions."))
+    produce(broker.bootstrap, name, ["gate:0"], partition=lambda _: 1)
+    program.wait(lambda: (1, 0) in ledger.places("start"), what="one is in its handler")
+
+    paused = program.cli("pause", f"{name}/{owner}")
+    produce(broker.bootstrap, name, ["good"] * 40, partition=lambda at: at % 2)
+    program.wait(lambda: committed(broker.bootstrap, name, name).get(0) == 20, what="the other slot works")
+    ledger.open_gate("0")
+    program.wait(lambda: committed(broker.bootstrap, name, name) == {0: 20, 1: 1}, what="what it held is committed")
+
+    program.kill_worker(owner)
+    program.wait(lambda: program.slot(owner).incarnation == 2 and program.shared_out(2), what="the next one is back")
+    program.wait(lambda: (stats := program.slot(owner).stats) and stats.paused, what="it is paused, too")
+    assert paused.returncode == 0, paused.stderr
+    assert program.owners()[1].slot == owner
+    assert program.slot(owner).healthy
+    assert ledger.places("start") == {(1, 0), *((0, at) for at in range(20))}, "nothing of it was begun"
+    new = program.logged("partitions.")[heard:]
+    assert [line for line in new if f"slot={owner}" not in line] == [], "the other one heard of it"
+
+    assert program.cli("resume", f"{name}/{owner}").returncode == 0
+    program.wait(lambda: committed(broker.bootstrap, name, name) == {0: 20, 1: 21}, what="all is worked")
+    assert ledger.repeats() == 0
+    assert program.terminate() == 0

@@ -185,26 +185,26 @@ class ControlServer:
 
     async def _resume(self, request: web.Request) -> web.Response:
         body = await body_of(request, Resume)
-        if body.group not in self._supervisor.groups:
-            groups = ", ".join(self._supervisor.groups)
-            raise refusal(web.HTTPNotFound, f"no group is called {body.group!r}", f"groups: {groups}")
         if body.to is None:
             return self._operator.unpause(request, body)
+        if body.target not in self._supervisor.groups:
+            groups = ", ".join(self._supervisor.groups)
+            raise refusal(web.HTTPNotFound, f"no group is called {body.target!r}", f"groups: {groups}")
         stopped = {
             (slot, place): f"{place[0]}/{place[1]}"
-            for slot, runner in enumerate(self._supervisor.slots(body.group))
+            for slot, runner in enumerate(self._supervisor.slots(body.target))
             for place in runner.stopped_partitions()
         }
         wanted = {at for at, name in stopped.items() if body.partition in (None, name)}
         if not wanted:
             here = ", ".join(sorted(set(stopped.values()))) or "none; other hosts may own some"
             what = "no partition is" if body.partition is None else f"{body.partition} is not"
-            raise refusal(web.HTTPConflict, f"{what} stopped in group {body.group} here", f"stopped here: {here}")
-        audit(self._supervisor.events, request, "resume", f"{body.group} {body.partition or '*'} to {body.to}")
+            raise refusal(web.HTTPConflict, f"{what} stopped in group {body.target} here", f"stopped here: {here}")
+        audit(self._supervisor.events, request, "resume", f"{body.target} {body.partition or '*'} to {body.to}")
         for slot in {slot for slot, _ in wanted}:
             places = [place for at, place in wanted if at == slot]
-            self._supervisor.runners[body.group, slot].resume(places, body.to)
-        return accepted(f"resume {body.group}", tuple(sorted({stopped[at] for at in wanted})))
+            self._supervisor.runners[body.target, slot].resume(places, body.to)
+        return accepted(f"resume {body.target}", tuple(sorted({stopped[at] for at in wanted})))
 
     async def _begin_offsets(self, request: web.Request) -> web.Response:
         body = await body_of(request, Offsets)

@@ -5,6 +5,7 @@ from aiohttp import web
 from supervisor.control.requests import Drain, Dump, Pause, Reload, Resume, Scale
 from supervisor.control.targets import UnknownTargetError, resolve
 from supervisor.core.jsonable import to_json
+from supervisor.core.snapshot import SlotState
 from supervisor.core.suggest import did_you_mean
 from supervisor.parent.api.answering import PEER, accepted, audit, begun, body_of, refusal
 from supervisor.parent.api.dlq_api import DlqApi
@@ -63,16 +64,20 @@ class OperatorApi:
         return self._begin(request, "restart", target, work, shown=f"{target or '*'} rolling")
 
     def unpause(self, request: web.Request, body: Resume) -> web.Response:
-        """End a pause, and whatever else holds the group's records back; the group is known."""
+        """End a pause; of a group whatever else holds its records back, too."""
         if body.partition is not None:
             raise refusal(web.HTTPUnprocessableEntity, "to: missing", "say where the partition goes on")
-        is_paused = body.group in self._supervisor.paused
-        if not self._supervisor.let_go(body.group) and not is_paused:
-            text = f"for stopped partitions say where to go on: supervisor resume {body.group} --to earliest"
-            raise refusal(web.HTTPConflict, f"group {body.group!r} is not paused", text)
-        audit(self._supervisor.events, request, "resume", body.group)
-        self._supervisor.pause(body.group, on=False)
-        return accepted(f"resume {body.group}", self._names(self._resolved(body.group)))
+        group, slot = self._pausable(body.target)
+        paused = self._supervisor.paused
+        if slot is not None and not paused.holds(group, slot):
+            text = f"what holds the whole group back is ended by: supervisor resume {group}"
+            raise refusal(web.HTTPConflict, f"slot {body.target} is not paused", text)
+        if slot is None and not self._supervisor.let_go(group) and paused == paused.of_group(group, on=False):
+            text = f"for stopped partitions say where to go on: supervisor resume {group} --to earliest"
+            raise refusal(web.HTTPConflict, f"group {group!r} is not paused", text)
+        audit(self._supervisor.events, request, "resume", body.target)
+        self._supervisor.pause(group, slot, on=False)
+        return accepted(f"resume {body.target}", self._names(self._resolved(body.target)))
 
     async def _operation(self, request: web.Request) -> web.Response:
         number = request.query.get("number", "")
@@ -111,12 +116,12 @@ class OperatorApi:
         return f"{', '.join(idle)} had no partition before: more workers than partitions stay idle"
 
     async def _pause(self, request: web.Request) -> web.Response:
-        group = (await body_of(request, Pause)).group
-        self._known(group)
+        target = (await body_of(request, Pause)).target
+        group, slot = self._pausable(target)
         self._refuse_when_stopping()
-        audit(self._supervisor.events, request, "pause", group)
-        self._supervisor.pause(group, on=True)
-        return accepted(f"pause {group}", self._names(self._resolved(group)))
+        audit(self._supervisor.events, request, "pause", target)
+        self._supervisor.pause(group, slot, on=True)
+        return accepted(f"pause {target}", self._names(self._resolved(target)))
 
     async def _drain(self, request: web.Request) -> web.Response:
         body = await body_of(request, Drain)
@@ -149,6 +154,18 @@ class OperatorApi:
     def _refuse_when_stopping(self) -> None:
         if self._supervisor.stopping:
             raise refusal(web.HTTPConflict, "the supervisor is stopping", "wait until it is gone")
+
+    def _pausable(self, target: str) -> tuple[str, int | None]:
+        """Return the group, and the slot where one is meant: that one must be up, or come back by itself."""
+        if target in self._supervisor.groups:
+            return target, None
+        ((group, number),) = self._resolved(target)
+        slot = self._supervisor.runners[group, number].slot
+        if not slot.wanted:
+            self._refuse_when_stopping()
+            what = "was given up" if slot.state is SlotState.FATAL else "is stopped"
+            raise refusal(web.HTTPConflict, f"slot {target} {what}", f"to have it work: supervisor start {target}")
+        return group, number
 
     def _known(self, group: str) -> None:
         groups = self._supervisor.groups

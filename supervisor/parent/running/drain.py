@@ -25,7 +25,7 @@ async def drain(runners: Sequence[SlotRunner], supervisor: Supervisor, say: Say,
     finally:
         if not is_done:
             for runner in runners:
-                runner.pause(on=runner.group.name in supervisor.paused)
+                runner.pause(on=supervisor.paused.holds(runner.group.name, runner.number))
     if not is_done:
         held = ", ".join(_held(runner) for runner in runners if not _holds_nothing(runner))
         text = f"after {format_duration(patience)} records are still held, and worked on: {held}"
@@ -36,7 +36,7 @@ async def drain(runners: Sequence[SlotRunner], supervisor: Supervisor, say: Say,
     longest = max(longest_stop(runner.group.policy) for runner in runners) + MARGIN
     is_down = await supervisor.changes.until(lambda: all(runner.is_down for runner in runners), longest)
     for runner in runners:
-        runner.pause(on=runner.group.name in supervisor.paused)  # for when it is started again
+        runner.pause(on=supervisor.paused.holds(runner.group.name, runner.number))  # for when it is started again
     if not is_down:
         names = ", ".join(runner.name for runner in runners if not runner.is_down)
         text = f"drained, but not down after {format_duration(longest)}: {names}"

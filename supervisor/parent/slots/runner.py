@@ -73,7 +73,7 @@ class SlotRunner:
         self._told = Told()
         self._inquest = Inquest(file.path, house.ledger, self._key, self._tell)
         self._cgroup = ""
-        self.is_paused = False
+        self.is_paused = self._began_paused = False
         self._cut_off_at: float | None = None
         self._starting = Starting(
             self._key, file, house, spec=self._spec, answer=self._born, survivor_killed=self._survivor_killed
@@ -305,6 +305,7 @@ class SlotRunner:
     def _spec(self, asked: Spawn) -> tuple[WorkerSpec, int]:
         spec = self.group.spec(self.number, asked.incarnation, asked.mode)
         breaker, flood = self._house.breakers.order(*self._key), self._house.floods.order(*self._key)
+        self._began_paused = self.is_paused
         return replace(spec, paused=self.is_paused, breaker=breaker, flood=flood), self.group.cells
 
     def _born(self, answer: Born | str) -> None:
@@ -316,6 +317,8 @@ class SlotRunner:
         self._telemetry = Telemetry(child.pid, self.group.limits, now=now)
         self._channel = Channel(answer.started.connection, self._on_frame, name=self.name)
         self._channel.send_line(answer.first_frame)
+        if self.is_paused is not self._began_paused:  # told between the spec and the process
+            self.pause(on=self.is_paused)
         self._house.exits.watch(child, self._on_exit)
         self.feed(Spawned(child.pid))
 
