@@ -39,6 +39,7 @@ from supervisor.parent.processes.exits import ExitWatch
 from supervisor.parent.processes.launcher import ExecLauncher
 from supervisor.parent.running.logs import set_up
 from supervisor.parent.store.journal import Retention
+from tests.waiting import wait_until
 
 HERE = Path(__file__).parent
 LAUNCHER = ExecLauncher((sys.executable, "-P", str(HERE / "fake_worker.py")))
@@ -141,6 +142,8 @@ def make_plan(
 
 async def no_problems(request: dict[str, Any], exits: ExitWatch) -> tuple[str, ...]:
     await asyncio.sleep(0)
+    if "gate" in request:
+        await asyncio.to_thread(wait_until, Path(request["gate"]).exists, 60)
     return tuple(request.get("problems", ()))
 
 
@@ -166,6 +169,8 @@ def main() -> int:
         more["zygote_program"] = (sys.executable, "-P", str(HERE / "fake_zygote.py"), "--folder", str(folder))
     if "problems" in policy:
         more["plugins"] = {"problems": policy.pop("problems")}
+    if "gate" in policy:
+        more["plugins"] = {"gate": policy.pop("gate")}
 
     def replan() -> Plan:
         """Read what the test wrote to ``next``: ``groups``, ``changes``, ``policy``, ``problems``, ``retention``."""
