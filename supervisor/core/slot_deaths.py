@@ -48,8 +48,12 @@ def died(policy: Policy, slot: Slot, event: Exited, *, now: float, chance: float
 
 
 def left(policy: Policy, slot: Slot, event: Exited, *, now: float, chance: float) -> Step:  # noqa: ARG001 - as _died
-    """Decide what follows from the end of a process that was to leave the group."""
+    """Decide what follows from the end of a process that was to leave the group.
+
+    One that says that it could not did what it was asked: it is no crash.
+    """
     done = event.status == ExitCode.OK
+    could_not = event.status == ExitCode.FAILURE and event.left is False and not event.oom
     gone = replace(
         vacate(slot),
         member=slot.member and not done and event.status != ExitCode.FENCED,
@@ -58,12 +62,22 @@ def left(policy: Policy, slot: Slot, event: Exited, *, now: float, chance: float
     after, effects = after_leave(policy, gone, now=now)
     kind = (
         ExitClass.REQUESTED
-        if done
+        if done or could_not
         else classify(event.status, was_ready=True, stop_requested=slot.asked, oom=event.oom)
     )
     obituary = _obituary(slot, event, after, kind=kind, now=now)
+    if not done:
+        obituary = replace(obituary, text=obituary.text + _member_stays(after))
     left = (Report("slot.left", Severity.INFO, "its partitions go to other members"),) if done else ()
     return after, (obituary, *left, *effects)
+
+
+def _member_stays(after: Slot) -> str:
+    """Return what becomes of a member that did not leave, where no worker takes it over."""
+    if after.state is SlotState.LEAVING:
+        return "; leaving is tried once more"
+    is_left_alone = after.member and after.state is not SlotState.STARTING
+    return "; its partitions wait until its session times out" if is_left_alone else ""
 
 
 def _class_of(slot: Slot, event: Exited) -> ExitClass:

@@ -113,7 +113,9 @@ class Fake:
             return 1
         if self.spec.mode is Mode.LEAVE:
             self.log("leave")
-            return 1 if verb == "cannot-leave" else 0
+            if verb == "cannot-leave":
+                self.say("bye", code=1, reason="could not leave group orders: _TRANSPORT", left=False)
+            return 1 if verb in ("cannot-leave", "dies-leaving") else 0
         if verb == "slow":
             time.sleep(float(arguments[0]))
         if self.spec.breaker.is_open:

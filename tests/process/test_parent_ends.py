@@ -5,6 +5,7 @@ from pathlib import Path
 
 import psutil
 
+from supervisor.core.events import Severity
 from supervisor.core.snapshot import SlotState
 from tests.process.parents import RESTLESS, Parent
 from tests.waiting import is_alive, wait_until
@@ -79,6 +80,38 @@ def test_a_worker_that_cannot_leave_does_not_keep_the_parent(tmp_path: Path) -> 
 
         assert parent.exit_code() == 0
         assert len(parent.log("leave")) == 2
+
+
+def test_a_member_that_cannot_leave_is_no_crash_and_what_becomes_of_it_is_told(tmp_path: Path) -> None:
+    parent = Parent(tmp_path, backoff=[60.0, 1.0, 60.0, 0.0], failover_after=100.0)
+    parent.behave("crash")
+    with parent:
+        parent.slot_when(SlotState.BACKOFF)
+        parent.behave("cannot-leave")
+
+        parent.client.stop("orders")
+        parent.slot_when(SlotState.STOPPED)
+
+        told = [(event.severity, event.fields["class"], event.text) for event in parent.events("worker.exited")]
+        said = "exit code 1 (could not leave group orders: _TRANSPORT); stays down"
+        assert told[-2:] == [
+            (Severity.INFO, "requested", f"{said}; leaving is tried once more"),
+            (Severity.INFO, "requested", f"{said}; its partitions wait until its session times out"),
+        ]
+
+
+def test_a_crash_while_leaving_is_a_crash(tmp_path: Path) -> None:
+    parent = Parent(tmp_path, backoff=[60.0, 1.0, 60.0, 0.0], failover_after=100.0)
+    parent.behave("crash")
+    with parent:
+        parent.slot_when(SlotState.BACKOFF)
+        parent.behave("dies-leaving")
+
+        parent.client.stop("orders")
+        parent.slot_when(SlotState.STOPPED)
+
+        told = [(event.severity, event.fields["class"]) for event in parent.events("worker.exited")]
+        assert told[-2:] == [(Severity.WARNING, "crash")] * 2
 
 
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:

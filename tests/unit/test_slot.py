@@ -78,6 +78,11 @@ def running(policy: Policy | None = None) -> Life:
     return life
 
 
+def obituary(effects: Effects) -> Report:
+    (one,) = [effect for effect in effects if isinstance(effect, Report) and effect.name == "worker.exited"]
+    return one
+
+
 def reports(effects: Effects) -> list[str]:
     return [effect.name for effect in effects if isinstance(effect, Report)]
 
@@ -336,6 +341,49 @@ class TestFailover:
         assert spawns(life.happen(Exited(1))) == [Spawn(3, Mode.LEAVE)]
         assert spawns(life.happen(Exited(1))) == []
         assert life.state() is SlotState.BACKOFF
+
+    def test_a_member_that_says_it_could_not_leave_was_asked_to_and_is_no_crash(self) -> None:
+        life = running()
+        life.happen(Stop(), Exited(0, left=False))
+        could_not = Exited(ExitCode.FAILURE, "(could not leave group g: _TRANSPORT)", left=False)
+
+        told = [obituary(life.happen(could_not)) for _ in range(2)]
+
+        assert [(one.severity, one.fields["class"]) for one in told] == [(Severity.INFO, "requested")] * 2
+        said = "exit code 1 (could not leave group g: _TRANSPORT); stays down"
+        assert [one.text for one in told] == [
+            f"{said}; leaving is tried once more",
+            f"{said}; its partitions wait until its session times out",
+        ]
+        assert life.slot.member
+        assert is_down(life.slot)
+
+    @pytest.mark.parametrize(
+        ("end", "kind"),
+        [
+            (Exited(SIGSEGV), "signal"),
+            (Exited(ExitCode.ENGINE, left=False), "crash"),
+            (Exited(ExitCode.FAILURE), "crash"),
+            (Exited(ExitCode.CONFIG, left=False), "config"),
+            (Exited(ExitCode.FAILURE, left=False, oom=True), "oom"),
+        ],
+    )
+    def test_a_death_while_leaving_is_what_it_is(self, end: Exited, kind: str) -> None:
+        life = running()
+        life.happen(Stop(), Exited(0, left=False))
+
+        told = obituary(life.happen(end))
+
+        assert (told.severity, told.fields["class"]) == (Severity.WARNING, kind)
+
+    def test_a_member_that_could_not_leave_and_is_taken_over_waits_for_nobody(self) -> None:
+        life = running()
+        life.happen(Stop(), Exited(0, left=False), Start())
+
+        told = obituary(life.happen(Exited(ExitCode.FAILURE, "(could not)", left=False)))
+
+        assert told.text == "exit code 1 (could not); starts again at once"
+        assert (life.slot.mode, life.slot.member) == (Mode.WORK, True)
 
     def test_leaving_that_takes_longer_than_the_backoff_is_followed_by_the_start(self) -> None:
         life = running()
