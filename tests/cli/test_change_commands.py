@@ -99,6 +99,7 @@ def test_pause_and_resume_are_waited_for_and_shown(tmp_path: Path) -> None:
 
         assert (paused.exit_code, paused.output) == (0, "paused: orders; to go on: supervisor resume orders\n")
         assert "paused: supervisor resume orders" in " ".join(shown.output.split())
+        assert "supervisor resume orders/0" not in " ".join(shown.output.split())
         assert (resumed.exit_code, resumed.output) == (0, "goes on: orders\n")
         assert again.exit_code == 1
         assert "group 'orders' is not paused" in again.output
