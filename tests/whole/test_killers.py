@@ -90,6 +90,26 @@ def test_p1_a_slow_good_record_beside_foreign_crashes_is_processed_and_not_convi
     assert deaths(program) >= DEATHS * crashes
 
 
+def test_p3_what_is_done_is_not_done_again_with_each_death_of_the_killers_beside_it(
+    broker: RealBroker, name: str, supervise: Supervise, ledger: Ledger, scale: Scale
+) -> None:
+    crashes, good = scale.pick(4, 11), 200
+    create_topic(broker.bootstrap, name, partitions=3)
+    create_topic(broker.bootstrap, f"{name}.dlq", partitions=3)
+    produce(broker.bootstrap, name, ["sleep:2.0"], partition=lambda _: 0)
+    produce(broker.bootstrap, name, ["good"] * good, partition=lambda _: 2)
+    produce(broker.bootstrap, name, ["segfault"] * crashes, partition=lambda _: 1)
+    program = supervise(broker, 'ordering = "none"\nconcurrency = 8', supervisor=QUICK)
+    program.wait(lambda: all_committed(broker, name), timeout=scale.pick(90.0, 240.0), what="all is committed")
+
+    ended = deaths(program)
+    slow = sum(line.partition == 0 for line in ledger.lines("done"))
+    print(f"{ended} deaths, the slow record was done {slow} times, {ledger.repeats()} records were repeated")
+    assert ended >= DEATHS * crashes
+    assert slow <= 3, "once; and once more where a busy broker took more than a second for a commit"
+    assert ledger.repeats() <= 2 * good, "the first death may repeat what was done since the last commit"
+
+
 def test_p1_a_death_in_a_batch_makes_all_of_it_suspect_and_convicts_only_the_culprit(
     broker: RealBroker, name: str, supervise: Supervise, ledger: Ledger
 ) -> None:
