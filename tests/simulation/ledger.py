@@ -75,6 +75,8 @@ class Ledger:
         """For each record the index of the one before it in its lane, or -1."""
         self._running: dict[tuple[Process, Hashable], int] = {}
         self._in_hand: dict[Process, set[tuple[Place, int]]] = {}
+        self._begun_alone: dict[Process, set[tuple[str, int, int]]] = {}
+        """Records that their process knew for suspects when it began them."""
         self._ownerships: dict[Process, dict[Ownership, None]] = {}
         """Those in which a process began a record."""
         broker.on_committed = self._committed
@@ -124,14 +126,17 @@ class Ledger:
         self.machine.note("begins", process.name, named(place), sorted(ours))
 
     def _check_alone(self, process: Process, records: Sequence[Record], suspects: set[Any]) -> None:
-        """Check that nothing is worked beside a suspect."""
+        """Check that nothing is worked beside a suspect; who was begun before anybody suspected it is none here."""
         in_hand = {(*place, offset) for place, offset in self._in_hand.get(process, ())}
+        known = self._begun_alone.setdefault(process, set())
         for record in records:
             where = (record.topic, record.partition, record.offset)
             if where in suspects and (in_hand or len(records) > 1):
                 self._break("alone", record, f"is a suspect, and was begun beside {sorted(in_hand) or 'its batch'}")
-            if in_hand & suspects:
-                self._break("alone", record, f"was begun beside the suspect {sorted(in_hand & suspects)}")
+            if beside := in_hand & suspects & known:
+                self._break("alone", record, f"was begun beside the suspect {sorted(beside)}")
+            if where in suspects:
+                known.add(where)
 
     def _check_committed(self, process: Process, suspect: Record) -> None:
         """Check that all that is settled, and may be, is committed when a suspect begins: its death repeats none."""
