@@ -136,7 +136,9 @@ class DirectWorker:
             self.frames += reader.feed(data)
 
     def of_type(self, kind: str) -> list[Frame]:
-        """Return the frames of a type so far."""
+        """Return the frames of a type so far; of a process that ended, all."""
+        if self.process.poll() is not None:
+            self._thread.join(5)
         return [frame for frame in list(self.frames) if frame["type"] == kind]
 
     def events(self, name: str) -> list[Frame]:
