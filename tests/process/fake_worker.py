@@ -210,8 +210,7 @@ class Fake:
             stats = WorkerStats(settled=settled, lag=3, queued=held, paused=paused, dead_lettered=letters)
             self.say("stats", stats=to_json(stats))
             self.say_as_told()
-            readable, _, _ = select.select([self.link], [], [], 0.1)
-            if not readable:
+            if not self.pending and not select.select([self.link], [], [], 0.1)[0]:
                 continue
             try:
                 frame = self.frame()

@@ -22,6 +22,15 @@ def words(parent: Parent, slot: int, *what: str) -> list[str]:
     return [line.what for line in parent.log() if line.name == f"orders-{slot}" and line.what in {*known, *what}]
 
 
+def starts(parent: Parent, slot: int) -> list[str]:
+    """Return how each of a slot's working processes began."""
+    return [line.what for line in parent.log("start") if line.name == f"orders-{slot}" and line.mode == "work"]
+
+
+def is_stopped(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
+
+
 def paused(parent: Parent) -> list[bool]:
     return [slot.paused for slot in parent.client.status().groups[0].slots]
 
@@ -113,8 +122,9 @@ def test_a_slot_that_was_scaled_away_comes_back_as_its_group_is(tmp_path: Path) 
         parent.client.scale({ORDERS: 1})
         parent.snapshot_when(lambda snapshot: len(snapshot.groups[0].slots) == 1)
         parent.client.scale({ORDERS: 2})
-        wait_until(lambda: words(parent, 1, "stop leave")[-2:] == ["stop leave", "start"])
+        wait_until(lambda: len(starts(parent, 1)) == 2)
 
+        assert starts(parent, 1) == ["start", "start"]
         assert paused(parent) == [False, False]
 
 
@@ -181,12 +191,12 @@ def test_what_is_said_while_a_process_comes_to_be_reaches_it(tmp_path: Path) -> 
     with forking(tmp_path, {ORDERS: 2}) as parent:
         parent.snapshot_when(all_run)
         zygote = zygote_of(parent)
-        os.kill(zygote, signal.SIGSTOP)  # the next worker's spec is made, its process is not
+        (tmp_path / "zygote").write_text("stop")  # once it has the next worker's spec, before that one is told
+        pid = pick(parent.client.status(), slot=1).pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: is_stopped(zygote))
         try:
-            pid = pick(parent.client.status(), slot=1).pid
-            assert pid is not None
-            os.kill(pid, signal.SIGKILL)
-            parent.slot_when(SlotState.STARTING, slot=1, incarnation=2)
             parent.client.pause("orders/1")
         finally:
             os.kill(zygote, signal.SIGCONT)
