@@ -30,7 +30,7 @@ def test_status_prints_the_table(tmp_path: Path) -> None:
     assert result.exit_code == 0
     assert "supervisor web-1 (version 0.1.0), pid 4000, up 1m1s" in result.output
     assert "GROUP" in result.output
-    assert "0 4 8" in result.output
+    assert "orders:0,4,8" in result.output
 
 
 def test_status_as_json_is_the_whole_snapshot(tmp_path: Path) -> None:

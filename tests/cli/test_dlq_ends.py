@@ -5,7 +5,8 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -190,23 +191,26 @@ def test_an_export_of_nothing_is_an_empty_file(folder: Folder, letters: str) -> 
     assert (folder.folder / "some.jsonl").read_bytes() == b""
 
 
-@pytest.fixture
-def room() -> Any:
-    """Let no file grow beyond so many bytes."""
+@contextmanager
+def room(size: int) -> Iterator[None]:
+    """Let no file grow beyond so many bytes: pytest's own output may be one, so no longer than what is tested."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_line_without_room_is_taken_back(tmp_path: Path, room: Callable[[int], None]) -> None:
+def test_a_line_without_room_is_taken_back(tmp_path: Path) -> None:
     path = tmp_path / "some.jsonl"
 
     def write() -> None:
         with lines_to(path) as lines:
             lines.write("12345")
             lines.write("67890")
-            room(14)
-            lines.write("abcde")
+            with room(14):
+                lines.write("abcde")
 
     with pytest.raises(CommandError, match="holds 2 letters: not all"):
         write()
