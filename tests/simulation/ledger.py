@@ -29,6 +29,7 @@ class Ownership:
         "process",
         "settled_at",
         "start",
+        "unheard",
     )
 
     def __init__(self, process: Process, place: Place, start: int, first_open: int) -> None:
@@ -38,6 +39,8 @@ class Ownership:
         self.done: set[int] = set()
         self.late: set[int] = set()
         """Those of which the process heard later, or never, that they are."""
+        self.unheard: set[int] = set()
+        """Those with a copy whose confirmation came when nobody waited for it any more: they may be begun again."""
         self.copied: set[int] = set()
         """Records whose copies the worker takes for written: it has no reason to write others."""
         self.attempts: dict[int, int] = {}
@@ -156,7 +159,7 @@ class Ledger:
         offset = record.offset
         if self._patient and (ownership.is_over or ownership.is_fenced):
             self._break("P2", record, "was begun after its partition was given up")
-        if offset in ownership.done:
+        if offset in ownership.done and offset not in ownership.unheard:
             self._break("P2", record, "was begun again after it was settled")
         before = ownership.attempts.get(offset)
         if before is None:
@@ -199,11 +202,13 @@ class Ledger:
     def settle(self, ownership: Ownership, offset: int, *, ends: bool = True, late: bool = False) -> None:
         """Note that a record needs no more work: it was processed, dead-lettered, dropped; or (no end) copied.
 
-        ``late``: its process hears of it in a while, if it still listens; of a copy always.
+        ``late``: its process hears of it in a while, if it still listens; of a copy always, and then in vain.
         """
         place = ownership.place
         if late or not ends:
             ownership.late.add(offset)
+        if late and not ends:
+            ownership.unheard.add(offset)
         self.machine.note("settled", ownership.process.name, named(place), offset, "" if ends else "for now")
         ownership.done.add(offset)
         if ends:

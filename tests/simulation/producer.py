@@ -96,7 +96,7 @@ class SimProducer:
             if fate in CODES:
                 future.set_exception(ProduceError(CODES[fate], "simulated"))
                 return
-            ledger.settle(ownership, copy.of[1], ends=False)
+            ledger.settle(ownership, copy.of[1], ends=False, late=fate == "is late")
             self._world.flood.settled(self.process)
             future.set_result(None)
             self._perhaps_kill()
