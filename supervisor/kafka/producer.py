@@ -100,6 +100,13 @@ class LazyProducer:
             self._send(future, _placed(record, partition, count or 0))
         return future
 
+    def look_up(self, topic: str) -> None:
+        """Have a topic's partitions known, for callers that may wait; blocks for ``METADATA_TIMEOUT`` seconds at most.
+
+        Raises ``ProduceError``, and ``ValueError`` of a name that the client cannot pass on.
+        """
+        self._partitions.count(self._client(), topic)
+
     def _ask_first(self, future: "Future[None]", record: dict[str, Any], partition: int) -> None:
         """Have a record wait for the number of its topic's partitions: all of a topic for one answer."""
         topic = record["topic"]
