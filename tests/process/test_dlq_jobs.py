@@ -319,6 +319,7 @@ def test_p7_p10_an_export_goes_to_who_asked_and_it_is_told_before_a_letter_is_ha
         number = parent.client.dlq("export", "orders", source="file").number
         wait_until(lambda: parent.client.dlq_lines(number).lines, 30)
         (line,) = parent.client.dlq_lines(number).lines
+        wait_until(lambda: parent.client.dlq_lines(number, after=1).is_end, 30)
         end = parent.client.dlq_lines(number, after=1)
 
         assert (json.loads(line)["audit_id"], json.loads(line)["value"]) == ("orders/orders/1/2", "eA==")
