@@ -77,3 +77,4 @@ class Churn:
         if not self._is_up():
             self._second.start()
         self._first.wait(lambda: self._first.slot(0).state is SlotState.RUNNING, what="the first works")
+        self._second.wait(lambda: self._second.slot(0).state is SlotState.RUNNING, what="the second does")
