@@ -1,6 +1,7 @@
 """What decoders share that ask a Schema Registry for the schemas that records were written with."""
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, cast
@@ -137,7 +138,7 @@ class RegistryDecoder:
         self.registry.close()
 
 
-class SchemaDecoder:
+class SchemaDecoder(ABC):
     """A decoder plugin whose data are plain values, as a schema says; a subclass says what reads them."""
 
     Options = ReaderOptions
@@ -146,9 +147,9 @@ class SchemaDecoder:
         self._decoder = RegistryDecoder(options)
         self._deserializer = self.deserializer(self._decoder.registry, options.schema or None)
 
+    @abstractmethod
     def deserializer(self, registry: Registry, schema: str | None) -> Deserializer:
         """Return what reads values; ``schema`` is the text of what they are to be read as."""
-        raise NotImplementedError
 
     @hookimpl
     def data_model(self, model: object) -> None:
