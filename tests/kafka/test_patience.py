@@ -72,10 +72,10 @@ class Producer:
         self.outcomes = outcomes or {}
         self.batch = batch
         self.sent: list[bytes | None] = []
-        self.asked: set[bytes | None] = set()
+        self.asked: set[str] = set()
 
-    def __call__(self, _topic: str, value: bytes | None, **_: Any) -> "Future[None]":
-        self.asked.add(value)
+    def __call__(self, topic: str, value: bytes | None, **_: Any) -> "Future[None]":
+        self.asked.add(topic)
         if self.codes:
             raise ProduceError(self.codes.pop(0), "no")
         self.sent.append(value)
@@ -86,6 +86,11 @@ class Producer:
         else:
             future.set_result(None)
         return future
+
+    def look_up(self, topic: str) -> None:
+        self.asked.add(topic)
+        if self.codes:
+            raise ProduceError(self.codes.pop(0), "no")
 
     def close(self, _timeout: float) -> None:
         pass
@@ -113,13 +118,16 @@ def test_what_no_patience_helps_fails_at_once(code: str) -> None:
     assert error.code == code
 
 
-def test_p8_what_keeps_one_out_keeps_out_those_behind_it_without_another_wait() -> None:
+@pytest.mark.parametrize("partition", [0, None])
+def test_p8_what_keeps_one_out_keeps_out_those_behind_it_without_another_wait(partition: int | None) -> None:
     producer = Producer(*["_TRANSPORT"] * 1_000_000)
 
-    errors = sender(producer, timeout=0.1).send_each([Out(str(at), "t", 0, None, b"%d" % at, ()) for at in range(50)])
+    outs = [Out(str(at), f"t{at}", partition, None, b"v", ()) for at in range(50)]
+
+    errors = sender(producer, timeout=0.1).send_each(outs)
 
     assert [error.code for error in errors if error is not None] == ["_TRANSPORT"] * 50
-    assert producer.asked == {b"0"}
+    assert producer.asked == {"t0"}
 
 
 def test_one_letter_that_is_too_large_is_told_from_those_that_failed_with_it() -> None:
