@@ -58,7 +58,7 @@ def delivery(engine: Engine, made: Producers) -> tuple[Commits, Outlet]:
     """Return what commits, and where outputs go."""
     if engine.spec.group.delivery is Delivery.EXACTLY_ONCE:
         transactions = Transactions(engine, made.transactional())
-        return transactions, transactions
+        return transactions, transactions.kept
 
     def fail(reason: str) -> None:
         engine.fail(ExitCode.KAFKA_FATAL, reason)

@@ -1,26 +1,41 @@
-"""Outputs and dead letters that stay with their records until a transaction takes them (exactly-once)."""
+"""Outputs and dead letters that stay with their records until a transaction takes them (exactly-once).
 
+And what takes the place of those that the brokers refuse: a dead letter; for a letter a shorter one, or another sink's.
+"""
+
+import random
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
+from typing import Any
 
+from supervisor.core.letters import shorter
+from supervisor.kafka.outputs import RefusedOutputError
+from supervisor.kafka.refusals import TOO_LARGE
 from supervisor.plugin.types import Failure, Message, Produce
-from supervisor.worker.engine import Owned, Place
+from supervisor.worker.engine import Engine, Owned, Place
 from supervisor.worker.outlet import Refusals, outputs_of, size_of
-from supervisor.worker.prefixes import Held
-from supervisor.worker.sinks import Taken
+from supervisor.worker.prefixes import Held, Prefix, Standing
+from supervisor.worker.sinks import Taken, UnwrittenError
 
 
 class Kept:
-    """The outlet's half of ``Transactions``; ``ask`` is called when ``enough`` records are held."""
+    """The outlet of a worker that delivers exactly once; calls ``ask`` for a transaction while it holds many records.
 
-    def __init__(self, enough: int, look_up: Callable[[str], None], ask: Callable[[], None]) -> None:
-        self._enough = enough
+    ``look_up``: hears of each topic before a transaction has to write to it.
+    """
+
+    def __init__(self, engine: Engine, look_up: Callable[[str], None], ask: Callable[[], None]) -> None:
+        self._engine = engine
+        self._enough = max(1, engine.spec.group.queue_records // 4)
         self._look_up = look_up
-        self._ask_for_one = ask
+        self._ask = ask
         self._refusals: Refusals | None = None
         self._lock = threading.Lock()
-        self._is_asked = False
+        self.standing = Standing()
+        """Where partitions stand because of a letter that nobody takes; needs the engine's mutex."""
         self.held = 0
         self.size = 0
 
@@ -71,18 +86,69 @@ class Kept:
             owned.outputs[held.message.offset() or 0] = held
             self.held += 1
             self.size += held.size
-            ask = self.held >= self._enough and not self._is_asked
-        if ask:
-            self._ask_for_one()
+            is_much = self.held >= self._enough
+        if is_much:
+            self._ask()
 
     def drop(self, owned: Owned) -> None:
         """See ``Outlet``."""
-        self._let_go(owned, list(owned.outputs))
+        self.let_go(owned, list(owned.outputs))
 
-    def _let_go(self, owned: Owned, offsets: Iterable[int]) -> None:
+    # --- what became of them ------------------------------------------------------------------------------
+
+    def let_go(self, owned: Owned, offsets: Iterable[int]) -> None:
+        """Forget what these records were to produce: it is produced, or never will be."""
         with self._lock:
             for offset in offsets:
                 held = owned.outputs.pop(offset, None)
                 if isinstance(held, Held):
                     self.held -= 1
                     self.size -= held.size
+
+    def confirm(self, prefixes: Sequence[Prefix]) -> None:
+        """Tell of the dead letters in a transaction that was committed; mutex not held."""
+        assert self._refusals is not None  # noqa: S101 - connect() comes first
+        for prefix in prefixes:
+            for _, held in prefix.held:
+                if held.taken is not None:
+                    self._refusals.confirmed(held.taken)
+
+    def replace(self, owned: Owned, offset: int, held: Held, *, code: str) -> None:
+        """Put a dead letter in the place of outputs that will never be taken; in a letter's, a shorter one or nothing.
+
+        Nothing, once another sink has it. The record whose letter nobody takes is left out of transactions for a
+        while, and what is behind it. Mutex not held.
+        """
+        assert self._refusals is not None  # noqa: S101 - connect() comes first
+        taken = held.taken
+        if taken is not None and code in TOO_LARGE:
+            fewer = shorter(tuple(held.outputs[0].headers), self._engine.spec.group.dead_letters.headers)
+            if fewer is not None:
+                held.outputs = (replace(held.outputs[0], headers=fewer),)
+                return
+        try:
+            if taken is None:
+                error = RefusedOutputError(code, held.outputs[0].topic)
+                held.taken = self._refusals.instead(held.message, error, held.failure)
+            else:
+                held.taken = self._refusals.elsewhere(taken, code)
+            held.outputs = held.taken.outputs
+        except UnwrittenError as error:
+            if taken is not None:
+                held.outputs = taken.outputs  # all of it again: its topic may take more by then
+            chance = random.random()  # noqa: S311 - jitter
+            with self._engine.mutex:
+                is_first = self.standing.add(owned, offset, now=time.monotonic(), chance=chance)
+            if is_first:
+                self._refusals.unwritten(error)
+
+    def replace_letters(self, waiting: Sequence[Any], code: str) -> bool:
+        """Take letters out of the way whose topic answers nothing (too few replicas) while all the rest is taken.
+
+        ``waiting``: what nobody took, as arguments of ``replace``. Returns whether it was letters, and nothing else.
+        """
+        if not waiting or not all(held.taken is not None for _, _, held in waiting):
+            return False
+        for owned, offset, held in waiting:
+            self.replace(owned, offset, held, code=code)
+        return True

@@ -10,19 +10,14 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from supervisor.core.backoff import Backoff
 from supervisor.core.board import H_TICK_NS
 from supervisor.core.commits import Answer, answer
 from supervisor.core.events import Severity
 from supervisor.core.exits import ExitCode
-from supervisor.core.letters import shorter
 from supervisor.kafka.consumer import Source
-from supervisor.kafka.outputs import RefusedOutputError
-from supervisor.kafka.refusals import TOO_LARGE
 from supervisor.kafka.transactions import (
     FATAL,
     FENCED,
@@ -36,8 +31,7 @@ from supervisor.kafka.transactions import (
 from supervisor.worker.engine import Engine, Owned, Place
 from supervisor.worker.kept import Kept
 from supervisor.worker.notes import Notes
-from supervisor.worker.prefixes import Held, Prefix, Result, Standing, prefix_of
-from supervisor.worker.sinks import UnwrittenError
+from supervisor.worker.prefixes import Prefix, Result, prefix_of
 
 logger = logging.getLogger(__name__)
 START_TIMEOUT = 10.0
@@ -56,23 +50,24 @@ HURRY = 0.2
 """Seconds between tries, at most, while a partition is given up."""
 
 
-class Transactions(Kept):
-    """The outlet and the commits of a worker that delivers exactly once."""
+class Transactions:
+    """The commits of a worker that delivers exactly once. ``kept`` is its outlet."""
 
     def __init__(self, engine: Engine, producer: TransactionalProducer) -> None:
-        super().__init__(max(1, engine.spec.group.queue_records // 4), producer.look_up, self._ask)
         self._engine = engine
         self._producer = producer
+        self.kept = Kept(engine, producer.look_up, self._ask)
         self._changed = threading.Condition(engine.mutex)
         self._interval = engine.spec.group.commit.interval
         self._urgent: set[Owned] = set()
         """Partitions to commit now: they are given up, or the worker ends."""
+        self._is_asked = False
+        """Whether a transaction is wanted now, of whatever is finished."""
         self._last_code = ""
         self._careful = 0
         """Outputs to produce one by one, because one of them is refused and nobody knows which."""
         self._most: int | None = None
         """Records with outputs in one transaction, after one that took too long."""
-        self._standing = Standing()
         self._is_closed = False
         self._is_hurried = False
         """Whether somebody waits until all that is settled is committed."""
@@ -84,9 +79,10 @@ class Transactions(Kept):
         """Off: what is settled above a committed offset was not produced yet, so it must be done again."""
 
     def _ask(self) -> None:
-        with self._changed:
-            self._is_asked = True
-            self._changed.notify_all()
+        if not self._is_asked:
+            with self._changed:
+                self._is_asked = True
+                self._changed.notify_all()
 
     # --- Commits ----------------------------------------------------------------------------------------
 
@@ -264,7 +260,7 @@ class Transactions(Kept):
                 engine.meters.committing.note(time.monotonic() - began)
                 for prefix in prefixes:
                     prefix.owned.committed = prefix.owned.sent = prefix.upto
-                    self._let_go(prefix.owned, [offset for offset, _ in prefix.held])
+                    self.kept.let_go(prefix.owned, [offset for offset, _ in prefix.held])
                     if prefix.owned.outputs and not prefix.owned.revoked:
                         engine.dirty.add(prefix.owned)
             else:
@@ -273,7 +269,7 @@ class Transactions(Kept):
             self._changed.notify_all()
             engine.progress.notify_all()
         if result is Result.DONE:
-            self._confirm(prefixes)
+            self.kept.confirm(prefixes)
         return result is not Result.FAILED
 
     def _look_who_waits(self) -> None:
@@ -282,19 +278,12 @@ class Transactions(Kept):
             self._is_hurried = False
             self._engine.quarantine.caught_up()
 
-    def _confirm(self, prefixes: Sequence[Prefix]) -> None:
-        assert self._refusals is not None  # noqa: S101 - connect() comes first
-        for prefix in prefixes:
-            for _, held in prefix.held:
-                if held.taken is not None:
-                    self._refusals.confirmed(held.taken)
-
     def _take(self) -> list[Prefix]:
         """Return what is finished and not committed of the partitions whose turn it is; mutex held."""
         engine = self._engine
         waiting = self._urgent | {owned for owned in engine.dirty if not owned.revoked}
         engine.dirty.clear()
-        engine.dirty |= self._standing.owned()
+        engine.dirty |= self.kept.standing.owned()
         left = FEW if self._careful else self._most
         prefixes = []
         while waiting and (left is None or left > 0):
@@ -313,7 +302,7 @@ class Transactions(Kept):
         upto = owned.offsets.committable()
         if upto is None:
             return None
-        upto = self._standing.bound(owned, upto, now=time.monotonic())
+        upto = self.kept.standing.bound(owned, upto, now=time.monotonic())
         return upto if upto > owned.committed else None
 
     def _try(self, prefixes: Sequence[Prefix]) -> Result:
@@ -331,10 +320,10 @@ class Transactions(Kept):
             logger.warning("transaction.aborted", extra={"fields": {"code": error.code, "then": "one_by_one"}})
             return Result.AGAIN
         except RefusedError as error:
-            self._replace(*next(tag for tag, _ in outputs if tag == error.tag), code=error.code)
+            self.kept.replace(*next(tag for tag, _ in outputs if tag == error.tag), code=error.code)
             return Result.AGAIN
         except AbortedError as error:
-            if self._replace_letters(error):
+            if self.kept.replace_letters(error.waiting, error.code):
                 return Result.AGAIN
             if error.code == LATE:
                 self._most = max(1, sum(len(prefix.held) for prefix in prefixes) // 2)
@@ -343,15 +332,6 @@ class Transactions(Kept):
         self._careful = max(0, self._careful - len(outputs))
         self._most = None
         return Result.DONE
-
-    def _replace_letters(self, error: AbortedError) -> bool:
-        """Take letters out of the way whose topic answers nothing (too few replicas) while all the rest is taken."""
-        waiting: list[Any] = list(error.waiting)
-        if not waiting or not all(held.taken is not None for _, _, held in waiting):
-            return False
-        for owned, offset, held in waiting:
-            self._replace(owned, offset, held, code=error.code)
-        return True
 
     def _aborted(self, code: str) -> None:
         engine = self._engine
@@ -369,35 +349,3 @@ class Transactions(Kept):
                 # Even FENCED_INSTANCE_ID: a member that was thrown out and came back has another id, and an older
                 # transaction spoke for the last one. The consumer hears of true fencing with its next heartbeat.
                 self._metadata_at = 0.0
-
-    def _replace(self, owned: Owned, offset: int, held: Held, *, code: str) -> None:
-        """Put a dead letter in the place of outputs that will never be taken; in a letter's, a shorter one or nothing.
-
-        Nothing, once another sink has it.
-        """
-        assert self._refusals is not None  # noqa: S101 - connect() comes first
-        taken = held.taken
-        if taken is not None and code in TOO_LARGE:
-            fewer = shorter(tuple(held.outputs[0].headers), self._engine.spec.group.dead_letters.headers)
-            if fewer is not None:
-                held.outputs = (replace(held.outputs[0], headers=fewer),)
-                return
-        try:
-            if taken is None:
-                error = RefusedOutputError(code, held.outputs[0].topic)
-                held.taken = self._refusals.instead(held.message, error, held.failure)
-            else:
-                held.taken = self._refusals.elsewhere(taken, code)
-            held.outputs = held.taken.outputs
-        except UnwrittenError as error:
-            if taken is not None:
-                held.outputs = taken.outputs  # all of it again: its topic may take more by then
-            self._stand(owned, offset, error)
-
-    def _stand(self, owned: Owned, offset: int, error: UnwrittenError) -> None:
-        """Leave a record whose dead letter nobody takes out of transactions for a while, and what is behind it."""
-        chance = random.random()  # noqa: S311 - jitter
-        with self._changed:
-            is_first = self._standing.add(owned, offset, now=time.monotonic(), chance=chance)
-        if is_first and self._refusals is not None:
-            self._refusals.unwritten(error)
