@@ -110,6 +110,7 @@ def _store_problems(spec: IdempotencySpec | None, hooks: Mapping[str, Sequence[N
 
 def key_function(key: str, group: str) -> Callable[[Record], str | None]:
     """Return what makes the key of a record of ``group``, ``None`` for one that has none; raises ``PluginError``."""
+    # No group's name has a "/", so the first one ends it: no two groups share a key.
     if key == "offset":
         return lambda record: "/".join((group, *map(str, record.origin)))
     if key.startswith("header:"):

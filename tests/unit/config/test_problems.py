@@ -177,6 +177,7 @@ def test_a_wrong_value_is_refused_with_what_to_write(problems: Checker, line: st
         (KAFKA + "[groups.a]\nhandler = 'a.b.c'\ntopics = ['a']\n", "groups.a.handler", "module:attribute"),
         (KAFKA + GROUP.replace("groups.orders", "groups.'a b'"), 'groups."a b"', "not a name for a group"),
         (KAFKA + GROUP.replace("groups.orders", "groups.'..'"), 'groups.".."', "not a name for a group"),
+        (KAFKA + GROUP.replace("groups.orders", "groups.'a/b'"), 'groups."a/b"', "not a name for a group"),
         (KAFKA + "groups = 3\n", "kafka.groups", ""),
         ("groups = 3\n" + KAFKA, "groups", "a table is wanted"),
         (KAFKA + "[groups]\na = 3\n", "groups.a", "a table is wanted"),
