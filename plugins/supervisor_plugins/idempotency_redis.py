@@ -15,10 +15,12 @@ CLAIM = """
 local value = redis.call('GET', KEYS[1])
 if not value or value == ARGV[1] then
     redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-    return 'mine'
+    return 1
 end
-return value == 'done' and 'done' or 'busy'
+return value == 'done' and 2 or 0
 """
+CLAIMS = (Claim.BUSY, Claim.MINE, Claim.DONE)
+"""What the script's answers mean: numbers, which no ``decode_responses`` makes something else of."""
 RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end"
 DONE = b"done"
 
@@ -66,7 +68,7 @@ class RedisStore:
         with self._redis.pipeline(transaction=False) as pipeline:
             for key in keys:
                 self._claim(keys=[self._prefix + key], args=[token, _milliseconds(lease)], client=pipeline)
-            return [Claim(answer.decode()) for answer in self._answers(pipeline)]
+            return [CLAIMS[answer] for answer in self._answers(pipeline)]
 
     @hookimpl
     def done(self, keys: Sequence[str], ttl: float) -> None:

@@ -344,6 +344,23 @@ def test_settings_that_redis_does_not_know_are_refused_at_once(options: dict[str
     assert "geheim" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("query", "settings"), [("?decode_responses=true", {}), ("", {"decode_responses": True}), ("?protocol=3", {})]
+)
+def test_a_redis_whose_answers_are_read_otherwise_says_the_same(
+    redis_server: RedisServer, name: str, query: str, settings: dict[str, Any]
+) -> None:
+    store = opened("redis", {"prefix": f"{name}:", "url": redis_server.url + query, "settings": settings})
+
+    assert store.claim(["done", "claimed"], "a", 60) == [MINE, MINE]
+    store.done(["done"], 60)
+    assert store.claim(["done", "claimed", "new"], "b", 60) == [DONE, BUSY, MINE]
+    assert store.claim(["claimed"], "a", 60) == [MINE]
+    store.release(["claimed"], "a")
+    assert store.claim(["claimed"], "b", 60) == [MINE]
+    store.worker_stopping()
+
+
 def test_a_redis_that_became_a_replica_is_left_for_whoever_has_its_name_now() -> None:
     with RedisServer() as server, redis.Redis.from_url(server.url) as client:
         store = opened("redis", {"url": server.url, "settings": {"client_name": "store"}})
