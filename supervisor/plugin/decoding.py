@@ -1,8 +1,9 @@
 """Between a record and its handler: the group's decoder makes ``record.data``, or says that nothing ever will."""
 
+import types
 import typing
 from asyncio import to_thread
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -108,15 +109,41 @@ def merged(count: int, known: Mapping[int, object], answer: object) -> list[obje
     return [known[at] if at in known else next(rest) for at in range(count)]
 
 
-def data_model(function: Callable[..., object]) -> object:
-    """Return ``Order`` for a handler that takes a ``Record[Order]`` or a sequence of them; ``None`` if it says nothing.
+def data_models(function: Callable[..., object]) -> list[object]:
+    """Return what a handler takes: ``[Order]`` for ``Record[Order]`` or a sequence of them, ``[]`` if it says nothing.
 
+    More than one for ``Record[Order] | Record[Refund]``; beside others a bare ``Record`` is one of ``Any``.
     Raises ``NameError`` or ``TypeError`` when its annotations cannot be read.
     """
     face = function if hasattr(function, "__annotations__") else type(function).__call__
     hints = typing.get_type_hints(face)
     hints.pop("return", None)
-    taken = next(iter(hints.values()), None)
-    if typing.get_origin(taken) is not Record:
-        taken = next(iter(typing.get_args(taken)), None)
-    return typing.get_args(taken)[0] if typing.get_origin(taken) is Record else None
+    records = list(_records(next(iter(hints.values()), None)))
+    if all(one is Record for one in records):
+        return []
+    models = [next(iter(typing.get_args(one)), Any) for one in records]
+    return [one for at, one in enumerate(models) if one not in models[:at]]
+
+
+def union_of(models: Iterable[object]) -> str:
+    """Return the type that is any of these, as it is written in an annotation."""
+    return " | ".join(dict.fromkeys(name for model in models for name in _names(model)))
+
+
+def _records(annotation: object) -> Iterator[object]:
+    """Yield every ``Record`` that an annotation has, with or without its type."""
+    if annotation is Record or typing.get_origin(annotation) is Record:
+        yield annotation
+    else:
+        for inner in typing.get_args(annotation):
+            yield from _records(inner)
+
+
+def _names(model: object) -> Iterator[str]:
+    if typing.get_origin(model) in (typing.Union, types.UnionType):
+        for one in typing.get_args(model):
+            yield from _names(one)
+    elif model is types.NoneType:
+        yield "None"
+    else:
+        yield model.__name__ if isinstance(model, type) else str(model).removeprefix("typing.")

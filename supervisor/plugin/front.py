@@ -7,7 +7,7 @@ from typing import Any
 
 from supervisor.core.spec import IdempotencySpec
 from supervisor.plugin.active import Named
-from supervisor.plugin.decoding import Decoder, data_model, decoding, decoding_batch
+from supervisor.plugin.decoding import Decoder, data_models, decoding, decoding_batch, union_of
 from supervisor.plugin.errors import PluginError, Problem
 from supervisor.plugin.guarding import guarding, guarding_batch
 from supervisor.plugin.idempotency import Guard, Store
@@ -65,13 +65,19 @@ def _decoder_problems(name: str, hooks: Mapping[str, Sequence[Named]]) -> Iterab
     handler, function = next(iter((*hooks["process"], *hooks["process_batch"])))
     learn = dict(hooks["data_model"]).get(name)
     try:
-        model = data_model(function)
+        models = data_models(function)
     except (NameError, TypeError) as error:
         if learn is None:  # what names only exist for type checkers is no matter to anybody
-            model = None
+            models = []
         else:
             yield Problem(handler, f"its annotations cannot be read: {error}", "import at run time what they name")
             return
+    if len(models) > 1:
+        each = ", ".join(f"Record[{union_of([one])}]" for one in models)
+        help_ = f"write Record[{union_of(models)}]: a group's decoder is told one type"
+        yield Problem(handler, f"it takes more than one type of record: {each}", help_)
+        return
+    model = next(iter(models), None)
     if not name:
         if model not in (None, Any, object, bytes, bytes | None):
             help_ = 'say how: decode = "msgspec", "pydantic", "json", "avro", "protobuf" or "json-schema"'

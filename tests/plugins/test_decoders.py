@@ -1,7 +1,7 @@
 """The decoders that come with it: what they make of values, and what they say of handlers that do not fit."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 
 from supervisor.plugin import DecodeError, DependencyDownError, Record
 from supervisor.plugin.active import Active
-from supervisor.plugin.decoding import data_model
+from supervisor.plugin.decoding import data_models
 from supervisor.plugin.front import Front
 from tests.plugins.conftest import FakeMessage, Write
 from tests.plugins.schema_registry import SchemaRegistry
@@ -173,8 +173,18 @@ class Both:
 
 
 def test_models_are_found_in_functions_methods_objects_and_batches() -> None:
-    assert [data_model(f) for f in (one, many, Both().process, Both())] == [Plain] * 4
-    assert [data_model(f) for f in (silent, bare)] == [None, None]
+    assert [data_models(f) for f in (one, many, Both().process, Both())] == [[Plain]] * 4
+    assert [data_models(f) for f in (silent, bare)] == [[], []]
+
+
+def maybe(record: Record[Plain] | None) -> None: ...
+def either(records: Sequence[Record[Plain]] | list[Record[Plain]]) -> None: ...
+def any_of(record: Record[Plain | int]) -> None: ...
+
+
+def test_models_are_found_wherever_an_annotation_has_its_one() -> None:
+    assert [data_models(f) for f in (maybe, either)] == [[Plain]] * 2
+    assert data_models(any_of) == [Plain | int]
 
 
 # --- what does not fit, told before anything starts ------------------------------------------------------------
@@ -187,6 +197,35 @@ def test_a_decoder_of_models_wants_an_annotation(loaded: Loaded, write: Write, d
     found = problem(loaded, f"decode_{decoder}", handler=f"{name}:process", front=Front(f"decode_{decoder}"))
 
     assert "process(record: Record[Order])" in found.text
+
+
+@pytest.mark.parametrize("decoder", ["msgspec", "pydantic", "json", "text", ""])
+@pytest.mark.parametrize(
+    ("handler", "instead"),
+    [
+        ("process(record: Record[Order] | Record[int])", "Record[Order | int]"),
+        ("process(record: Record[Order | None] | Record[int])", "Record[Order | None | int]"),
+        ("process(record: Record[Order] | Record)", "Record[Order | Any]"),
+        ("process_batch(records: Sequence[Record[Order] | Record[int]])", "Record[Order | int]"),
+        ("process_batch(records: Sequence[Record[Order]] | list[Record[int]])", "Record[Order | int]"),
+    ],
+)
+def test_a_handler_that_takes_more_than_one_type_of_record_is_told_to_take_one(
+    loaded: Loaded,  # noqa: F811
+    write: Write,
+    decoder: str,
+    handler: str,
+    instead: str,
+) -> None:
+    name = write(f"from collections.abc import Sequence\n@dataclass\nclass Order:\n    id: int\ndef {handler}: ...")
+    plugins, decode = ((f"decode_{decoder}",), f"decode_{decoder}") if decoder else ((), "")
+    target = f"{name}:{handler.partition('(')[0]}"
+
+    found = problem(loaded, *plugins, handler=target, front=Front(decode))
+
+    assert found.plugin == f"handler '{target}'"
+    assert found.text.startswith("it takes more than one type of record: Record[Order")
+    assert f"write {instead}" in found.help
 
 
 def test_plain_values_are_no_models(loaded: Loaded, write: Write) -> None:  # noqa: F811
