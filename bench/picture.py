@@ -8,7 +8,8 @@ from typing import cast
 from supervisor.core.events import Event, Severity
 from supervisor.core.histogram import RECORDS, SECONDS, WAITS, Histogram
 from supervisor.core.lag import GroupLag, GroupMember, PartitionLag
-from supervisor.core.snapshot import GroupSnapshot, PartitionStats, SlotSnapshot, SlotState, Snapshot, WorkerStats
+from supervisor.core.snapshot import GroupSnapshot, SlotSnapshot, SlotState, Snapshot
+from supervisor.core.worker_stats import PartitionStats, WorkerStats
 from supervisor.parent.slots.tallies import Tallies
 from supervisor.parent.supervisor import Supervisor
 

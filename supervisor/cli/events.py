@@ -19,7 +19,8 @@ from supervisor.config import ConfigError, state_dir
 from supervisor.control.answers import EventEntry, EventPage
 from supervisor.control.client import ControlClient, NotAllowed, NotRunning, Refused
 from supervisor.core.durations import parse_duration
-from supervisor.core.events import Event, EventQuery, Severity
+from supervisor.core.event_query import EventQuery
+from supervisor.core.events import Event, Severity
 from supervisor.core.exits import ExitCode
 from supervisor.core.jsonable import to_json
 from supervisor.parent.store.journal_file import journal_file, read_file

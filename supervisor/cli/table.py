@@ -9,7 +9,8 @@ from rich.text import Text
 
 from supervisor.core.durations import format_duration
 from supervisor.core.lag import PartitionLag
-from supervisor.core.snapshot import PartitionStats, SlotSnapshot, SlotState, Snapshot
+from supervisor.core.snapshot import SlotSnapshot, SlotState, Snapshot
+from supervisor.core.worker_stats import PartitionStats
 
 NONE = "-"
 COLUMNS = ("GROUP", "SLOT", "STATE", "PID", "UP", "RESTARTS", "PARTITIONS", "REC/S", "LAG", "OLDEST", "RSS", "CPU", "")

@@ -11,6 +11,7 @@ from supervisor.config.retry_tables import Retry
 from supervisor.config.values import decoder_plugin, duration_text
 from supervisor.core.autoscale import COOLDOWN, GROW_EVERY, STUCK_AFTER, Rules, WorkerRange, least_workers
 from supervisor.core.backoff import Backoff
+from supervisor.core.child_specs import InspectorSpec, NotifierSpec
 from supervisor.core.jsonable import to_json
 from supervisor.core.letters import Profile
 from supervisor.core.limits import Allowance
@@ -24,10 +25,8 @@ from supervisor.core.spec import (
     FloodSpec,
     GroupSpec,
     IdempotencySpec,
-    InspectorSpec,
     LogFileSpec,
     Mode,
-    NotifierSpec,
     Ordering,
     PluginSpec,
     PluginsSpec,

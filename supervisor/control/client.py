@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 from supervisor.control.answers import Accepted, AlertsAnswer, DlqJob, DlqLines, EventPage, OffsetsJob, Operation
 from supervisor.core.alert_flow import Silence
-from supervisor.core.events import EventQuery
+from supervisor.core.event_query import EventQuery
 from supervisor.core.jsonable import from_json, to_json
 from supervisor.core.snapshot import Snapshot
 from supervisor.core.spec import End

@@ -28,7 +28,7 @@ class Request(BaseModel):
 
 
 class Events(Request):
-    """Events of the journal, as ``core.events.EventQuery`` has it; the members come as text."""
+    """Events of the journal, as ``core.event_query.EventQuery`` has it; the members come as text."""
 
     since: int | None = Field(default=None, ge=0, lt=1 << 53)
     group: str | None = Field(default=None, max_length=300)

@@ -8,27 +8,17 @@ runs alone from then on, so that the next death while it does is its own; and fi
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from supervisor.core.board import InFlight
+from supervisor.core.cases import Cause, Record
 
 MOST_SPAN = 10_000
 """Records of one batch that are suspected; a longer one has the first of them suspected."""
 _FATAL = "Fatal Python error"
 _CURRENT = re.compile(r"^Current thread 0x([0-9a-f]+)", re.MULTILINE)
 
-Place = tuple[str, int]
-Record = tuple[str, int, int]
-"""Topic, partition, offset."""
 Span = tuple[str, int, int, int]
 """Topic, partition, first and last offset."""
-
-
-class Cause(StrEnum):
-    """What a record did to its worker, in the words of a dead letter's disposition."""
-
-    KILLED = "worker-killed"
-    TIMEOUT = "timeout"
 
 
 @dataclass(frozen=True, slots=True)

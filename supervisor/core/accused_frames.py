@@ -6,8 +6,7 @@ Convictions come first: who is not told of one lets it kill on. A suspect that n
 import json
 from collections.abc import Mapping, Sequence
 
-from supervisor.core.accusations import Place
-from supervisor.core.docket import Case, runs_of
+from supervisor.core.cases import Case, Place, runs_of
 from supervisor.core.jsonable import to_json
 
 PART = 256 * 1024

@@ -1,49 +1,20 @@
 """The dependency breaker: while what a group needs is away, its workers begin nothing and one of them tries. Pure.
 
-One worker's own ``Hold``, which works alone where it must, and the ``Breaker`` of its whole group on this host, which
-the parent keeps so that one worker tries for all. Jitter comes in as ``chance``; times are of the caller's clock.
+The parent keeps the ``Breaker`` of a whole group on this host, so that one worker tries for all; each worker's own view
+of it is ``core.hold``. Times are of the caller's clock.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from supervisor.core.backoff import Backoff
 from supervisor.core.durations import format_duration
 from supervisor.core.events import Scalar, Severity
+from supervisor.core.hold import NAME_LENGTH
 from supervisor.core.slot import Report
 from supervisor.core.spec import BreakerOrder
 
 STEADY = 60.0
 """A breaker that opens again within so many seconds goes on with its longer waits: what came back is not there yet."""
-NAME_LENGTH = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """One worker's view of an open breaker. ``probes``: it is the one that tries; the next time ``probe_at``."""
-
-    name: str
-    probes: bool
-    failures: int
-    probe_at: float
-
-
-def went_down(hold: Hold | None, name: str, *, backoff: Backoff, now: float, chance: float) -> Hold:
-    """Return the hold after a record, or a probe while there is a hold, said that ``name`` is down."""
-    failures = 0 if hold is None else hold.failures + 1
-    return Hold(name, probes=True, failures=failures, probe_at=now + backoff.delay(failures, chance=chance))
-
-
-def told(hold: Hold | None, order: BreakerOrder, *, backoff: Backoff, now: float, chance: float) -> Hold | None:
-    """Return the hold after an order; a worker that tries already keeps its time, unless it knew of fewer failures."""
-    if not order.is_open:
-        return None
-    if hold is None or not (hold.probes and order.probes):
-        return Hold(order.name, order.probes, order.failures, probe_at=now + order.after)
-    if order.failures <= hold.failures:
-        return replace(hold, name=order.name)
-    probe_at = max(hold.probe_at, now + backoff.delay(order.failures, chance=chance))
-    return replace(hold, name=order.name, failures=order.failures, probe_at=probe_at)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,11 @@ Only deaths while named or alone count. At ``max_deaths`` of them a record is co
 without another run, and is buried once that is confirmed.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import replace
 
-from supervisor.core.accusations import Accusation, Cause, Place, Record
+from supervisor.core.accusations import Accusation
+from supervisor.core.cases import Case, Evidence, Place, Record
 
 MOST = 50_000
 """Accused records of one group; beyond them nobody is suspected any more, the named are counted all the same."""
@@ -18,32 +19,6 @@ commits of topics that are gone, or of partitions that another host works now.""
 
 Key = tuple[str, str, int]
 """Group, topic, partition."""
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What the last counted death left: its wait status, its stacks and its last log lines."""
-
-    status: int = 0
-    stack: str = ""
-    log: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One accused record. ``deaths`` that count; 0 is a mere suspect. Times are seconds since the epoch.
-
-    ``topic_id`` is the topic's own, once a worker has said it: a topic made anew under the same name has another.
-    """
-
-    deaths: int = 0
-    cause: Cause = Cause.KILLED
-    convicted: bool = False
-    buried: bool = False
-    first_at: float = 0.0
-    last_at: float = 0.0
-    topic_id: str = ""
-    evidence: Evidence = field(default_factory=Evidence)
 
 
 Change = tuple[Key, int, Case | None]
@@ -166,19 +141,3 @@ class Docket:
             del self._cases[key]
             self._asked_at.pop(key, None)
         return key, offset, None
-
-
-def runs_of(offsets: Iterable[int]) -> list[list[int]]:
-    """Return offsets as ``[first, last]`` of each stretch without a hole: a batch is short to tell."""
-    runs: list[list[int]] = []
-    for offset in sorted(offsets):
-        if runs and runs[-1][1] == offset - 1:
-            runs[-1][1] = offset
-        else:
-            runs.append([offset, offset])
-    return runs
-
-
-def offsets_of(runs: Sequence[Sequence[int]]) -> set[int]:
-    """Return the offsets that ``runs_of`` told."""
-    return {offset for first, last in runs for offset in range(first, last + 1)}

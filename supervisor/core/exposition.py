@@ -12,8 +12,9 @@ from supervisor.core.exits import ExitClass
 from supervisor.core.histogram import Exemplar, Histogram
 from supervisor.core.lag import GroupLag, PartitionLag
 from supervisor.core.readiness import progresses, readiness
-from supervisor.core.snapshot import GroupSnapshot, PartitionStats, SlotSnapshot, SlotState, Snapshot, WorkerStats
+from supervisor.core.snapshot import GroupSnapshot, SlotSnapshot, SlotState, Snapshot
 from supervisor.core.totals import GroupTotals, SlotTotals
+from supervisor.core.worker_stats import PartitionStats, WorkerStats
 
 MOST_PARTITIONS = 2000
 MOST_TOPICS = 500

@@ -2,7 +2,7 @@
 
 | type | from → to | members |
 |---|---|---|
-| ``spec`` | parent → worker, notifier; first frame | ``spec``: see ``core.spec`` |
+| ``spec`` | parent → child; first frame | ``spec``: see ``core.spec``, ``core.child_specs`` |
 | ``pause`` | parent → worker | ``on``: read nothing, or go on |
 | ``resume`` | parent → worker | ``partitions`` that were stopped, ``to``: where they go on |
 | ``stop`` | parent → worker, notifier | ``end``: ``keep`` or ``leave``; ``timeout``; ``overdue``: records that hang |
@@ -20,7 +20,7 @@
 | ``hello`` | worker → parent | ``pid``; the slot's lock is held from here on |
 | ``ready`` | worker, notifier → parent | handler and plugins are loaded, the poll loop turns |
 | ``assigned`` | worker → parent | ``partitions`` owned now, 500 at most: ``[[topic, partition], ...]``; *joined* |
-| ``stats`` | worker → parent, when changed, or 4 s | ``stats``: a ``core.snapshot.WorkerStats``; ``seconds`` it took |
+| ``stats`` | worker → parent, when changed, or 4 s | ``stats``: see ``core.worker_stats``; ``seconds`` it took |
 | ``stats`` | notifier → parent, when changed, or 20 s | ``stats``: counts of each plugin (``notifier.courier``) |
 | ``event`` | worker, notifier → parent | ``name``, ``severity``, ``text``, ``fields``, ``stack`` |
 | ``pause`` | worker → parent | ``record``, ``reason``: why the whole group is to be paused |

@@ -1,4 +1,4 @@
-"""What a child process is told to be: made from the config by the parent, sent as its first frame.
+"""What a worker is told to be: made from the config by the parent, sent as its first frame.
 
 Every value is resolved: secrets are in clear (the frame goes over a socketpair, never through argv or
 the environment), durations are seconds, paths absolute.
@@ -319,37 +319,3 @@ class WorkerSpec:
         Classic groups only: a KIP-848 static id locks out its own replacement.
         """
         return self.group.protocol == "classic"
-
-
-@dataclass(frozen=True, slots=True)
-class EndsSpec:
-    """What the child is told that asks for ends and committed offsets, and how to log."""
-
-    supervisor: str
-    groups: tuple[GroupSpec, ...]
-    parent_pid: int
-    log_format: str
-    log_level: str
-
-
-@dataclass(frozen=True, slots=True)
-class InspectorSpec:
-    """What the child is told that looks at the lag of all groups, each ``interval`` seconds at most."""
-
-    supervisor: str
-    groups: tuple[GroupSpec, ...]
-    interval: float
-    parent_pid: int
-    log_format: str
-    log_level: str
-
-
-@dataclass(frozen=True, slots=True)
-class NotifierSpec:
-    """What the notifier child is told: the alert plugins to run, and how to log."""
-
-    supervisor: str
-    plugins: PluginsSpec
-    parent_pid: int
-    log_format: str
-    log_level: str

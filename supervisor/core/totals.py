@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from supervisor.core.histogram import SECONDS, Exemplar, Histogram, added, grown, newest
-from supervisor.core.snapshot import WorkerStats
+from supervisor.core.worker_stats import WorkerStats
 
 MOST_NAMES = 30
 """Names told apart in one counter; they come from a process that runs user code."""

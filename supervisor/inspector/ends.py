@@ -12,10 +12,10 @@ from typing import Any
 
 from confluent_kafka import KafkaException
 
+from supervisor.core.child_specs import EndsSpec
 from supervisor.core.exits import ExitCode
 from supervisor.core.frames import Frame
 from supervisor.core.jsonable import to_json
-from supervisor.core.spec import EndsSpec
 from supervisor.kafka.ends import AT_ONCE, GroupOffsets, MissingTopicError
 from supervisor.kafka.offsets import AskError
 from supervisor.link import Link, take_spec

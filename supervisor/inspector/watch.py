@@ -16,9 +16,10 @@ from itertools import groupby
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from supervisor.core.child_specs import InspectorSpec
 from supervisor.core.exits import ExitCode
 from supervisor.core.lag import PartitionLag
-from supervisor.core.spec import GroupSpec, InspectorSpec
+from supervisor.core.spec import GroupSpec
 from supervisor.kafka.lag import GroupReader, Reading
 from supervisor.kafka.offsets import AskError
 from supervisor.kafka.settings import asker_settings, client_settings

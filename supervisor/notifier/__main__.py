@@ -6,8 +6,8 @@ import signal
 import sys
 import time
 
+from supervisor.core.child_specs import NotifierSpec
 from supervisor.core.exits import ExitCode
-from supervisor.core.spec import NotifierSpec
 from supervisor.link import take_spec
 from supervisor.logs import set_up_logging
 from supervisor.notifier.loop import Loop

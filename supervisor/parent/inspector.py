@@ -9,11 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from supervisor.core.child_specs import InspectorSpec
 from supervisor.core.events import Severity
 from supervisor.core.frames import Frame, FrameError
 from supervisor.core.jsonable import to_json
 from supervisor.core.lag import GroupLag, GroupMember, PartitionLag, slot_of, total
-from supervisor.core.spec import InspectorSpec
 from supervisor.parent.processes.channel import Channel
 from supervisor.parent.processes.exits import ExitWatch
 from supervisor.parent.processes.keeper import STARTS, Keeper

@@ -24,11 +24,12 @@ from supervisor.config import (
 )
 from supervisor.core.addresses import parse_address
 from supervisor.core.autoscale import Rules
+from supervisor.core.child_specs import InspectorSpec, NotifierSpec
 from supervisor.core.limits import Allowance
 from supervisor.core.progress import Limits
 from supervisor.core.retry_topics import retry_topics, subscription
 from supervisor.core.slot import Policy
-from supervisor.core.spec import FloodSpec, InspectorSpec, Mode, NotifierSpec, WorkerSpec
+from supervisor.core.spec import FloodSpec, Mode, WorkerSpec
 from supervisor.parent.alerts.alerting import AlertPlan
 from supervisor.parent.store.journal import Retention
 

@@ -1,13 +1,13 @@
 """A worker's dependency breaker: closes the gate of the lanes when a record says that what it needs is away.
 
 It works by itself, trying with one record at growing intervals; where there is a parent, that tells it when to hold
-and whose part it is to try (``core.breaker`` has the rules of both).
+and whose part it is to try (rules: ``core.hold``, the parent's ``core.breaker``).
 """
 
 import random
 import time
 
-from supervisor.core.breaker import Hold, told, went_down
+from supervisor.core.hold import Hold, told, went_down
 from supervisor.core.lane import BUSY, Lane
 from supervisor.core.lanes import BREAKER
 from supervisor.core.spec import BreakerOrder

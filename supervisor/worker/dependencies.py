@@ -3,8 +3,8 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from supervisor.core.breaker import NAME_LENGTH
 from supervisor.core.events import one_line
+from supervisor.core.hold import NAME_LENGTH
 from supervisor.core.retry import class_names
 from supervisor.plugin.errors import DependencyDownError
 from supervisor.plugin.types import Failure, Retry

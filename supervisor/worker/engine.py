@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Hashable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from supervisor.core.board import C_ATTEMPT, C_LAST_OFFSET, C_PARTITION, C_SEQUENCE, C_TOPIC, IDLE, BoardWriter
-from supervisor.core.docket import Case
+from supervisor.core.cases import Case
 from supervisor.core.events import Scalar, Severity
 from supervisor.core.exits import ExitCode
 from supervisor.core.lane import Lane

@@ -1,12 +1,13 @@
 """A worker's flood guard: judges each dead letter before it is written, and closes the gate of the lanes at a limit.
 
-The parent counts over all workers of the group and says when to go on (``core.flood`` has the rules of both).
+The parent counts over all workers of the group and says when to go on (rules: ``core.flood_window``, the parent's
+``core.flood``).
 """
 
 import time
 from enum import Enum, auto
 
-from supervisor.core.flood import TRIALS, FloodWindow, Trial, trial
+from supervisor.core.flood_window import TRIALS, FloodWindow, Trial, trial
 from supervisor.core.lanes import BREAKER, FLOOD
 from supervisor.core.spec import FloodAction, FloodOrder, FloodState
 from supervisor.worker.engine import Engine

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from supervisor.core.accusations import Record
+from supervisor.core.cases import Record
 from supervisor.core.frames import Frame
 from supervisor.core.spec import End
 from supervisor.link import Link

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from supervisor.core.backoff import Backoff
-from supervisor.core.docket import Case
+from supervisor.core.cases import Case
 from supervisor.core.exits import ExitCode
 from supervisor.core.lane import Lane
 from supervisor.core.lanes import BREAKER

@@ -11,9 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from supervisor.core.accusations import Place
+from supervisor.core.cases import Case, Place, offsets_of
 from supervisor.core.commit_metadata import Runs, holds
-from supervisor.core.docket import Case, offsets_of
 from supervisor.core.events import Severity
 from supervisor.core.frames import Frame
 from supervisor.core.jsonable import from_json

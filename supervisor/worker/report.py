@@ -8,7 +8,7 @@ from supervisor.core.board import H_RUNNABLE, H_SETTLED, H_WAIT, Wait
 from supervisor.core.histogram import Exemplar
 from supervisor.core.jsonable import to_json
 from supervisor.core.lanes import BREAKER, HELD
-from supervisor.core.snapshot import PartitionStats, WorkerStats
+from supervisor.core.worker_stats import PartitionStats, WorkerStats
 from supervisor.worker.engine import Engine, Owned
 
 KEEP_ALIVE = 3.5

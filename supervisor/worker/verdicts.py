@@ -5,8 +5,7 @@ import random
 import time
 from typing import assert_never
 
-from supervisor.core.accusations import Cause
-from supervisor.core.docket import Case
+from supervisor.core.cases import Case, Cause
 from supervisor.core.events import one_line
 from supervisor.core.exits import describe
 from supervisor.core.letters import Origin, audit_id, dead_letter_headers, where

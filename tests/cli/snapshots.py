@@ -1,6 +1,7 @@
 """Snapshots to look at, for the tests of the command line."""
 
-from supervisor.core.snapshot import GroupSnapshot, PartitionStats, SlotSnapshot, SlotState, Snapshot, WorkerStats
+from supervisor.core.snapshot import GroupSnapshot, SlotSnapshot, SlotState, Snapshot
+from supervisor.core.worker_stats import PartitionStats, WorkerStats
 
 
 def part(number: int, topic: str = "orders", *, committed: int = 0) -> PartitionStats:

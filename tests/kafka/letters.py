@@ -11,7 +11,8 @@ from typing import Any
 import psutil
 from confluent_kafka import Producer
 
-from supervisor.core.events import Event, EventQuery
+from supervisor.core.event_query import EventQuery
+from supervisor.core.events import Event
 from supervisor.core.letters import Origin, dead_letter_headers
 from supervisor.parent.store.journal_file import journal_file, read_file
 from tests.broker.real import RealBroker

@@ -33,8 +33,8 @@ from supervisor.core.board import (
 )
 from supervisor.core.frames import Frame, FrameReader, encode
 from supervisor.core.jsonable import from_json, to_json
-from supervisor.core.snapshot import PartitionStats, WorkerStats
 from supervisor.core.spec import FloodState, Mode, WorkerSpec
+from supervisor.core.worker_stats import PartitionStats, WorkerStats
 
 
 class Fake:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from supervisor.core.backoff import Backoff
+from supervisor.core.child_specs import NotifierSpec
 from supervisor.core.jsonable import from_json
 from supervisor.core.limits import Allowance
 from supervisor.core.progress import Limits
@@ -27,7 +28,6 @@ from supervisor.core.spec import (
     FloodSpec,
     GroupSpec,
     Mode,
-    NotifierSpec,
     Ordering,
     PluginsSpec,
     RetrySpec,

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from supervisor.control.client import Refused
-from supervisor.core.events import Event, EventQuery, Severity
+from supervisor.core.event_query import EventQuery
+from supervisor.core.events import Event, Severity
 from supervisor.parent.store.journal_file import append, journal_file, read_file
 from tests.process.parents import Parent
 

@@ -19,7 +19,8 @@ from click.testing import CliRunner, Result
 
 from supervisor.cli.main import cli
 from supervisor.control.answers import EventEntry
-from supervisor.core.events import Event, EventQuery, Severity
+from supervisor.core.event_query import EventQuery
+from supervisor.core.events import Event, Severity
 from supervisor.core.snapshot import SlotState
 from supervisor.parent.store.eventlog import HEAVY, REMEMBERED, EventLog
 from supervisor.parent.store.journal import KEPT, Journal, Retention, drop_old, drop_surplus, surplus_of

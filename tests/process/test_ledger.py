@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from supervisor.core.accusations import Accusation, Cause
+from supervisor.core.accusations import Accusation
+from supervisor.core.cases import Cause
 from supervisor.core.docket import CONVICTED_FOR, SUSPECTED_FOR
 from supervisor.core.events import Event
 from supervisor.core.slot import Spawn

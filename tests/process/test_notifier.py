@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
+from supervisor.core.child_specs import NotifierSpec
 from supervisor.core.events import Event, Severity
 from supervisor.core.exits import ExitCode
 from supervisor.core.frames import Frame, FrameReader, encode
 from supervisor.core.jsonable import to_json
-from supervisor.core.spec import NotifierSpec, PluginSpec, PluginsSpec
+from supervisor.core.spec import PluginSpec, PluginsSpec
 from tests.waiting import wait_until
 
 PLUGINS = """

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from supervisor.core.backoff import Backoff
+from supervisor.core.child_specs import InspectorSpec
 from supervisor.core.lag import GroupLag
-from supervisor.core.spec import InspectorSpec
 from supervisor.parent import inspector as module
 from supervisor.parent.inspector import Inspector
 from supervisor.parent.processes.exits import ExitWatch

@@ -7,7 +7,8 @@ from typing import Any
 from supervisor.core.events import Severity
 from supervisor.core.limits import Allowance, Worn
 from supervisor.core.progress import Limits
-from supervisor.core.snapshot import SlotState, WorkerStats
+from supervisor.core.snapshot import SlotState
+from supervisor.core.worker_stats import WorkerStats
 from supervisor.parent.slots.limits import SlotLimits
 from supervisor.parent.slots.readings import Reading
 from supervisor.parent.slots.telemetry import Telemetry

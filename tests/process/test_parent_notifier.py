@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from supervisor.core.backoff import Backoff
+from supervisor.core.child_specs import NotifierSpec
 from supervisor.core.events import Event, Severity
-from supervisor.core.spec import NotifierSpec, PluginsSpec
+from supervisor.core.spec import PluginsSpec
 from supervisor.parent.alerts import notifier as module
 from supervisor.parent.alerts.alerts import Alerts
 from supervisor.parent.alerts.deliveries import Deliveries

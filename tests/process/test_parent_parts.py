@@ -19,7 +19,7 @@ from supervisor.core.board import size
 from supervisor.core.events import Severity
 from supervisor.core.frames import Frame, FrameReader, encode
 from supervisor.core.progress import Limits
-from supervisor.core.snapshot import WorkerStats
+from supervisor.core.worker_stats import WorkerStats
 from supervisor.parent.processes.channel import MAX_UNSENT, Channel
 from supervisor.parent.processes.exits import ExitWatch
 from supervisor.parent.processes.launcher import Child, send_signal, start_child

@@ -9,7 +9,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from supervisor.control.answers import Operation
-from supervisor.core.snapshot import PartitionStats, SlotSnapshot
+from supervisor.core.snapshot import SlotSnapshot
+from supervisor.core.worker_stats import PartitionStats
 from tests.broker.real import RealBroker
 from tests.broker.records import create_topic, produce
 from tests.process.test_parent_kafka import CONFIG, Run, owned, running

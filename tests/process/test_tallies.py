@@ -1,5 +1,5 @@
 from supervisor.core.events import Event, Severity
-from supervisor.core.snapshot import WorkerStats
+from supervisor.core.worker_stats import WorkerStats
 from supervisor.parent.slots.tallies import Tallies
 
 KEY = ("orders", 0)

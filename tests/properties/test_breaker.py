@@ -7,20 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor.core.backoff import Backoff
-from supervisor.core.breaker import (
-    Breaker,
-    Hold,
-    Step,
-    heard_down,
-    heard_nothing,
-    heard_up,
-    look,
-    order_for,
-    told,
-    went_down,
-    words,
-)
+from supervisor.core.breaker import Breaker, Step, heard_down, heard_nothing, heard_up, look, order_for, words
 from supervisor.core.breaker import Group as Slots
+from supervisor.core.hold import Hold, told, went_down
 from supervisor.core.spec import BreakerOrder
 
 SLOTS = 4

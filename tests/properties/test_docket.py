@@ -6,9 +6,10 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from supervisor.core.accusations import Record, accuse
+from supervisor.core.accusations import accuse
 from supervisor.core.board import InFlight
-from supervisor.core.docket import Case, Docket, Evidence, offsets_of, runs_of
+from supervisor.core.cases import Case, Evidence, Record, offsets_of, runs_of
+from supervisor.core.docket import Docket
 
 GROUP = "orders"
 PLACE = ("t", 0)

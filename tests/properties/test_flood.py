@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.core.flood import TRIALS, Flood, FloodWindow, Trial, look, order_for, resume, trial, trip, words
+from supervisor.core.flood import Flood, look, order_for, resume, trip, words
+from supervisor.core.flood_window import TRIALS, FloodWindow, Trial, trial
 from supervisor.core.spec import FloodAction, FloodSpec, FloodState
 
 RATIO = FloodSpec(ratio=0.5, min_records=20, window=60.0)

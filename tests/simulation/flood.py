@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from supervisor.core.flood import TRIALS, Flood, FloodWindow, Step, look, order_for, resume, trip
+from supervisor.core.flood import Flood, Step, look, order_for, resume, trip
+from supervisor.core.flood_window import TRIALS, FloodWindow
 from supervisor.core.jsonable import to_json
 from supervisor.core.spec import End, FloodAction, FloodOrder, FloodState
 from supervisor.plugin.types import Failure

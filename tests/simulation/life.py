@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from supervisor.core.backoff import Backoff
-from supervisor.core.docket import Case
+from supervisor.core.cases import Case
 from supervisor.core.exits import ExitCode
 from supervisor.core.spec import End
 from supervisor.plugin.types import Record

@@ -3,9 +3,10 @@
 from collections import Counter
 from typing import Any
 
-from supervisor.core.accusations import Record, accuse
+from supervisor.core.accusations import accuse
 from supervisor.core.board import Board
-from supervisor.core.docket import Case, Docket, Evidence, runs_of
+from supervisor.core.cases import Case, Evidence, Record, runs_of
+from supervisor.core.docket import Docket
 from supervisor.core.jsonable import to_json
 from tests.simulation.broker import Place, named
 

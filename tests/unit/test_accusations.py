@@ -1,7 +1,8 @@
 from dataclasses import replace
 
-from supervisor.core.accusations import NOBODY, Accusation, Cause, accuse, crashed_thread, span
+from supervisor.core.accusations import NOBODY, Accusation, accuse, crashed_thread, span
 from supervisor.core.board import InFlight
+from supervisor.core.cases import Cause
 
 ONE = InFlight(cell=0, topic="orders", partition=1, offset=812, last_offset=812, sequence=7, attempt=1, thread=0x7F01)
 OTHER = replace(ONE, cell=1, offset=900, last_offset=900, thread=0x7F02)

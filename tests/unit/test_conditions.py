@@ -7,15 +7,8 @@ import pytest
 from supervisor.core.conditions import CLEAR, Change, Conditions, Kind, Rule
 from supervisor.core.events import Severity
 from supervisor.core.lag import GroupLag
-from supervisor.core.snapshot import (
-    BreakerSnapshot,
-    FloodSnapshot,
-    GroupSnapshot,
-    SlotSnapshot,
-    SlotState,
-    Snapshot,
-    WorkerStats,
-)
+from supervisor.core.snapshot import BreakerSnapshot, FloodSnapshot, GroupSnapshot, SlotSnapshot, SlotState, Snapshot
+from supervisor.core.worker_stats import WorkerStats
 
 RULES = {
     Kind.WORKER_DOWN: Rule(Severity.WARNING, 60.0),

@@ -1,6 +1,7 @@
 import pytest
 
-from supervisor.core.events import Event, EventQuery, Severity, matches, severities
+from supervisor.core.event_query import EventQuery, matches, severities
+from supervisor.core.events import Event, Severity
 
 EVENT = Event("worker.exited", Severity.WARNING, 100.0, group="orders", slot=1)
 

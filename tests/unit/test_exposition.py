@@ -6,15 +6,9 @@ from supervisor.core.histogram import Histogram
 from supervisor.core.lag import GroupLag, PartitionLag
 from supervisor.core.metrics_catalog import CATALOG, Kind
 from supervisor.core.readiness import readiness
-from supervisor.core.snapshot import (
-    GroupSnapshot,
-    PartitionStats,
-    SlotSnapshot,
-    SlotState,
-    Snapshot,
-    WorkerStats,
-)
+from supervisor.core.snapshot import GroupSnapshot, SlotSnapshot, SlotState, Snapshot
 from supervisor.core.totals import GroupTotals, SlotTotals
+from supervisor.core.worker_stats import PartitionStats, WorkerStats
 from supervisor.plugin import Disposition
 
 STATS = WorkerStats(settled=7, owned=1, waits="eof", partitions=(PartitionStats("orders", 0, 5, 2, gap=1),))

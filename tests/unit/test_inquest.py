@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from supervisor.core.accusations import Accusation, Cause, span
+from supervisor.core.accusations import Accusation, span
 from supervisor.core.board import InFlight
+from supervisor.core.cases import Cause
 from supervisor.core.crashfile import MOST_STACK
 from supervisor.core.events import Event
 from supervisor.core.progress import Verdict

@@ -3,7 +3,7 @@
 from typing import Any
 
 from supervisor.core.accused_frames import accused_frames
-from supervisor.core.docket import Case, Evidence, offsets_of
+from supervisor.core.cases import Case, Evidence, offsets_of
 from supervisor.core.frames import MAX_FRAME, encode
 from supervisor.parent.deaths.ledger import MOST_LOG, MOST_STACK
 from supervisor.parent.processes.channel import MAX_UNSENT

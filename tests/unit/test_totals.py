@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor.core.histogram import RECORDS, Exemplar, Histogram, Tally, added, grown
-from supervisor.core.snapshot import WorkerStats
 from supervisor.core.totals import MOST_NAMES, OTHER, GroupTotals, SlotTotals, group_totals, slot_totals
+from supervisor.core.worker_stats import WorkerStats
 
 
 def tallied(*values: float) -> Histogram:

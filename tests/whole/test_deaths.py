@@ -8,7 +8,8 @@ import signal
 
 from supervisor.control.answers import EventEntry
 from supervisor.control.client import ControlError
-from supervisor.core.events import Event, EventQuery
+from supervisor.core.event_query import EventQuery
+from supervisor.core.events import Event
 from tests.broker.real import RealBroker
 from tests.broker.records import create_topic, produce
 from tests.whole.conftest import Supervise

@@ -4,7 +4,8 @@ from collections import Counter
 
 import pytest
 
-from supervisor.core.events import EventQuery, Severity
+from supervisor.core.event_query import EventQuery
+from supervisor.core.events import Severity
 from tests.broker.real import RealBroker
 from tests.broker.records import committed, create_topic, end_offsets, produce, read_topic
 from tests.conftest import Scale

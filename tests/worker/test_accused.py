@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from supervisor.core.docket import Case
+from supervisor.core.cases import Case
 from supervisor.core.jsonable import to_json
 from supervisor.plugin import Letter, Record
 from supervisor.worker import quarantine

@@ -7,7 +7,7 @@ import pytest
 
 from supervisor.core.backoff import Backoff
 from supervisor.core.board import Wait
-from supervisor.core.docket import Case, Evidence
+from supervisor.core.cases import Case, Evidence
 from supervisor.core.jsonable import to_json
 from supervisor.core.spec import BreakerOrder, BreakerSpec, Ordering
 from supervisor.plugin import DeadLetter, DependencyDown, DependencyDownError, Failure, Letter, Record

@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from supervisor.core.histogram import SECONDS
-from supervisor.core.snapshot import WorkerStats
+from supervisor.core.worker_stats import WorkerStats
 from supervisor.plugin.types import DeadLetter, Disposition, Drop, Retry
 from supervisor.worker.report import worker_stats
 from tests.worker.fake_source import FakeCluster

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from supervisor.core.snapshot import WorkerStats
+from supervisor.core.worker_stats import WorkerStats
 from supervisor.worker import report
 from supervisor.worker.engine import Engine
 from supervisor.worker.report import KEEP_ALIVE, Teller

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
+from supervisor.core.child_specs import NotifierSpec
 from supervisor.core.events import Event
-from supervisor.core.spec import NotifierSpec
 from supervisor.parent.alerts.deliveries import Deliveries
 from supervisor.parent.alerts.notifier import Notifier
 from supervisor.parent.processes.exits import ExitWatch

@@ -8,10 +8,11 @@ from collections import deque
 from dataclasses import replace
 from functools import partial
 
+from supervisor.core.child_specs import NotifierSpec
 from supervisor.core.events import Event, Severity
 from supervisor.core.frames import Frame, FrameError
 from supervisor.core.jsonable import to_json
-from supervisor.core.spec import End, NotifierSpec
+from supervisor.core.spec import End
 from supervisor.parent.alerts.deliveries import Deliveries
 from supervisor.parent.processes.channel import Channel
 from supervisor.parent.processes.exits import ExitWatch

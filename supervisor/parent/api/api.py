@@ -18,7 +18,8 @@ from supervisor.control.answers import Refusal
 from supervisor.control.requests import Events, Hold, Offsets, Restart, Resume, Start, Stop
 from supervisor.control.targets import UnknownTargetError, resolve
 from supervisor.core import slot as slots
-from supervisor.core.events import EventQuery, Severity
+from supervisor.core.event_query import EventQuery
+from supervisor.core.events import Severity
 from supervisor.core.jsonable import to_json
 from supervisor.parent.api.alert_api import AlertApi
 from supervisor.parent.api.answering import PEER, accepted, answer, audit, body_of, refusal, unprocessable

@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from supervisor.core.accusations import NOBODY, Accusation, Record, accuse, crashed_thread, span
+from supervisor.core.accusations import NOBODY, Accusation, accuse, crashed_thread, span
 from supervisor.core.board import InFlight
+from supervisor.core.cases import Record
 from supervisor.core.exits import ExitCode
 from supervisor.core.progress import Verdict
 from supervisor.core.slot import Report, Rung, Slot

@@ -11,13 +11,14 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from supervisor.core.accusations import Accusation, Cause, Record
+from supervisor.core.accusations import Accusation
 from supervisor.core.accused_frames import accused_frames
-from supervisor.core.docket import Case, Change, Docket, Evidence, Key
+from supervisor.core.cases import Case, Cause, Evidence, Record
+from supervisor.core.docket import Change, Docket, Key
 from supervisor.core.events import Scalar, Severity
 from supervisor.core.exits import describe
 from supervisor.core.frames import Frame
-from supervisor.core.snapshot import PartitionStats
+from supervisor.core.worker_stats import PartitionStats
 from supervisor.parent.deaths.ledger_file import MIGRATIONS, ledger_file, read, write
 from supervisor.parent.processes.channel import Channel
 from supervisor.parent.store.eventlog import EventLog

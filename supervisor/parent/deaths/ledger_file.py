@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from supervisor.core.accusations import Cause
-from supervisor.core.docket import Case, Change, Evidence, Key
+from supervisor.core.cases import Case, Cause, Evidence
+from supervisor.core.docket import Change, Key
 
 FILE = "ledger.sqlite3"
 

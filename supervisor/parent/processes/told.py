@@ -8,7 +8,7 @@ from supervisor.core.events import Scalar, Severity
 from supervisor.core.frames import Frame
 from supervisor.core.jsonable import from_json
 from supervisor.core.progress import coordinates
-from supervisor.core.snapshot import WorkerStats
+from supervisor.core.worker_stats import WorkerStats
 from supervisor.parent.store.eventlog import EventLog
 
 LONGEST = 2000

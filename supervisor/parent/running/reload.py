@@ -6,12 +6,13 @@ from dataclasses import dataclass, fields, replace
 
 from supervisor.config import ConfigError
 from supervisor.core.addresses import format_address
+from supervisor.core.child_specs import NotifierSpec
 from supervisor.core.events import Severity
 from supervisor.core.exits import ExitCode
 from supervisor.core.plan_diff import Change, GroupChange, Shape, plan_diff
 from supervisor.core.slot import Start, Stop
 from supervisor.core.snapshot import SlotState
-from supervisor.core.spec import End, Mode, NotifierSpec
+from supervisor.core.spec import End, Mode
 from supervisor.parent.groups.rolling import MARGIN, Leaving, Roll, RollError, longest_stop
 from supervisor.parent.plan import GroupPlan, Plan
 from supervisor.parent.running.operations import BusyError, OperationError, Operations, Say

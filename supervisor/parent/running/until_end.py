@@ -12,6 +12,7 @@ import signal
 import sys
 from dataclasses import dataclass
 
+from supervisor.core.child_specs import EndsSpec
 from supervisor.core.durations import format_duration
 from supervisor.core.ends import Goal, Progress, progress
 from supervisor.core.events import Severity
@@ -20,7 +21,7 @@ from supervisor.core.frames import Frame
 from supervisor.core.jsonable import from_json, to_json
 from supervisor.core.retry_topics import retry_topics
 from supervisor.core.snapshot import SlotState
-from supervisor.core.spec import EndsSpec, GroupSpec, Mode
+from supervisor.core.spec import GroupSpec, Mode
 from supervisor.parent.processes.channel import Channel
 from supervisor.parent.processes.exits import ExitWatch
 from supervisor.parent.processes.keeper import until

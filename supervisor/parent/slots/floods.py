@@ -10,7 +10,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from supervisor.core.flood import Flood, FloodWindow, Step, look, order_for, resume, trip, words
+from supervisor.core.flood import Flood, Step, look, order_for, resume, trip, words
+from supervisor.core.flood_window import FloodWindow
 from supervisor.core.frames import Frame
 from supervisor.core.jsonable import to_json
 from supervisor.core.slot import Stop

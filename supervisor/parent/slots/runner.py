@@ -32,8 +32,9 @@ from supervisor.core.slot import (
     Tick,
 )
 from supervisor.core.slot_rules import is_down, step
-from supervisor.core.snapshot import SlotSnapshot, SlotState, WorkerStats
+from supervisor.core.snapshot import SlotSnapshot, SlotState
 from supervisor.core.spec import Mode, WorkerSpec
+from supervisor.core.worker_stats import WorkerStats
 from supervisor.parent.deaths.crash import remove_crash_file
 from supervisor.parent.deaths.deaths import Inquest
 from supervisor.parent.plan import GroupPlan

@@ -6,8 +6,8 @@ from types import MappingProxyType
 
 from supervisor.core.events import Event
 from supervisor.core.histogram import WAITS, Tally
-from supervisor.core.snapshot import WorkerStats
 from supervisor.core.totals import OTHER, GroupTotals, SlotTotals, group_totals, slot_totals, with_letter
+from supervisor.core.worker_stats import WorkerStats
 
 MOST_EVENTS = 300
 """Pairs of name and severity told apart; some names come from processes that run user code."""

@@ -2,7 +2,7 @@
 
 from supervisor.core.board import Board
 from supervisor.core.progress import Limits, Progress, Verdict, look
-from supervisor.core.snapshot import WorkerStats
+from supervisor.core.worker_stats import WorkerStats
 from supervisor.parent.slots.readings import Reading, Sampler
 
 STALE = 8.0

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from supervisor.control.answers import EventEntry, EventPage
-from supervisor.core.events import Event, EventQuery, Scalar, Severity, matches
+from supervisor.core.event_query import EventQuery, matches
+from supervisor.core.events import Event, Scalar, Severity
 
 REMEMBERED = 1000
 HEAVY = 16

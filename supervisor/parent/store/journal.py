@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from supervisor.control.answers import EventEntry, EventPage
-from supervisor.core.events import Event, EventQuery, Scalar, Severity
+from supervisor.core.event_query import EventQuery
+from supervisor.core.events import Event, Scalar, Severity
 from supervisor.parent.store.eventlog import EventLog
 from supervisor.parent.store.journal_file import (
     MIGRATIONS,

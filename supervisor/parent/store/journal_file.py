@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from supervisor.control.answers import EventEntry, EventPage
-from supervisor.core.events import Event, EventQuery, Severity, severities
+from supervisor.core.event_query import EventQuery, severities
+from supervisor.core.events import Event, Severity
 from supervisor.core.jsonable import from_json, to_json
 from supervisor.parent.store.store import migrate, refuse_newer, text
 
