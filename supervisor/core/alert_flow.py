@@ -14,12 +14,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
+from supervisor.core.conditions import Kind
 from supervisor.core.durations import format_duration
 from supervisor.core.events import Event, Severity
 
 FIRING = "alert.firing"
 RESOLVED = "alert.resolved"
-AS_CONDITIONS = frozenset({"breaker.opened", "breaker.closed", "flood.tripped", "flood.resumed"})
+AS_CONDITIONS = {
+    "breaker.opened": Kind.DEPENDENCY_DOWN,
+    "breaker.closed": Kind.DEPENDENCY_DOWN,
+    "flood.tripped": Kind.FLOOD,
+    "flood.resumed": Kind.FLOOD,
+}
 """Beginnings and ends of what is a condition, too, by which people are told: its end is for whom its beginning was."""
 NAMED_SLOTS = 10
 MOST_LINES = 1000

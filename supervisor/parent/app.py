@@ -178,7 +178,7 @@ async def _run_slots(plan: Plan, means: _Means, exits: ExitWatch, *, wishes: Wis
     reloader = _reloader(supervisor, operations, outside, exits, parts=parts)
     operator = OperatorApi(supervisor, operations, reloader, dlq=dlq)
     control = ControlServer(
-        supervisor, journal, plan.socket, operator=operator, offsets=offsets, alerts=AlertApi(alerting, events)
+        supervisor, journal, plan.socket, operator=operator, offsets=offsets, alerts=AlertApi(alerting, supervisor)
     )
     pulses += [duty.pulse, LockWatch(means.lock, events).pulse, control.keep, Accepting(events).pulse, web.pulse]
     ends = UntilEnd(supervisor, until, exits) if until is not None else None

@@ -9,7 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from supervisor.cli.main import cli
 from supervisor.control.client import ControlClient, NotAllowed, NotRunning, Refused
 from supervisor.core.events import Severity
 from supervisor.core.exits import ExitCode
@@ -201,6 +203,43 @@ def test_an_unknown_group_is_refused_with_what_there_is(tmp_path: Path) -> None:
         with pytest.raises(Refused, match="group 'orders' has no slot '2'") as caught:
             parent.client.restart("orders/2")
         assert caught.value.help == "its slots are orders/0 to orders/1"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "instead"),
+    [
+        (("worker.exitd",), "people are told of nothing called 'worker.exitd'", "did you mean 'worker.exited'?"),
+        (("wroker.*",), "people are told of nothing called 'wroker.*'", "did you mean 'worker.*'?"),
+        (("breaker.opened",), "people are told of nothing called 'breaker.opened'", "dependency_down"),
+        (("lag", "-g", "order"), "no group is called 'order'", "did you mean 'orders'? groups: orders, bills"),
+    ],
+)
+def test_a_silence_of_what_is_not_there_is_refused_with_what_there_is(
+    tmp_path: Path, arguments: tuple[str, ...], error: str, instead: str
+) -> None:
+    with Parent(tmp_path, {"orders": 2, "bills": 1}) as parent:
+        result = CliRunner().invoke(cli, ["silence", *arguments, "--socket", parent.client.socket_path])
+        with pytest.raises(Refused, match="called") as caught:
+            parent.client.silence(arguments[0], 60.0, group=arguments[-1] if "-g" in arguments else "")
+
+        assert result.exit_code == 1
+        assert result.output == f"{error}\n  help: {caught.value.help}\n"
+        assert str(caught.value) == error
+        assert instead in caught.value.help
+        assert parent.client.alerts().silences == ()
+
+
+def test_what_people_are_told_of_is_silenced_by_name_and_by_pattern(tmp_path: Path) -> None:
+    with Parent(tmp_path, {"orders": 1}) as parent:
+        for name in ("worker.exited", "dependency_down", "worker.*", "*"):
+            parent.client.silence(name, 60.0)
+
+        assert [one.name for one in parent.client.alerts().silences] == [
+            "worker.exited",
+            "dependency_down",
+            "worker.*",
+            "*",
+        ]
 
 
 def test_stop_start_restart_and_hold_of_one_slot(tmp_path: Path) -> None:

@@ -6,19 +6,22 @@ from aiohttp import web
 
 from supervisor.control.requests import Silence as SilenceRequest
 from supervisor.control.requests import Unsilence
+from supervisor.control.targets import UnknownTargetError, resolve
 from supervisor.core.alert_flow import Silence
 from supervisor.core.jsonable import to_json
+from supervisor.core.told_names import help_for, is_told
 from supervisor.parent.alerts.alerting import Alerting, TooManySilencesError
 from supervisor.parent.api.answering import PEER, audit, body_of, refusal
-from supervisor.parent.store.eventlog import EventLog
+from supervisor.parent.supervisor import Supervisor
 
 
 class AlertApi:
     """Answers for one supervisor."""
 
-    def __init__(self, alerting: Alerting, events: EventLog) -> None:
+    def __init__(self, alerting: Alerting, supervisor: Supervisor) -> None:
         self._alerting = alerting
-        self._events = events
+        self._supervisor = supervisor
+        self._events = supervisor.events
 
     def add_to(self, application: web.Application) -> None:
         """Add the verbs."""
@@ -32,6 +35,13 @@ class AlertApi:
 
     async def _silence(self, request: web.Request) -> web.Response:
         asked = await body_of(request, SilenceRequest)
+        if not is_told(asked.name):
+            text = f"people are told of nothing called {asked.name!r}"
+            raise refusal(web.HTTPNotFound, text, help_for(asked.name))
+        try:
+            resolve(asked.group or None, self._supervisor.groups)
+        except UnknownTargetError as error:
+            raise refusal(web.HTTPNotFound, str(error), error.help) from None
         by = f"uid {request[PEER].uid}"
         until = time.time() + asked.seconds
         silence = Silence(0, asked.name, until, group=asked.group, slot=asked.slot, reason=asked.reason, by=by)
