@@ -19,8 +19,9 @@ from supervisor.worker.notes import Notes
 logger = logging.getLogger(__name__)
 
 STORE_INTERVAL = 0.1
-PATIENCE = 30.0
-"""Seconds after which a commit without an answer is taken for lost, and the next one may go."""
+PATIENCE = 300.0
+"""Seconds after which a commit without an answer is taken for lost, and the next one may go. Longer than the client
+keeps one while no broker answers (the session's timeout): one more would wait there beyond the membership's end."""
 REFUSED_PAUSE = 0.1
 """Seconds between a refused commit and the next one, whoever is in a hurry."""
 REVOKE_TRIES = REST_TRIES = 3
@@ -272,7 +273,7 @@ class Committer:
                     self.notes.refused(place, code)
                     self._engine.dirty.add(owned)
             case Answer.FENCED:
-                self._engine.fail(ExitCode.FENCED, f"commit: {code}")
+                self._engine.fenced(f"commit: {code}")
             case Answer.FATAL:
                 self._engine.fail(ExitCode.KAFKA_FATAL, f"commit: {code}")
             case Answer.CONFIG:

@@ -146,6 +146,8 @@ class Engine:
         self.broker_trouble: str = ""
         self.joined_at: float | None = None
         """When the first assignment came."""
+        self.is_out = False
+        """Whether the membership was lost, and the group not joined again yet."""
         self.rejoin = ""
         """Why the group must be left and joined again; the next holder of the baton does it."""
         self.subscribe_again = False
@@ -183,6 +185,17 @@ class Engine:
         """Have the main thread end the process; the first reason stands. Any thread, mutex held or not."""
         if self._end is None:
             self._end = (code, reason)
+
+    def fenced(self, reason: str) -> None:
+        """Have the process end because brokers know another member by its name. Any thread, mutex held or not.
+
+        Unless its own membership expired, and the client has not joined again: a commit that waited in it for a broker
+        goes without a member id then, and that alone is answered as fencing.
+        """
+        if self.is_out:
+            self.fail(ExitCode.KAFKA_FATAL, "its session expired while no broker answered, and the client cannot go on")
+        else:
+            self.fail(ExitCode.FENCED, reason)
 
     def crash(self, error: BaseException) -> None:
         """End the process at once, committing nothing: the engine's own state cannot be trusted. Any thread."""

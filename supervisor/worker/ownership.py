@@ -48,6 +48,7 @@ class Ownership:
             if self._source is not None and self._source.begin_paused:
                 # The client pauses them in this very callback; before the next poll nobody else would know.
                 engine.paused |= set(places)
+            engine.is_out = False
             if engine.joined_at is None:
                 engine.joined_at = time.monotonic()
         asked = engine.quarantine.ask(places)
@@ -69,6 +70,7 @@ class Ownership:
 
     def lost(self, places: Sequence[Place]) -> None:
         """Drop everything: another member may own these partitions already, nothing may be committed."""
+        self._engine.is_out = True
         self._disown(places, lost=True)
 
     def _drain(self, places: Sequence[Place]) -> None:

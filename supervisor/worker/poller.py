@@ -231,7 +231,7 @@ class Poller:
 
     def _trouble(self, code: str, text: str) -> None:
         if code in FENCED or (code == "_FATAL" and "fenced" in text.lower()):
-            self._engine.fail(ExitCode.FENCED, text)
+            self._engine.fenced(text)
         elif code == "_FATAL":
             self._engine.fail(ExitCode.KAFKA_FATAL, text)
         elif code in NOT_ALLOWED:

@@ -1,5 +1,8 @@
 """A broker that is not there, or goes, is waited for; no process is given up for it."""
 
+import time
+
+from supervisor.core.exits import ExitCode
 from supervisor.core.snapshot import SlotState
 from tests.broker.real import RealBroker
 from tests.broker.records import create_topic, produce
@@ -51,6 +54,29 @@ def test_p3_a_broker_that_is_killed_under_load_is_waited_for(
     program.wait(lambda: all_committed(own_broker, name), 30, what="everything is committed")
     assert len(ledger.places()) == 400
     assert program.workers() == pids, "no restarts"
+    assert program.terminate() == 0
+
+
+def test_p3_p4_a_commit_that_outlives_its_membership_is_no_fencing(
+    own_broker: RealBroker, name: str, supervise: Supervise, ledger: Ledger
+) -> None:
+    """It waits in the client, goes when the broker is back, without a member id, and is refused as a stranger's."""
+    create_topic(own_broker.bootstrap, name)
+    produce(own_broker.bootstrap, name, ["gate:open", *["good"] * 10])
+    kafka = '"session.timeout.ms" = 10000\n"heartbeat.interval.ms" = 500'
+    program = supervise(own_broker, kafka=kafka)
+    program.wait(lambda: ledger.lines("start"), what="it works")
+
+    own_broker.stop()
+    time.sleep(7.0)  # what settles earlier gives up waiting about when the session does
+    (ledger.folder / "open").touch()
+    program.wait(lambda: program.logged("partitions.lost"), what="the session is over")
+    own_broker.start()
+
+    program.wait(lambda: all_committed(own_broker, name), what="everything is committed")
+    assert ledger.places() == {(0, at) for at in range(11)}
+    assert program.events("worker.fenced") == []
+    assert {event.fields["status"] for event in program.events("worker.exited")} <= {ExitCode.KAFKA_FATAL}
     assert program.terminate() == 0
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from supervisor.core.backoff import Backoff
 from supervisor.core.board import H_TICK_NS
+from supervisor.core.exits import ExitCode
 from supervisor.core.spec import BatchSpec, DeadLetterSpec, Ordering, RetrySpec
 from supervisor.kafka.consumer import NO_NOTES
 from supervisor.plugin.types import DeadLetter, Letter, Record, Retry
@@ -285,6 +286,23 @@ def test_a_topic_with_fenced_in_its_name_is_no_fencing() -> None:
     with InProcess(FakeCluster(), lambda _record: None) as worker:
         worker.parts.poller._trouble("UNKNOWN_TOPIC_OR_PART", "Subscribed topic not available: fenced-orders")
         assert worker.engine.end is None
+
+
+@pytest.mark.parametrize(("rejoins", "code"), [(False, ExitCode.KAFKA_FATAL), (True, ExitCode.FENCED)])
+def test_p4_only_a_member_can_be_fenced_by_another_one(rejoins: bool, code: ExitCode) -> None:  # noqa: FBT001
+    """A commit that waited for a broker longer than its membership lasted is answered as fencing."""
+    with InProcess(_cluster(b"a"), lambda _record: None) as worker:
+        worker.source.assign(PLACE)
+        worker.until(lambda: worker.engine.joined_at is not None)
+        worker.source.revoke(PLACE, lost=True)
+        if rejoins:
+            worker.source.assign(PLACE)
+        worker.source.script(lambda: worker.parts.committer.committed([(PLACE, 1, "FENCED_INSTANCE_ID")]))
+
+        worker.until(lambda: worker.engine.end)
+
+        assert worker.engine.end is not None
+        assert worker.engine.end[0] == code
 
 
 def test_a_dead_letter_that_is_answered_twice_late_or_at_once_counts_once() -> None:
