@@ -289,7 +289,7 @@ def test_a_topic_with_fenced_in_its_name_is_no_fencing() -> None:
 
 
 @pytest.mark.parametrize(("rejoins", "code"), [(False, ExitCode.KAFKA_FATAL), (True, ExitCode.FENCED)])
-def test_p4_only_a_member_can_be_fenced_by_another_one(rejoins: bool, code: ExitCode) -> None:  # noqa: FBT001
+def test_p4_only_a_member_can_be_fenced_by_another_one(rejoins: bool, code: ExitCode) -> None:
     """A commit that waited for a broker longer than its membership lasted is answered as fencing."""
     with InProcess(_cluster(b"a"), lambda _record: None) as worker:
         worker.source.assign(PLACE)
