@@ -10,12 +10,14 @@ import time
 from collections.abc import Iterable, Mapping
 
 from supervisor.core.events import Scalar, Severity
+from supervisor.core.lane import Place
 from supervisor.core.retry_topics import retry_topics
 from supervisor.kafka.consumer import Source
 from supervisor.kafka.offsets import AskError
 from supervisor.kafka.settings import first_position
 from supervisor.worker.committer import Commits
-from supervisor.worker.engine import Engine, Owned, Place
+from supervisor.worker.engine import Engine
+from supervisor.worker.owned import Owned
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,8 @@ from supervisor.core.lane import BUSY, Lane
 from supervisor.core.lanes import BREAKER
 from supervisor.core.spec import BreakerOrder
 from supervisor.plugin.types import Record
-from supervisor.worker.engine import Engine, Item
+from supervisor.worker.engine import Engine
+from supervisor.worker.owned import Item
 
 NOTHING_EVERY = 1.0
 """Seconds between two times that a prober says it has no record to try with."""

@@ -12,9 +12,11 @@ from typing import Protocol
 
 from supervisor.core.commits import Answer, answer
 from supervisor.core.exits import ExitCode
+from supervisor.core.lane import Place
 from supervisor.kafka.consumer import Source
-from supervisor.worker.engine import Engine, Owned, Place
+from supervisor.worker.engine import Engine
 from supervisor.worker.notes import Notes
+from supervisor.worker.owned import Owned
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,8 @@ from concurrent.futures import Future
 from functools import partial
 
 from supervisor.core.lane import Lane
-from supervisor.worker.engine import Engine, Item
+from supervisor.worker.engine import Engine
+from supervisor.worker.owned import Item
 
 Then = Callable[[Lane[Item], BaseException | None], None]
 """Takes the answer for a lane, which is busy again: ``None`` when it was written."""

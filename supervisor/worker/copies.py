@@ -14,8 +14,9 @@ from supervisor.core.retry_topics import Copy, copy_headers, topic_name
 from supervisor.kafka.refusals import REFUSALS
 from supervisor.plugin.types import Failure, Produce
 from supervisor.worker.confirmations import Confirmations, Pending
-from supervisor.worker.engine import Engine, Item
+from supervisor.worker.engine import Engine
 from supervisor.worker.outlet import Outlet
+from supervisor.worker.owned import Item
 from supervisor.worker.turns import Turns
 
 logger = logging.getLogger(__name__)

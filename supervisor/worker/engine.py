@@ -6,21 +6,19 @@ import os
 import threading
 import time
 from collections.abc import Callable, Collection, Hashable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from supervisor.core.board import C_ATTEMPT, C_LAST_OFFSET, C_PARTITION, C_SEQUENCE, C_TOPIC, IDLE, BoardWriter
-from supervisor.core.cases import Case
 from supervisor.core.events import Scalar, Severity
 from supervisor.core.exits import ExitCode
-from supervisor.core.lane import Lane
+from supervisor.core.lane import Lane, Place
 from supervisor.core.lanes import HELD, Lanes
-from supervisor.core.offsets import PartitionOffsets
 from supervisor.core.spec import Ordering, WorkerSpec
 from supervisor.link import Link
 from supervisor.plugin.types import Message
 from supervisor.worker.meters import Counters, Meters
+from supervisor.worker.owned import Item, Owned
 from supervisor.worker.quarantine import Quarantine
-from supervisor.worker.returned import Later
 
 if TYPE_CHECKING:
     from supervisor.plugin.idempotency import Guard
@@ -29,9 +27,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Place = tuple[str, int]
-Item = tuple["Owned", Message]
-
 SLOW = 100e-6
 """Seconds per record from which lanes pay for themselves."""
 SLOW_BATCH = 2e-3
@@ -39,58 +34,6 @@ SLOW_BATCH = 2e-3
 LAST_WORDS = 1.0
 MAIN = -1
 """The baton's holder when no handler thread has it."""
-
-
-class Sized(Protocol):
-    """What is kept for a record; ``size`` is about how many bytes it holds."""
-
-    size: int
-
-
-class Owned:
-    """A partition during one ownership; a later ownership of the same partition is another object (the fence).
-
-    ``revoked`` turns true once and for all: results that come later are dropped. ``topic_index`` stands for
-    the topic on the board.
-    """
-
-    __slots__ = (
-        "accused",
-        "committed",
-        "filling",
-        "filling_since",
-        "filling_size",
-        "later",
-        "number",
-        "offsets",
-        "outputs",
-        "partition",
-        "place",
-        "revoked",
-        "sent",
-        "topic_index",
-    )
-
-    def __init__(self, place: Place, topic_index: int, number: int) -> None:
-        self.place = place
-        self.partition = place[1]
-        self.number = number
-        """Stands for the place in lanes' names, in every ownership of it: it is hashed with each record."""
-        self.topic_index = topic_index
-        self.offsets = PartitionOffsets()
-        self.filling: list[Message] = []
-        """Records that wait for more to make a batch, without a lane; the last of the partition's stretch."""
-        self.filling_since = 0.0
-        self.filling_size = 0
-        self.later: Later | None = None
-        self.outputs: dict[int, Sized] = {}
-        """What records' handlers returned and is not confirmed, by offset; the outlet's own."""
-        self.accused: dict[int, Case] = {}
-        """Records that are accused of killing a worker and not done yet, by offset."""
-        self.revoked = False
-        self.sent: int | None = None
-        """The newest offset given to a commit, or to librdkafka's store."""
-        self.committed = -1
 
 
 class Engine:

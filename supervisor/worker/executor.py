@@ -24,9 +24,10 @@ from supervisor.plugin.active import Active
 from supervisor.plugin.extending import EXTEND
 from supervisor.worker.calling import batch_outcomes, work_in_order
 from supervisor.worker.committer import Commits
-from supervisor.worker.engine import MAIN, Engine, Item
+from supervisor.worker.engine import MAIN, Engine
 from supervisor.worker.extension import Extension
 from supervisor.worker.outcomes import Outcomes
+from supervisor.worker.owned import Item
 from supervisor.worker.poller import Poller
 from supervisor.worker.serial import SerialWork
 

@@ -11,12 +11,14 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
 
+from supervisor.core.lane import Place
 from supervisor.core.letters import shorter
 from supervisor.kafka.outputs import RefusedOutputError
 from supervisor.kafka.refusals import TOO_LARGE
 from supervisor.plugin.types import Failure, Message, Produce
-from supervisor.worker.engine import Engine, Owned, Place
+from supervisor.worker.engine import Engine
 from supervisor.worker.outlet import Refusals, outputs_of, size_of
+from supervisor.worker.owned import Owned
 from supervisor.worker.prefixes import Held, Prefix, Standing
 from supervisor.worker.sinks import Taken, UnwrittenError
 

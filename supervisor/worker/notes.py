@@ -10,11 +10,13 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 
 from supervisor.core.commit_metadata import LIMIT, Runs, above, decode, encode, holds, joined
+from supervisor.core.lane import Place
 from supervisor.core.spec import Delivery
 from supervisor.kafka.consumer import Source
 from supervisor.kafka.offsets import AskError
 from supervisor.plugin.types import Message
-from supervisor.worker.engine import Engine, Owned, Place
+from supervisor.worker.engine import Engine
+from supervisor.worker.owned import Owned
 
 logger = logging.getLogger(__name__)
 

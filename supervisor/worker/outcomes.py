@@ -40,9 +40,10 @@ from supervisor.worker.breaker import Breaker
 from supervisor.worker.confirmations import Confirmations, Pending
 from supervisor.worker.copies import Copies, PendingCopy
 from supervisor.worker.dependencies import BusyRetry
-from supervisor.worker.engine import Engine, Item, Owned
+from supervisor.worker.engine import Engine
 from supervisor.worker.flood import Fate, FloodGuard
 from supervisor.worker.outlet import Outlet
+from supervisor.worker.owned import Item, Owned
 from supervisor.worker.pauses import LONGEST, Pauses
 from supervisor.worker.sinks import Sinks, Taken, UnwrittenError, code_of, no_answer
 from supervisor.worker.turns import Turns

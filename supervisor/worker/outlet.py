@@ -11,12 +11,14 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any, Protocol
 
+from supervisor.core.lane import Place
 from supervisor.kafka.outputs import OutputProducer, RefusedOutputError
 from supervisor.kafka.refusals import REFUSALS, SHARED
 from supervisor.plugin.idempotency import Unconfirmed
 from supervisor.plugin.types import Failure, Message, Produce, Send
 from supervisor.worker.calling import WrongReturnError
-from supervisor.worker.engine import Engine, Owned, Place
+from supervisor.worker.engine import Engine
+from supervisor.worker.owned import Owned
 from supervisor.worker.sinks import Taken, UnwrittenError
 
 

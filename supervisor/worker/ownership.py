@@ -5,11 +5,13 @@ import time
 from collections.abc import Callable, Sequence
 
 from supervisor.core.board import H_TICK_NS, H_WAIT, Wait
+from supervisor.core.lane import Place
 from supervisor.kafka.consumer import Source
 from supervisor.plugin.active import Active
 from supervisor.worker.committer import Commits
-from supervisor.worker.engine import Engine, Owned, Place
+from supervisor.worker.engine import Engine
 from supervisor.worker.outlet import Outlet
+from supervisor.worker.owned import Owned
 from supervisor.worker.report import MAX_PARTITIONS
 
 MOMENT = 0.05

@@ -4,7 +4,8 @@ import time
 
 from supervisor.core.lane import Lane
 from supervisor.plugin.types import Record
-from supervisor.worker.engine import Engine, Item
+from supervisor.worker.engine import Engine
+from supervisor.worker.owned import Item
 
 LONGEST = 86400.0
 """Seconds after which such a record is tried again though nobody resumed: nothing waits without a deadline (P8)."""

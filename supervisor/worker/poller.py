@@ -13,13 +13,15 @@ from typing import Any, cast
 from supervisor.core.board import H_TICK_NS
 from supervisor.core.events import Severity
 from supervisor.core.exits import ExitCode
+from supervisor.core.lane import Place
 from supervisor.core.retry_topics import retry_topics, subscription
 from supervisor.kafka.consumer import Source, error_of, partition_of, topic_of, trouble_of
 from supervisor.plugin.types import Message
 from supervisor.worker.beginnings import CODES as LOST
 from supervisor.worker.beginnings import Beginnings
 from supervisor.worker.committer import Commits, Results
-from supervisor.worker.engine import Engine, Owned, Place
+from supervisor.worker.engine import Engine
+from supervisor.worker.owned import Owned
 from supervisor.worker.ownership import Ownership
 from supervisor.worker.pressure import Pressure
 from supervisor.worker.runs import Run, Serial, due_batches, into_lanes, run_of

@@ -7,7 +7,7 @@ from operator import itemgetter
 
 from supervisor.core.backoff import Backoff
 from supervisor.plugin.types import Failure, Message, Produce
-from supervisor.worker.engine import Owned
+from supervisor.worker.owned import Owned
 from supervisor.worker.sinks import Taken
 
 LETTER_RETRY = Backoff(initial=0.5, factor=2.0, max=30.0, jitter=0.5)

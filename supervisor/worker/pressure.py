@@ -4,11 +4,13 @@ The baton's holder calls in here. While records leave the lanes at all nothing i
 polling leaves what was fetched ahead where it is, a pause throws it away, to be fetched again.
 """
 
+from supervisor.core.lane import Place
 from supervisor.core.lanes import HELD
 from supervisor.kafka.consumer import Source
 from supervisor.plugin.types import Message
-from supervisor.worker.engine import MAIN, Engine, Owned, Place
+from supervisor.worker.engine import MAIN, Engine
 from supervisor.worker.notes import Notes
+from supervisor.worker.owned import Owned
 from supervisor.worker.runs import Run
 from supervisor.worker.waits import waiting
 

@@ -20,10 +20,11 @@ from supervisor.core.lane import Lane
 from supervisor.core.lanes import ALONE
 from supervisor.kafka.identity import topic_ids
 from supervisor.plugin.types import Message
+from supervisor.worker.owned import Item, Owned
 
 if TYPE_CHECKING:
     from supervisor.worker.committer import Commits
-    from supervisor.worker.engine import Engine, Item, Owned
+    from supervisor.worker.engine import Engine
 
 logger = logging.getLogger(__name__)
 
@@ -144,7 +145,7 @@ class Quarantine:
         if found:
             engine.link.send("identified", topics=found)
 
-    def watch(self, owned: "Owned") -> None:
+    def watch(self, owned: Owned) -> None:
         """Look out for a partition's accused records, from its next delivery on."""
         if owned.accused:
             self.watched.add(owned)
@@ -174,7 +175,7 @@ class Quarantine:
             if len(queued) == len(owned.accused):
                 self.watched.discard(owned)
 
-    def needs_alone(self, lane: "Lane[Item]") -> bool:
+    def needs_alone(self, lane: Lane[Item]) -> bool:
         """See ``core.alone.Gate``. A convicted head gets its sentence for a letter, and needs nobody to wait."""
         owned, message = lane.head
         case = owned.accused.get(message.offset() or 0) if owned.accused and lane.letter is None else None
@@ -199,14 +200,14 @@ class Quarantine:
             del self._queued[owned]
         return not self._queued
 
-    def cut(self, lane: "Lane[Item]", size: int) -> int:
+    def cut(self, lane: Lane[Item], size: int) -> int:
         """Return how many records of a lane may go into one batch: an accused one is a batch of its own."""
         for at, ((owned, message), _) in enumerate(islice(lane.items, size)):
             if message.offset() in owned.accused:
                 return max(1, at)
         return size
 
-    def settled(self, owned: "Owned", offset: int) -> None:
+    def settled(self, owned: Owned, offset: int) -> None:
         """Forget a record that is done, and tell the parent that it did no harm."""
         case = owned.accused.pop(offset, None)
         if case is None:
@@ -217,7 +218,7 @@ class Quarantine:
         if not case.convicted:
             self._engine.link.send("acquitted", records=[[*owned.place, offset]])
 
-    def forget(self, owned: "Owned") -> None:
+    def forget(self, owned: Owned) -> None:
         """Let go of an ownership that ended."""
         self.watched.discard(owned)
         if owned.place not in self._engine.owned:
@@ -225,7 +226,7 @@ class Quarantine:
 
     # --- sentences ----------------------------------------------------------------------------------------
 
-    def is_buried(self, owned: "Owned", case: Case) -> bool:
+    def is_buried(self, owned: Owned, case: Case) -> bool:
         """Tell whether a convicted record has its letter already (P1).
 
         Not before the topic is known to be the one that is meant: the case may be of a record that is gone, and
@@ -233,6 +234,6 @@ class Quarantine:
         """
         return case.buried and owned.place[0] in self._proven
 
-    def buried(self, owned: "Owned", message: Message) -> None:
+    def buried(self, owned: Owned, message: Message) -> None:
         """Tell the parent that the dead letter of a convicted record is confirmed. Any thread, no mutex needed."""
         self._engine.link.send("buried", records=[[*owned.place, message.offset()]])

@@ -9,7 +9,8 @@ from supervisor.core.histogram import Exemplar
 from supervisor.core.jsonable import to_json
 from supervisor.core.lanes import BREAKER, HELD
 from supervisor.core.worker_stats import PartitionStats, WorkerStats
-from supervisor.worker.engine import Engine, Owned
+from supervisor.worker.engine import Engine
+from supervisor.worker.owned import Owned
 
 KEEP_ALIVE = 3.5
 """Seconds after which statistics that did not change are told again, at the next count."""

@@ -11,7 +11,8 @@ from typing import Any
 
 from supervisor.core.lane import Lane
 from supervisor.plugin.types import Message
-from supervisor.worker.engine import Engine, Item, Owned
+from supervisor.worker.engine import Engine
+from supervisor.worker.owned import Item, Owned
 
 
 class Run:

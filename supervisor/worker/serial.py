@@ -13,8 +13,9 @@ from supervisor.core.lane import Lane
 from supervisor.plugin.active import Active, Process, ProcessBatch
 from supervisor.plugin.types import DependencyDown, Message, Retry
 from supervisor.worker.calling import batch_outcomes, work_in_order
-from supervisor.worker.engine import Engine, Item, Owned
+from supervisor.worker.engine import Engine
 from supervisor.worker.outcomes import Outcomes
+from supervisor.worker.owned import Item, Owned
 from supervisor.worker.runs import Run, Serial, cut, into_lanes, settle, what_is_free
 from supervisor.worker.verdicts import Verdict
 

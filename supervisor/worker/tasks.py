@@ -34,13 +34,14 @@ from supervisor.plugin.extending import EXTEND
 from supervisor.plugin.types import Message, Record, Records
 from supervisor.worker.calling import HandlerTimeoutError, batch_outcomes
 from supervisor.worker.committer import Commits
-from supervisor.worker.engine import MAIN, Engine, Item, Owned
+from supervisor.worker.engine import MAIN, Engine
 from supervisor.worker.extension import Extension
 from supervisor.worker.idle import Idle
 from supervisor.worker.loop import LoopThread, join_named
 from supervisor.worker.outcomes import Outcomes
 from supervisor.worker.outlet import unsent
 from supervisor.worker.overdue import Cell, Overdue
+from supervisor.worker.owned import Item, Owned
 from supervisor.worker.poller import Poller
 from supervisor.worker.pressure import CHUNK
 

@@ -17,6 +17,7 @@ from supervisor.core.board import H_TICK_NS
 from supervisor.core.commits import Answer, answer
 from supervisor.core.events import Severity
 from supervisor.core.exits import ExitCode
+from supervisor.core.lane import Place
 from supervisor.kafka.consumer import Source
 from supervisor.kafka.transactions import (
     FATAL,
@@ -28,9 +29,10 @@ from supervisor.kafka.transactions import (
     RefusedError,
     TransactionalProducer,
 )
-from supervisor.worker.engine import Engine, Owned, Place
+from supervisor.worker.engine import Engine
 from supervisor.worker.kept import Kept
 from supervisor.worker.notes import Notes
+from supervisor.worker.owned import Owned
 from supervisor.worker.prefixes import Prefix, Result, prefix_of
 
 logger = logging.getLogger(__name__)

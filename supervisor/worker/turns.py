@@ -3,7 +3,8 @@
 import time
 
 from supervisor.core.lane import Lane
-from supervisor.worker.engine import Engine, Item
+from supervisor.worker.engine import Engine
+from supervisor.worker.owned import Item
 
 
 class Turns:

@@ -9,11 +9,13 @@ import time
 from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from dataclasses import replace
 
+from supervisor.core.lane import Place
 from supervisor.core.retry_topics import RetryTopic
 from supervisor.kafka.consumer import Source
 from supervisor.kafka.offsets import AskError
 from supervisor.plugin.types import Message
-from supervisor.worker.engine import Engine, Owned, Place
+from supervisor.worker.engine import Engine
+from supervisor.worker.owned import Owned
 from supervisor.worker.returned import Later, Returned
 
 logger = logging.getLogger(__name__)

@@ -307,7 +307,7 @@ class Life:
             "supervisor.worker.outcomes:Outcomes.send_again": sentence,
             "supervisor.worker.quarantine:topic_ids": lambda _, topics, *__: dict.fromkeys(topics, ""),
             # Sets of them are walked: by their addresses no life would be lived twice.
-            "supervisor.worker.engine:Owned.__hash__": lambda owned: int(owned.number),
+            "supervisor.worker.owned:Owned.__hash__": lambda owned: int(owned.number),
             "supervisor.worker.turns:Turns.put_back": put_back,
             **stood_for(self),
             **self.flood.stood_for(),
