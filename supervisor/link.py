@@ -1,6 +1,5 @@
 """A child's end of its socketpair to the parent: frames in both directions, never blocking."""
 
-import argparse
 import logging
 import select
 import socket
@@ -9,6 +8,7 @@ import threading
 import time
 from typing import TypeVar
 
+from supervisor.argv import our_end
 from supervisor.core.frames import MAX_FRAME, MAX_SPEC, Frame, FrameError, FrameReader, encode
 from supervisor.core.jsonable import from_json
 
@@ -128,9 +128,7 @@ def take_spec(program: str, kind: type[T]) -> tuple[Link, T, list[Frame]] | None
 
     ``None`` when none came, which is said on stderr.
     """
-    parser = argparse.ArgumentParser(prog=program, description="Internal; started by the supervisor.")
-    parser.add_argument("--fd", type=int, required=True, help="our end of the socketpair")
-    sock = socket.socket(fileno=parser.parse_args().fd)
+    sock, _ = our_end(program)
     sock.set_inheritable(False)
     link = Link(sock)
     first, *early = link.wait(time.monotonic() + SPEC_TIMEOUT) or [{}]

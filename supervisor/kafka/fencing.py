@@ -5,7 +5,6 @@ from collections.abc import Mapping
 
 from confluent_kafka import KafkaException
 
-from supervisor.kafka.members import membership
 from supervisor.kafka.settings import Value, asker_settings
 
 logger = logging.getLogger(__name__)
@@ -15,7 +14,9 @@ UNKNOWN = ("?", "?")
 
 def other_member(kafka: Mapping[str, Value], group: str, instance_id: str) -> tuple[str, str]:
     """Return (host, client id) of the member that holds a static id; ``UNKNOWN`` when it cannot be found. Blocks."""
-    from confluent_kafka.admin import AdminClient  # noqa: PLC0415 - 6 ms that a worker's start need not pay
+    from confluent_kafka.admin import AdminClient  # noqa: PLC0415 - 7 ms that a worker's start need not pay
+
+    from supervisor.kafka.members import membership  # noqa: PLC0415 - same
 
     try:
         found = membership(AdminClient(asker_settings(kafka, client_id=f"{instance_id}-fenced")), group, TIMEOUT)

@@ -1,6 +1,5 @@
 """What stands in front of a handler: first the store of worked keys, then the decoder. Each only where one is named."""
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -147,4 +146,10 @@ def _text(group: str, key: object) -> str | None:
     raw = key if isinstance(key, bytes) else key.encode(errors="surrogatepass")
     text = raw.decode(errors="replace")
     is_itself = len(text) <= LONGEST_KEY and text.isprintable() and text.encode() == raw and not text.startswith(HASH)
-    return f"{group}/{text if is_itself else HASH + hashlib.sha256(raw).hexdigest()}"
+    return f"{group}/{text if is_itself else _hashed(raw)}"
+
+
+def _hashed(raw: bytes) -> str:
+    from hashlib import sha256  # noqa: PLC0415 - only for strange keys: not on a worker's way to work
+
+    return HASH + sha256(raw).hexdigest()

@@ -2,7 +2,6 @@
 
 import importlib
 import logging
-import pkgutil
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
@@ -92,7 +91,14 @@ def public_names(found: object) -> list[str]:
 
 def top_modules() -> set[str]:
     """Return the modules and packages that can be imported by one name, Python's own left out."""
-    return {info.name for info in pkgutil.iter_modules()} - sys.stdlib_module_names
+    return _modules_in(None) - sys.stdlib_module_names
+
+
+def _modules_in(path: Iterable[str] | None) -> set[str]:
+    """Return the modules and packages of these folders, ``None``: of ``sys.path``."""
+    from pkgutil import iter_modules  # noqa: PLC0415 - only when something is wrong: not on a worker's way to work
+
+    return {info.name for info in iter_modules(path)}
 
 
 def failure(error: BaseException) -> str:
@@ -114,9 +120,7 @@ def _broken(plugin: str, name: str, error: BaseException) -> Problem:
 def _not_found(plugin: str, name: str, missing: str) -> Problem:
     parent = missing.rpartition(".")[0]
     if parent:
-        siblings = [
-            info.name for info in pkgutil.iter_modules(getattr(sys.modules.get(parent), "__path__", None) or [])
-        ]
+        siblings = sorted(_modules_in(getattr(sys.modules.get(parent), "__path__", None) or []))
         last = missing.rpartition(".")[2]
         hint = did_you_mean(last, siblings) + _listing(f"modules of {parent!r}", siblings)
         if last == "py":

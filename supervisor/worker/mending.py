@@ -6,11 +6,14 @@ is to leave and join once: two rebalances, in which the others only gain and giv
 
 import threading
 import time
+from typing import TYPE_CHECKING
 
+from supervisor.core.lane import Place
 from supervisor.core.retry_topics import subscription
-from supervisor.kafka.holes import Holes
-from supervisor.kafka.members import Place
 from supervisor.worker.engine import Engine
+
+if TYPE_CHECKING:
+    from supervisor.kafka.holes import Holes
 
 FIRST_LOOK = 3.0
 EVERY = 2.0
@@ -48,9 +51,11 @@ class Mending:
                 return
         if self._stop.wait(FIRST_LOOK):
             return
+        from supervisor.kafka.holes import Holes  # noqa: PLC0415 - never before the worker is back at work
+
         self._look(Holes(self._group.kafka, self._group.name, subscription(self._group)))
 
-    def _look(self, holes: Holes) -> None:
+    def _look(self, holes: "Holes") -> None:
         since: dict[Place, float] = {}
         deadline = time.monotonic() + PATIENCE + self._group.revoke_timeout
         while time.monotonic() < deadline:

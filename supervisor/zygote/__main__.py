@@ -4,7 +4,7 @@ import argparse
 import socket
 import sys
 
-from supervisor.worker.__main__ import run
+from supervisor.worker.life import run
 from supervisor.zygote.server import Zygote
 
 

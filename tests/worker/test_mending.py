@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import pytest
 
+from supervisor.kafka import holes
 from supervisor.worker import mending
 from supervisor.worker.engine import Engine
 from supervisor.worker.mending import Mending
@@ -27,7 +28,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             return set()
 
     monkeypatch.setattr(mending, "FIRST_LOOK", 0.0)
-    monkeypatch.setattr(mending, "Holes", Nothing)
+    monkeypatch.setattr(holes, "Holes", Nothing)
     return found
 
 
