@@ -33,6 +33,8 @@ ROWS = 1000
 MOST_MEMBERS = 200
 REST = 4.0
 """A look that took long is followed by so many times its length, so that slow brokers are not asked without end."""
+MOST_REST = 30.0
+"""Brokers that were away answer slowest of all, and are to be seen soon once they are back."""
 
 
 def main() -> ExitCode:
@@ -54,6 +56,11 @@ def main() -> ExitCode:
         if any(frame["type"] == "stop" for frame in link.wait(time.monotonic() + WAIT)):
             break
     return ExitCode.OK
+
+
+def rest(interval: float, took: float) -> float:
+    """Return the seconds between a look that ``took`` so long and the next one."""
+    return max(interval, min(REST * took, MOST_REST))
 
 
 class _Teller:
@@ -115,8 +122,7 @@ class _Watcher:
             began = time.monotonic()
             for group in self._groups:
                 self._look(group)
-            took = time.monotonic() - began
-            time.sleep(max(self._interval, REST * took))
+            time.sleep(rest(self._interval, time.monotonic() - began))
 
     def _look(self, group: GroupSpec) -> None:
         began = time.monotonic()

@@ -10,8 +10,10 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from supervisor.core.spec import GroupSpec
+from supervisor.inspector import watch
 from supervisor.kafka.lag import GroupReader
 from supervisor.kafka.offsets import AskError
+from supervisor.parent.inspector import SILENT
 from tests.broker.real import RealBroker
 from tests.broker.records import create_topic, produce
 from tests.plugins.test_findings import SPEC
@@ -99,3 +101,12 @@ def test_a_broker_that_is_not_there_is_an_error_of_the_question(name: str) -> No
 
     with reader(spec) as asks, pytest.raises(AskError):
         asks.read(AdminClient({"bootstrap.servers": spec.kafka["bootstrap.servers"], "log_level": 0}))
+
+
+@pytest.mark.parametrize("took", [0.0, 1.0, 50.0, 3600.0])
+def test_who_looks_rests_longer_after_a_long_look_and_never_as_long_as_a_child_that_is_stuck(took: float) -> None:
+    rests = watch.rest(5.0, took)
+
+    assert rests >= 5.0
+    assert rests <= SILENT / 4
+    assert watch.rest(300.0, took) >= 300.0
