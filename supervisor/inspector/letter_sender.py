@@ -80,8 +80,8 @@ class KafkaSender:
         began = time.monotonic()
         while True:
             try:
-                if out.partition is not None:
-                    self.producer.look_up(out.topic)
+                # The client itself takes letters for a topic that is not there, and says so half a minute later.
+                self.producer.look_up(out.topic)
                 return self.producer(out.topic, out.value, key=out.key, headers=out.headers, partition=out.partition)
             except ProduceError as error:
                 # A topic that was just made is not known everywhere yet.

@@ -110,6 +110,26 @@ def test_a_topic_whose_leader_nobody_knows_yet_is_asked_for_again() -> None:
     assert producer.sent == [b"v"]
 
 
+class Absent(Producer):
+    """Takes records for a topic that is not there, as the client does, and would say so half a minute later."""
+
+    def look_up(self, topic: str) -> None:
+        raise ProduceError("UNKNOWN_TOPIC_OR_PART", topic)
+
+
+@pytest.mark.parametrize("partition", [0, None])
+def test_a_topic_that_is_not_there_is_told_before_the_client_has_its_letters(
+    monkeypatch: pytest.MonkeyPatch, partition: int | None
+) -> None:
+    monkeypatch.setattr(letter_sender, "NEW_TOPIC", 0.0)
+    producer = Absent()
+
+    errors = sender(producer).send_each([Out(str(at), "t", partition, None, b"v", ()) for at in range(3)])
+
+    assert [error and error.code for error in errors] == ["UNKNOWN_TOPIC_OR_PART"] * 3
+    assert producer.sent == []
+
+
 @pytest.mark.parametrize("code", ["TOPIC_AUTHORIZATION_FAILED", "MSG_SIZE_TOO_LARGE", "TOPIC_EXCEPTION"])
 def test_what_no_patience_helps_fails_at_once(code: str) -> None:
     (error,) = sender(Producer(code, code)).send_each([out()])

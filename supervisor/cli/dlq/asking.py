@@ -160,7 +160,7 @@ def _showing(title: str, *, is_quiet: bool) -> Iterator[Show]:
 
         def show(counts: Counts) -> None:
             total = max(counts.total, counts.read) or None
-            progress.update(task, total=total, completed=counts.read, done=words(counts))
+            progress.update(task, total=total, completed=counts.read, done=words(counts, none=""))
 
         yield show
 
@@ -175,11 +175,13 @@ class _Plain:
     def __call__(self, counts: Counts) -> None:
         if time.monotonic() - self._at >= PLAIN_EVERY:
             self._at = time.monotonic()
-            click.echo(f"{self._title}: {counts.read} of {counts.total} letters, {words(counts)}", err=True)
+            became = words(counts, none="")
+            told = f"{counts.read} of {counts.total} letters" + (f", {became}" if became else "")
+            click.echo(f"{self._title}: {told}", err=True)
 
 
-def words(counts: Counts) -> str:
-    """Return what became of letters so far, what did not happen left out."""
+def words(counts: Counts, *, none: str = "none sent") -> str:
+    """Return what became of letters so far, what did not happen left out; ``none`` where nothing did."""
     told = (
         (counts.sent, "sent"),
         (counts.parked, "parked"),
@@ -190,4 +192,4 @@ def words(counts: Counts) -> str:
         (counts.rejected, "that nothing takes"),
         (counts.again, "perhaps for the second time"),
     )
-    return ", ".join(f"{count} {what}" for count, what in told if count) or "none sent"
+    return ", ".join(f"{count} {what}" for count, what in told if count) or none

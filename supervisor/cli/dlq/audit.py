@@ -6,10 +6,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from supervisor.cli.dlq.asking import words
 from supervisor.cli.errors import CommandError
 from supervisor.cli.project import client, control_errors
 from supervisor.control.client import NotRunning
-from supervisor.core.dlq import Counts, DlqRequest
+from supervisor.core.dlq import Counts, DlqAnswer, DlqRequest
 from supervisor.core.events import Event, Scalar, Severity
 from supervisor.core.jsonable import to_json
 from supervisor.parent.store.journal_file import append, journal_file
@@ -44,6 +45,16 @@ class Audit:
             message = f"nothing runs here, and who does this cannot be noted in {file}: {error}"
             raise CommandError(message) from error
 
+    def tell_end(self, name: str, answer: DlqAnswer | None, *, about: str = "") -> None:
+        """Tell what came of it; ``None``: it ended without an answer, and may have done some of it."""
+        if answer is None:
+            self.tell(name, f"{about}how much was done is not known", {"ended": "killed"})
+            return
+        ended = "failed" if answer.error else "stopped" if answer.stopped else "done"
+        self.tell(
+            name, about + words(answer.counts, none="nothing was done"), {"ended": ended, **_numbers(answer.counts)}
+        )
+
     def _about(self) -> dict[str, Scalar]:
         request, where = self.request, self.request.where
         told: dict[str, Scalar] = {"source": where.place.value, "filter": request.meant.text}
@@ -56,6 +67,6 @@ class Audit:
         return told
 
 
-def numbers(counts: Counts) -> dict[str, Scalar]:
+def _numbers(counts: Counts) -> dict[str, Scalar]:
     """Return the counts that are not zero, as fields of an event."""
     return {name: count for name, count in to_json(counts).items() if count}

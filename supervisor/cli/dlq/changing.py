@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from supervisor.cli.dlq.asking import ask, words
-from supervisor.cli.dlq.audit import Audit, numbers
+from supervisor.cli.dlq.audit import Audit
 from supervisor.cli.dlq.exported import lines_to
 from supervisor.cli.dlq.options import (
     filter_options,
@@ -113,8 +113,14 @@ def drop(
             raise CommandError(message)
         audit = Audit(config_path, socket, request)
         audit.tell("drop_started", f"{would.counts.dropped} letters are to be dropped")
-        answer = asked(request, "dropping", is_quiet=as_json)
-        audit.tell("dropped", words(answer.counts), numbers(answer.counts))
+        ended = None
+        try:
+            ended = ask(request, title="dropping", is_quiet=as_json)
+        finally:
+            audit.tell_end("dropped", ended)
+        if ended.error:
+            raise CommandError(ended.error)
+        answer = ended
         to_its_end(answer, "; nothing was dropped")
     if as_json:
         print_json(answer)
@@ -162,7 +168,7 @@ def drain(config_path: Path, /, group: str, socket: Path | None, *, rate: float,
     )
     answer = ask(request, title="draining", is_quiet=as_json)
     if answer.counts.read or answer.counts.files:
-        Audit(config_path, socket, request).tell("drained", words(answer.counts), numbers(answer.counts))
+        Audit(config_path, socket, request).tell_end("drained", answer)
     if as_json:
         print_json(answer)
     else:

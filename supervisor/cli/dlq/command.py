@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from supervisor.cli.dlq.asking import ask, words
-from supervisor.cli.dlq.audit import Audit, numbers
+from supervisor.cli.dlq.audit import Audit
 from supervisor.cli.dlq.changing import drain, drop, export
 from supervisor.cli.dlq.options import (
     filter_options,
@@ -23,7 +23,7 @@ from supervisor.cli.dlq.showing import show_letter, show_reasons, show_stats, sh
 from supervisor.cli.errors import CommandError
 from supervisor.cli.output import print_json
 from supervisor.cli.project import socket_option
-from supervisor.core.dlq import DlqAnswer, DlqRequest, Replay, Verb
+from supervisor.core.dlq import Counts, DlqAnswer, DlqRequest, Replay, Verb
 
 
 @click.group()
@@ -193,14 +193,12 @@ def replay(  # noqa: PLR0913 - one per option
     audit = Audit(config_path, socket, request)
     if not dry_run:
         audit.tell("replay_started", f"replay {request.replay.name}: {request.meant.text}")
-    answer = DlqAnswer(error="it ended without an answer")
+    answer = None
     try:
         answer = ask(request, title="dry run" if dry_run else "replaying", is_quiet=as_json)
     finally:
         if not dry_run:
-            ended = "failed" if answer.error else "stopped" if answer.stopped else "done"
-            text = f"replay {request.replay.name}: {words(answer.counts)}"
-            audit.tell("replayed", text, {"ended": ended, **numbers(answer.counts)})
+            audit.tell_end("replayed", answer, about=f"replay {request.replay.name}: ")
     _tell_replay(answer, request, as_json=as_json)
 
 
@@ -211,8 +209,11 @@ def _tell_rest(text: str) -> None:
 
 def _tell_replay(answer: DlqAnswer, request: DlqRequest, *, as_json: bool) -> None:
     how = request.replay
+    is_refused = bool(answer.error) and answer.counts == Counts()
     if as_json:
         print_json(answer)
+    elif is_refused:
+        pass
     elif how.dry_run:
         show_reasons(answer.reasons)
         click.echo(f"nothing was sent (dry run); {words(answer.counts).replace(' sent', ' would be sent')}")
@@ -222,8 +223,8 @@ def _tell_replay(answer: DlqAnswer, request: DlqRequest, *, as_json: bool) -> No
         for line in answer.kept:
             click.echo(f"not taken: {line}")
     if answer.error:
-        message = f"{answer.error}\nthe same command goes on from where it was"
-        raise CommandError(message)
+        goes_on = "" if is_refused else "\nthe same command goes on from where it was"
+        raise CommandError(answer.error + goes_on)
     if answer.stopped:
         message = "told to stop; the same command goes on from where it was"
         raise CommandError(message)
