@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from supervisor.core.letter_view import Headers
 from supervisor.core.resets import is_hopeless
 from supervisor.core.spec import GroupSpec
-from supervisor.kafka.letters import PATIENCE, replay_settings
+from supervisor.kafka.letters import replay_settings
+from supervisor.kafka.patience import AGAIN_EVERY, PATIENCE
 from supervisor.kafka.producer import LazyProducer, ProduceError
 from supervisor.kafka.refusals import REFUSALS, SHARED
 
 MARGIN = 10.0
 NEW_TOPIC = 5.0
-AGAIN_EVERY = 0.2
 NO_TOPIC = ("TOPIC_EXCEPTION",)
 """What is said to a name that no topic can have: where a letter came from its headers tell, which anybody writes."""
 MISSING = ("UNKNOWN_TOPIC_OR_PART", "UNKNOWN_TOPIC_OR_PARTITION")

@@ -17,6 +17,7 @@ from supervisor.core.spec import GroupSpec
 from supervisor.kafka.lag import TIMEOUT, asking_settings, look_at
 from supervisor.kafka.members import Member
 from supervisor.kafka.offsets import AskError, Place, committed
+from supervisor.kafka.patience import AGAIN_EVERY, patiently
 from supervisor.kafka.settings import asker_settings
 
 SESSION = 10.0
@@ -25,11 +26,12 @@ PATIENCE = SESSION + 5.0
 """Seconds that members of the group may need to be gone: one that was killed is, one that lives is not."""
 JOIN = 60.0
 _POLL = 0.2
-_AGAIN_EVERY = 0.3
 
 
 class ClaimError(AskError):
     """Somebody else has the replay; the text says who, or that it was taken from us."""
+
+    is_final = True
 
 
 class Claim:
@@ -96,12 +98,16 @@ class Claim:
 
     def _wait_for_others(self, admin: AdminClient) -> None:
         deadline = time.monotonic() + PATIENCE
-        while others := _members(admin, self._name, deadline):
+        while others := self._members(admin, deadline):
             if time.monotonic() > deadline:
                 who = ", ".join(f"{one.client_id} @ {one.host}" for one in others)
                 message = f"this replay is under way already: {who} is in the group {self._name}"
                 raise ClaimError(message)
-            time.sleep(_AGAIN_EVERY)
+            time.sleep(AGAIN_EVERY)
+
+    def _members(self, admin: AdminClient, deadline: float) -> tuple[Member, ...]:
+        found = patiently(lambda: look_at(admin, self._name), patience=deadline - time.monotonic())
+        return () if found is None else found.members
 
     def _join(self, topics: Sequence[str]) -> None:
         self._consumer.subscribe(list(topics), on_assign=self._given, on_revoke=self._revoked)
@@ -129,15 +135,3 @@ class Claim:
     def _revoked(self, *_: Any) -> None:  # noqa: ANN401 - the client's own
         # Only when this returns does the client join anew: who is given the replay then sees all we committed.
         self._owned, self._is_doubtful = None, True
-
-
-def _members(admin: AdminClient, group: str, deadline: float) -> tuple[Member, ...]:
-    while True:
-        try:
-            found = look_at(admin, group)
-        except AskError as error:
-            if is_hopeless(str(error)) or time.monotonic() > deadline:
-                raise
-            time.sleep(_AGAIN_EVERY)
-        else:
-            return () if found is None else found.members

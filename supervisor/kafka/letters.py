@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -17,33 +17,18 @@ from supervisor.core.dlq import Stored, letter_named, stored
 from supervisor.core.record_headers import headers_of
 from supervisor.core.resets import is_hopeless
 from supervisor.core.spec import GroupSpec
-from supervisor.kafka.claims import Claim, ClaimError
+from supervisor.kafka.claims import Claim
 from supervisor.kafka.lag import AT_ONCE, TIMEOUT, Topics, asking_settings, topics_of
 from supervisor.kafka.offsets import AskError, Place, bounds, committed
+from supervisor.kafka.patience import PATIENCE, patiently
 from supervisor.kafka.settings import MAX_BYTES, Settings, asker_settings, client_settings
 
-PATIENCE = 60.0
-"""Seconds that a question may go unanswered: a broker's restart, its leaders' move."""
-_AGAIN_EVERY = 0.3
 _POLL = 0.2
 _MOVED = "LEADER_NOT_AVAILABLE"
 _REWOUND = {"_AUTO_OFFSET_RESET", "OFFSET_OUT_OF_RANGE"}
 
 Note = dict[str, Any]
 """What a replay writes into the metadata of its offsets: ``until``, ``meaning``."""
-T = TypeVar("T")
-
-
-def patiently(ask: Callable[[], T], *, patience: float = PATIENCE) -> T:
-    """Return the answer to a question that raises ``AskError`` while nobody answers; asked until it does."""
-    deadline = time.monotonic() + patience
-    while True:
-        try:
-            return ask()
-        except AskError as error:
-            if isinstance(error, ClaimError) or is_hopeless(str(error)) or time.monotonic() > deadline:
-                raise
-            time.sleep(_AGAIN_EVERY)
 
 
 class KafkaLetters:

@@ -10,6 +10,9 @@ Place = tuple[str, int]
 class AskError(Exception):
     """The broker did not answer a question, or the client refused it; its text is the error's name."""
 
+    is_final = False
+    """Whether asking again cannot help, whatever the text says."""
+
 
 def committed(consumer: Consumer, places: Sequence[Place], timeout: float) -> dict[Place, tuple[int, str]]:
     """Ask for committed offsets (negative: none) and their metadata.

@@ -16,8 +16,7 @@ from supervisor.core.spec import GroupSpec
 from supervisor.kafka.admin import Admin
 from supervisor.kafka.lag import AT_ONCE, TIMEOUT, asking_settings, topics_of
 from supervisor.kafka.offsets import AskError, Place, bounds, committed
-
-_AGAIN_EVERY = 0.3
+from supervisor.kafka.patience import AGAIN_EVERY
 
 
 class Offsets:
@@ -125,7 +124,7 @@ def apply(
                 unchanged = [move for move in left if move not in unsure] + wanted[at + AT_ONCE :]
                 return Applied(tuple(changed), tuple(unchanged), tuple(unsure), hopeless or codes[0])
             if left:
-                sleep(_AGAIN_EVERY)
+                sleep(AGAIN_EVERY)
     return Applied(tuple(changed))
 
 

@@ -8,9 +8,11 @@ import pytest
 
 from supervisor.inspector import letter_sender
 from supervisor.inspector.letter_sender import KafkaSender, Out
-from supervisor.kafka import letters
-from supervisor.kafka.letters import letter_topics, patiently
+from supervisor.kafka import patience
+from supervisor.kafka.claims import ClaimError
+from supervisor.kafka.letters import letter_topics
 from supervisor.kafka.offsets import AskError
+from supervisor.kafka.patience import patiently
 from supervisor.kafka.producer import ProduceError
 from tests.broker.real import RealBroker
 from tests.broker.records import create_topic, end_offsets, read_topic
@@ -21,7 +23,7 @@ from tests.waiting import wait_until
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(letters, "_AGAIN_EVERY", 0.001)
+    monkeypatch.setattr(patience, "AGAIN_EVERY", 0.001)
     monkeypatch.setattr(letter_sender, "AGAIN_EVERY", 0.001)
 
 
@@ -53,6 +55,19 @@ def test_what_a_person_must_change_first_is_asked_once() -> None:
     with pytest.raises(AskError, match="GROUP_AUTHORIZATION_FAILED"):
         patiently(broker)
     assert broker.asked == 1
+
+
+def test_a_replay_that_another_run_has_is_not_asked_for_again() -> None:
+    asked = []
+
+    def ask() -> None:
+        asked.append(1)
+        message = "orders.replay.x was taken from us"
+        raise ClaimError(message)
+
+    with pytest.raises(ClaimError):
+        patiently(ask)
+    assert len(asked) == 1
 
 
 def test_p8_nobody_is_asked_without_end() -> None:
