@@ -13,8 +13,13 @@ from supervisor.plugin.types import Record
 
 Process = Callable[[Record], object]
 ProcessBatch = Callable[[Sequence[Record]], object]
-WRONG: Any = object()
-"""Nothing that a batch handler may give a record for its outcome."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """Stands for what a handler returned and may not, where each record needs an outcome."""
+
+    found: object
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +109,7 @@ def merged(count: int, known: Mapping[int, object], answer: object) -> list[obje
     elif isinstance(answer, Sequence) and len(answer) == seen:
         answers = answer
     else:
-        answers = [WRONG] * seen
+        answers = [Wrong(answer)] * seen
     rest = iter(answers)
     return [known[at] if at in known else next(rest) for at in range(count)]
 

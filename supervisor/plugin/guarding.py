@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import TypeVar, cast
 
-from supervisor.plugin.decoding import Process, ProcessBatch, merged
+from supervisor.plugin.decoding import Process, ProcessBatch, Wrong, merged
 from supervisor.plugin.idempotency import Guard, Turn
 from supervisor.plugin.signatures import is_async
 from supervisor.plugin.types import Record
@@ -91,12 +91,9 @@ def _unknown(turn: Turn, records: Sequence[Record]) -> Sequence[Record]:
     return [record for at, record in enumerate(records) if at not in turn.known] if turn.known else records
 
 
-class _Odd:
-    """An exception that a handler of single records returned: no outcome, and nothing to be produced."""
-
-
 def _answer(answer: object) -> object:
-    return _Odd() if isinstance(answer, BaseException) else answer
+    """Return a handler's answer; an exception that was not raised is no outcome of a single record."""
+    return Wrong(answer) if isinstance(answer, BaseException) else answer
 
 
 def _only(outcomes: Sequence[object]) -> object:

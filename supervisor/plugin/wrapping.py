@@ -34,5 +34,6 @@ def _around(plugin: str, hook: str, wrap: Function, function: Function) -> Funct
     if not callable(made) or unusable(made, may_be_async=True) or is_async(made) != may_await:
         kind = "an 'async def'" if may_await else "a plain function"
         help_ = "return None, or a function of the same kind that calls the one it was given"
-        raise PluginError(Problem(plugin, f"{hook} must return {kind}, as the handler is", help_))
+        found = "an 'async def'" if callable(made) and is_async(made) else type(made).__name__
+        raise PluginError(Problem(plugin, f"{hook} must return {kind}, as the handler is, not {found}", help_))
     return made

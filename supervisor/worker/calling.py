@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from supervisor.core.durations import format_duration
 from supervisor.plugin.active import Process, ProcessBatch
+from supervisor.plugin.decoding import Wrong
 from supervisor.plugin.types import Message, Record, Records
 
 Emit = Callable[[Message, object], None]
@@ -11,12 +12,12 @@ Emit = Callable[[Message, object], None]
 
 
 class WrongReturnError(TypeError):
-    """A handler returned something other than what its hook promises."""
+    """A handler returned something other than what its hook promises; ``found`` is of what type, never a value."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            "the handler must return None, a Produce or a list of them (process_batch: None, or one outcome per record)"
-        )
+    def __init__(self, found: str) -> None:
+        instead = "None, a Produce or a list of them (process_batch: None, or one outcome per record)"
+        super().__init__(f"the handler returned {found}; it must return {instead}")
+        self.found = found
 
 
 class HandlerTimeoutError(TimeoutError):
@@ -24,6 +25,11 @@ class HandlerTimeoutError(TimeoutError):
 
     def __init__(self, timeout: float) -> None:
         super().__init__(f"the handler took longer than {format_duration(timeout)} and was cancelled")
+
+
+def kind_of(answer: object) -> str:
+    """Return the name of the type of what user code returned."""
+    return type(answer.found if isinstance(answer, Wrong) else answer).__name__
 
 
 def batch_outcomes(
@@ -36,7 +42,8 @@ def batch_outcomes(
             return None
         outcomes = list(answers) if isinstance(answers, Sequence) else []
         if len(outcomes) != len(messages):
-            return [WrongReturnError()] * len(messages)
+            found = f"{kind_of(answers)} of {len(outcomes)}" if isinstance(answers, Sequence) else kind_of(answers)
+            return [WrongReturnError(f"{found} for {len(messages)} records")] * len(messages)
     except BaseException as error:  # noqa: BLE001 - the record border, for a batch; its answer is user code, too
         return [error] * len(messages)
     failures = [_failure(message, outcome, emit) for message, outcome in zip(messages, outcomes, strict=True)]

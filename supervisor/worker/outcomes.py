@@ -45,7 +45,7 @@ from supervisor.worker.flood import Fate, FloodGuard
 from supervisor.worker.outlet import Outlet
 from supervisor.worker.owned import Item, Owned
 from supervisor.worker.pauses import LONGEST, Pauses
-from supervisor.worker.sinks import Sinks, Taken, UnwrittenError, code_of, no_answer
+from supervisor.worker.sinks import Sinks, Taken, UnwrittenError, WrongAnswerError, code_of
 from supervisor.worker.turns import Turns
 from supervisor.worker.verdicts import Judge, Verdict, own_headers
 
@@ -285,7 +285,7 @@ class Outcomes:
             self._written(lane, is_sure=answer is None)
             return
         if not isinstance(future, Future):
-            self._not_written(lane, no_answer())
+            self._not_written(lane, WrongAnswerError(answer))
             return
         self._confirmations.wait_for(lane, pending, future)
 

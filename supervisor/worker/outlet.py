@@ -16,7 +16,7 @@ from supervisor.kafka.outputs import OutputProducer, RefusedOutputError
 from supervisor.kafka.refusals import REFUSALS, SHARED
 from supervisor.plugin.idempotency import Unconfirmed
 from supervisor.plugin.types import Failure, Message, Produce, Send
-from supervisor.worker.calling import WrongReturnError
+from supervisor.worker.calling import WrongReturnError, kind_of
 from supervisor.worker.engine import Engine
 from supervisor.worker.owned import Owned
 from supervisor.worker.sinks import Taken, UnwrittenError
@@ -88,9 +88,10 @@ def outputs_of(answer: object) -> Sequence[Produce]:
     elif isinstance(answer, list | tuple):
         outputs = answer
     else:
-        raise WrongReturnError
+        raise WrongReturnError(kind_of(answer))
     if not all(map(_is_output, outputs)):
-        raise WrongReturnError
+        wrong = next(_wrong(one) for one in outputs if not _is_output(one))
+        raise WrongReturnError(wrong if outputs is not answer else f"{kind_of(answer)} with {wrong} in it")
     return outputs
 
 
@@ -102,6 +103,16 @@ def _is_output(one: object) -> bool:
         and _is(one.key, bytes | str | None)
         and _is(one.value, bytes | str | None)
     )
+
+
+def _wrong(one: object) -> str:
+    """Return of what types something is that is no output."""
+    if not isinstance(one, Produce):
+        return kind_of(one)
+    if one.topic == "":
+        return "a Produce without a topic"
+    types = ", ".join(f"{name}: {kind_of(getattr(one, name))}" for name in ("topic", "key", "value"))
+    return f"a Produce of wrong types ({types})"
 
 
 def _is(value: object, kind: Any) -> bool:  # noqa: ANN401 - a class or a union

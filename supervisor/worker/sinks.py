@@ -14,6 +14,7 @@ from supervisor.kafka.refusals import TOO_LARGE
 from supervisor.kafka.topics import FORBIDDEN, DeadLetterTopics
 from supervisor.plugin.active import Active, Sink
 from supervisor.plugin.types import Letter, Produce
+from supervisor.worker.calling import kind_of
 from supervisor.worker.engine import Engine
 
 logger = logging.getLogger(__name__)
@@ -105,7 +106,7 @@ class Sinks:
                 if isinstance(answer, Future):
                     answer.result(self._timeout)
                 elif answer is not None and not isinstance(answer, Produce):
-                    raise no_answer()  # noqa: TRY301 - a broken sink is one that failed
+                    raise WrongAnswerError(answer)  # noqa: TRY301 - a broken sink is one that failed
             except BaseException as error:  # noqa: BLE001 - user plugin: any failure means "not written"
                 failures[at] = self.failed(at, letter, error)
             else:
@@ -180,9 +181,12 @@ def _record(letter: Letter) -> str:
     return f"{letter.source_topic}/{letter.source_partition}@{letter.source_offset}"
 
 
-def no_answer() -> TypeError:
-    """Return what a sink's answer of a wrong type fails with."""
-    return TypeError("a sink must return None, a Produce or a Future")
+class WrongAnswerError(TypeError):
+    """A sink returned something other than what its hook promises; ``code`` says of what type."""
+
+    def __init__(self, answer: object) -> None:
+        self.code = f"returned {kind_of(answer)} instead of None, a Produce or a Future"
+        super().__init__(self.code)
 
 
 def code_of(error: BaseException) -> str:

@@ -192,7 +192,7 @@ class Judge:
     def _without_asking(self, error: BaseException) -> Decision | None:
         """Return what becomes of a record whose failure leaves nothing to decide."""
         if isinstance(error, WrongReturnError):
-            return DeadLetter("the handler returned a value", PLUGIN_ERROR)
+            return DeadLetter(f"the handler returned {error.found}", PLUGIN_ERROR)
         if isinstance(error, RefusedOutputError):
             return DeadLetter(f"its output was refused: {error.code}", PLUGIN_ERROR)
         name = self.down_name(error)

@@ -60,6 +60,11 @@ class Leaves:
     def wrap_process(self, process):
         return None
 
+class Nothing:
+    @hookimpl
+    def wrap_process(self, process):
+        return {}
+
 class Wrong:
     @hookimpl
     def wrap_process(self, process):
@@ -125,7 +130,15 @@ def test_p9_a_wrapper_of_another_kind_is_refused(folder: Path, write: Write) -> 
         loaded(folder, write(HANDLER), "Wrong")
 
     (problem,) = caught.value.problems
-    assert "must return a plain function, as the handler is" in problem.text
+    assert problem.text == "wrap_process must return a plain function, as the handler is, not an 'async def'"
+
+
+def test_p9_a_wrapper_that_is_no_function_is_refused_by_its_type(folder: Path, write: Write) -> None:
+    with pytest.raises(PluginError) as caught:
+        loaded(folder, write(HANDLER), "Nothing")
+
+    (problem,) = caught.value.problems
+    assert problem.text == "wrap_process must return a plain function, as the handler is, not dict"
 
 
 def test_p9_a_hook_that_raises_is_told_with_its_reason(folder: Path, write: Write) -> None:

@@ -147,7 +147,9 @@ def _wrong(_letter: Letter) -> Any:
 
 
 @pytest.mark.parametrize("sink", [_raise_exit, _wrong])
-def test_a_sink_that_breaks_its_promise_is_tried_again_and_ends_nobody(sink: Any) -> None:
+def test_a_sink_that_breaks_its_promise_is_tried_again_and_ends_nobody(
+    sink: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     cluster = _cluster(b"bad")
     calls: list[Letter] = []
 
@@ -163,6 +165,8 @@ def test_a_sink_that_breaks_its_promise_is_tried_again_and_ends_nobody(sink: Any
 
         worker.until(lambda: cluster.committed.get(PLACE) == 1)
         assert len(calls) == 2
+    (error,) = [vars(one)["fields"]["error"] for one in caplog.records if one.message == "sink.failed"]
+    assert error == ("returned str instead of None, a Produce or a Future" if sink is _wrong else "3")
 
 
 @pytest.mark.parametrize(
