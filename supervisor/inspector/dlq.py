@@ -23,6 +23,7 @@ from supervisor.core.dlq import Counts, DlqAnswer, DlqRequest, Place, Verb
 from supervisor.core.exits import ExitCode
 from supervisor.core.jsonable import from_json, to_json
 from supervisor.core.spools import TABLE, letter_folder
+from supervisor.core.suggest import did_you_mean
 from supervisor.inspector.letter_dropping import drop_beginnings, drop_singly
 from supervisor.inspector.letter_files import FileLetters, letter_files
 from supervisor.inspector.letter_reading import Reading
@@ -91,9 +92,18 @@ def _replay(request: DlqRequest, source: Source, teller: "Teller", stop: threadi
         with alone(file.with_suffix(".lock")) as is_alone:
             if not is_alone:
                 return DlqAnswer(error=f"replay {request.replay.name!r} runs already on this host")
+            if request.replay.to and sender.lacks(request.replay.to):
+                return DlqAnswer(error=_no_destination(request))
             return Replaying(request, source, sender, tell=teller.progress, stop=stop).run()
     finally:
         sender.close()
+
+
+def _no_destination(request: DlqRequest) -> str:
+    """Say that ``--to`` names no topic: before a note is made, for the right one is another replay's."""
+    to = request.replay.to
+    guess = did_you_mean(to, topics_there(request.group.kafka))
+    return f"topic {to!r} of --to does not exist; nothing was sent\n  help: {guess}name one that is there, or make it"
 
 
 def _drain(request: DlqRequest, teller: "Teller", stop: threading.Event) -> DlqAnswer:

@@ -15,6 +15,7 @@ from supervisor.kafka.refusals import REFUSALS, SHARED
 
 MARGIN = 10.0
 NEW_TOPIC = 5.0
+TYPED_TOPIC = 2.0
 NO_TOPIC = ("TOPIC_EXCEPTION",)
 """What is said to a name that no topic can have: where a letter came from its headers tell, which anybody writes."""
 MISSING = ("UNKNOWN_TOPIC_OR_PART", "UNKNOWN_TOPIC_OR_PARTITION")
@@ -61,6 +62,26 @@ class KafkaSender:
             self._sent([out])[0] if error is not None and error.code in SHARED else error
             for out, error in zip(outs, errors, strict=True)
         ]
+
+    def lacks(self, topic: str) -> bool:
+        """Tell whether a topic that somebody typed is not there, nor can be; no answer at all is not a no.
+
+        Blocks for ``TYPED_TOPIC`` seconds, or as long as one question takes.
+        """
+        deadline = time.monotonic() + TYPED_TOPIC
+        while True:
+            try:
+                self.producer.look_up(topic)
+            except ProduceError as error:
+                if error.code in NO_TOPIC or (error.code in MISSING and time.monotonic() >= deadline):
+                    return True
+                if error.code not in MISSING:
+                    return False
+            except ValueError:
+                return True  # a name with a NUL, which the client cannot pass on
+            else:
+                return False
+            time.sleep(AGAIN_EVERY)
 
     def close(self) -> None:
         """Let go of the client."""

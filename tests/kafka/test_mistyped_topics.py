@@ -51,12 +51,20 @@ def test_a_mistyped_topic_of_letters_is_said_and_not_made(
     assert read_topic(making.bootstrap, name) == []
 
 
-def test_a_mistyped_destination_is_said_and_not_made(making: RealBroker, name: str, folder: Folder) -> None:
-    done = folder.run("replay", "--to", f"{name}.typo", code=1)
+@pytest.mark.parametrize("more", [(), ("--dry-run",), ("--name", "again")], ids=" ".join)
+@pytest.mark.parametrize("typo", ["-typo", "/"], ids=["one that could be", "one that no topic can have"])
+def test_a_mistyped_destination_is_said_and_not_made_before_anything_is_sent_or_noted(
+    making: RealBroker, name: str, folder: Folder, typo: str, more: tuple[str, ...]
+) -> None:
+    done = folder.run("replay", "--to", f"{name}{typo}", *more, code=1)
 
-    assert f"{name}.typo" not in there(making)
-    assert "UNKNOWN_TOPIC_OR_PART" in done.stderr
-    assert "the same command goes on" in done.stderr
+    assert f"topic '{name}{typo}' of --to does not exist" in done.stderr
+    assert f"did you mean '{name}'?" in done.stderr
+    assert "goes on" not in done.stderr
+    assert f"{name}{typo}" not in there(making)
+    if "--dry-run" not in more:
+        assert "3 sent" in folder.run("replay", "--to", name, *more).stdout
+        assert len(read_topic(making.bootstrap, name)) == 3
 
 
 def test_a_topic_that_is_gone_is_not_made_anew_by_its_letters(making: RealBroker, name: str, folder: Folder) -> None:
