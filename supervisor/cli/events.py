@@ -5,7 +5,6 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 
 import click
@@ -13,12 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from supervisor.cli.errors import CommandError
+from supervisor.cli.moments import moment
 from supervisor.cli.output import console
 from supervisor.cli.project import client, control_errors, socket_option
 from supervisor.config import ConfigError, state_dir
 from supervisor.control.answers import EventEntry, EventPage
 from supervisor.control.client import ControlClient, NotAllowed, NotRunning, Refused
-from supervisor.core.durations import parse_duration
 from supervisor.core.event_query import EventQuery
 from supervisor.core.events import Event, Severity
 from supervisor.core.exits import ExitCode
@@ -36,21 +35,6 @@ SHOWN = {
 """Fields that say what an event without a text is about; of any other event all are shown."""
 
 Ask = Callable[[EventQuery], EventPage]
-
-
-def moment(_ctx: click.Context, _param: click.Parameter, text: str | None) -> float | None:
-    """Return the wall time that ``--since`` means: so long ago, or a date and time of this machine's zone."""
-    if text is None:
-        return None
-    try:
-        return time.time() - parse_duration(text)
-    except ValueError:
-        pass
-    try:
-        return datetime.fromisoformat(text).astimezone().timestamp()
-    except ValueError as error:
-        message = f'{text!r} is no time; write a duration ("2h" ago) or a date: 2026-01-31, "2026-01-31 14:00"'
-        raise click.BadParameter(message) from error
 
 
 @click.command()

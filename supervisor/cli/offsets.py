@@ -4,7 +4,6 @@ import os
 import re
 import sqlite3
 import time
-from datetime import datetime
 from pathlib import Path
 
 import click
@@ -13,11 +12,12 @@ from rich.table import Table
 from supervisor.cli.actions import timeout_option
 from supervisor.cli.errors import CommandError
 from supervisor.cli.inspect import inspect
+from supervisor.cli.moments import moment_of
 from supervisor.cli.output import console, print_json
 from supervisor.cli.project import client, control_errors, load_config, socket_option
 from supervisor.config import group_spec
 from supervisor.control.client import ControlClient, NotRunning
-from supervisor.core.durations import format_duration, parse_duration
+from supervisor.core.durations import format_duration
 from supervisor.core.events import Event, Scalar, Severity
 from supervisor.core.jsonable import from_json, to_json
 from supervisor.core.resets import OffsetMove, OffsetsAnswer
@@ -101,12 +101,8 @@ def position(_ctx: click.Context, _param: click.Parameter, text: str) -> str:
     if re.fullmatch(r"earliest|latest|[0-9]{1,18}", text):
         return text
     try:
-        return f"@{round((time.time() - parse_duration(text)) * 1000)}"
-    except ValueError:
-        pass
-    try:
-        return f"@{round(datetime.fromisoformat(text).timestamp() * 1000)}"
-    except (ValueError, OverflowError) as error:
+        return f"@{max(0, round(moment_of(text) * 1000))}"
+    except ValueError as error:
         message = (
             f'{text!r} is no position: write "earliest", "latest", an offset, a time ("2026-05-04T10:00:00Z"; '
             'without a zone: of this host), or how long ago ("2h")'

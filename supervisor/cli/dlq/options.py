@@ -2,7 +2,6 @@
 
 import math
 import re
-import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -11,10 +10,10 @@ from typing import Any, TypeVar
 import click
 
 from supervisor.cli.errors import CommandError
+from supervisor.cli.moments import ago, moment
 from supervisor.cli.project import load_config
 from supervisor.config import Config, group_spec
 from supervisor.core.dlq import SINKS, Place, Verb, Where
-from supervisor.core.durations import parse_duration
 from supervisor.core.replay import Filter, HeaderTest, Origins
 from supervisor.core.spec import GroupSpec
 from supervisor.core.suggest import did_you_mean
@@ -28,28 +27,17 @@ pending_option = click.option("--pending", is_flag=True, help="Only those that t
 name_option = click.option("--name", metavar="NAME", default="", help="The replay; default: by its filter and --to.")
 
 
-def moment(ctx: click.Context, _param: click.Parameter, text: str | None) -> float | None:
-    """Return the wall time that an option means: so long ago, or a date and time (without a zone: of this host).
+def _moment(ctx: click.Context, param: click.Parameter, text: str | None) -> float | None:
+    """Return the wall time that an option means.
 
     A replay must be told which moment: the same command goes on from where it was, and means the same letters.
     """
-    if text is None:
-        return None
-    try:
-        at = time.time() - parse_duration(text)
-    except ValueError:
-        pass
-    else:
-        if ctx.command.name == Verb.REPLAY:
-            written = datetime.fromtimestamp(int(at)).astimezone().isoformat(" ")
-            message = f'{text!r} is another moment each time, and a replay goes on as it was begun; write "{written}"'
-            raise click.BadParameter(message)
-        return at
-    try:
-        return datetime.fromisoformat(text).astimezone().timestamp()
-    except (OverflowError, ValueError) as error:
-        message = f'{text!r} is no time; write a duration ("2h" ago) or a date: 2026-01-31, "2026-01-31 14:00"'
-        raise click.BadParameter(message) from error
+    at = moment(ctx, param, text)
+    if text is not None and at is not None and ctx.command.name == Verb.REPLAY and ago(text) is not None:
+        written = datetime.fromtimestamp(int(at)).astimezone().isoformat(" ")
+        message = f'{text!r} is another moment each time, and a replay goes on as it was begun; write "{written}"'
+        raise click.BadParameter(message)
+    return at
 
 
 def _header(_ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]) -> tuple[HeaderTest, ...]:
@@ -112,11 +100,11 @@ def filter_options(command: F) -> F:
     for option in (
         click.option("--header", "headers", metavar="NAME[=VALUE]", multiple=True, callback=_header, help="Has it."),
         click.option("--key", "keys", metavar="TEXT", multiple=True, help='Has this key; "hex:00ff" for bytes.'),
-        click.option("--until", metavar="TIME", callback=moment, help="Failed before that time."),
+        click.option("--until", metavar="TIME", callback=_moment, help="Failed before that time."),
         click.option(
             "--since",
             metavar="TIME",
-            callback=moment,
+            callback=_moment,
             help='Failed since then: 2026-01-31, "2026-01-31 14:00"; "2h" ago, but not for replay.',
         ),
         click.option(
