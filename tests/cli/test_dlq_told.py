@@ -2,7 +2,9 @@
 
 import os
 import signal
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +16,7 @@ from supervisor.cli.dlq import asking
 from supervisor.cli.main import cli
 from supervisor.core.dlq import Counts, DlqAnswer
 from supervisor.core.jsonable import to_json
+from supervisor_plugins.dlq_sqlite import TABLE
 from tests.kafka.letters import Folder
 
 DONE = Counts(total=9, read=9, sent=4, dropped=4)
@@ -52,6 +55,20 @@ def test_p1_a_replay_takes_no_time_that_means_another_moment_when_the_same_comma
 def test_only_a_replay_must_be_told_a_fixed_moment(folder: Folder) -> None:
     for verb in ("list", "stats", "export", "drop"):
         assert done(folder, verb, "orders", "--since", "2h").exit_code == 0
+
+
+def test_what_kind_a_file_is_says_what_is_in_it_and_kinds_are_not_mixed(folder: Folder) -> None:
+    tables, lines = folder.folder / "letters.sqlite.bak", folder.folder / "letters.jsonl"
+    with closing(sqlite3.connect(tables)) as database:
+        database.execute(TABLE)
+    lines.write_text("")
+
+    table = done(folder, "list", "orders", "--file", str(tables))
+    mixed = done(folder, "replay", "orders", "--file", str(lines), "--file", str(tables))
+
+    assert (table.exit_code, table.stderr) == (0, "")
+    assert mixed.exit_code == 2
+    assert "give one kind at a time" in mixed.stderr
 
 
 def test_that_the_same_command_goes_on_is_said_of_what_began(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:

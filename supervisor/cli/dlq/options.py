@@ -2,7 +2,8 @@
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +20,8 @@ from supervisor.core.spec import GroupSpec
 from supervisor.core.suggest import did_you_mean
 
 F = TypeVar("F", bound=Callable[..., Any])
+SQLITE = b"SQLite format 3\0"
+"""How each such file begins (https://www.sqlite.org/fileformat.html)."""
 DISPOSITIONS = ("error", "timeout", "worker-killed", "deserialization", "plugin-error", "breaker")
 
 group_argument = click.argument("group")
@@ -154,7 +157,7 @@ def where_of(given: dict[str, Any], config: Config, group: str) -> Where:
         message = "--topic is about Kafka, --file and another --source are not: give one of them"
         raise click.UsageError(message)
     if source is None and (topics or files):
-        source = Place.KAFKA if topics else _kind(files[0])
+        source = Place.KAFKA if topics else _kind(files)
     if source is None:
         sink = config.groups[group].dead_letters.sink
         source = SINKS.get(sink)
@@ -176,5 +179,19 @@ def loaded(config_path: Path, group: str) -> tuple[Config, GroupSpec]:
     return config, group_spec(config, group)
 
 
-def _kind(path: Path) -> Place:
-    return Place.SQLITE if path.suffix in {".sqlite", ".sqlite3", ".db"} else Place.FILE
+def _kind(paths: Sequence[Path]) -> Place:
+    kinds = {Place.SQLITE if _is_table(path) else Place.FILE for path in paths}
+    if len(kinds) > 1:
+        message = "--file: some are SQLite files, others are not: give one kind at a time"
+        raise click.UsageError(message)
+    return kinds.pop()
+
+
+def _is_table(path: Path) -> bool:
+    """Tell whether a file is, or is called as if it were, an SQLite file; one that cannot be read is told later."""
+    begins = b""
+    with suppress(OSError):
+        if path.is_file():  # a pipe would have us wait
+            with path.open("rb") as file:
+                begins = file.read(len(SQLITE))
+    return begins == SQLITE or path.suffix in {".sqlite", ".sqlite3", ".db"}
