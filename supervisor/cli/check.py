@@ -15,6 +15,7 @@ from supervisor.core.autoscale import most_workers
 from supervisor.core.exits import ExitCode
 from supervisor.core.jsonable import to_json
 from supervisor.parent.processes.delegation import HELP, delegation
+from supervisor.parent.processes.validation import problem_text
 
 PLUGINS_TIMEOUT = 60.0
 BROKER_TIMEOUT = 90.0
@@ -113,7 +114,7 @@ def _plugins(config: Config) -> list[Finding]:
     except CommandError as error:
         return [Finding("error", "plugins", "", str(error))]
     problems = [
-        Finding("error", "plugins", _subject(one["group"]), f"{one['plugin']}: {one['text']}", one["help"])
+        Finding("error", "plugins", _subject(one["group"]), problem_text(one), one["help"])
         for one in answer["problems"]
     ]
     if problems:

@@ -1,6 +1,6 @@
 """A loaded config: everything validated, every reference resolved, every path absolute."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from supervisor.config.alerting import Alerting
 from supervisor.config.kafka_keys import KafkaValue
 from supervisor.config.models import Group, Http, Supervisor
-from supervisor.config.problems import KeyPath, Problem
+from supervisor.config.problems import KeyPath, Problem, key_text
 from supervisor.config.references import masked
 from supervisor.config.showing import toml_text
 
@@ -31,6 +31,8 @@ class Config:
     warnings: tuple[Problem, ...] = ()
     references: Mapping[KeyPath, str] = field(default_factory=dict, repr=False)
     http: Http = field(default_factory=Http)
+    place: Callable[[KeyPath], str] = field(default=key_text, repr=False, compare=False)
+    """Says where a key comes from: file, line, key."""
 
     @property
     def enabled(self) -> tuple[str, ...]:

@@ -71,6 +71,7 @@ def load(
         warnings=tuple(source.warnings),
         references=source.references,
         http=http,
+        place=source.place,
     )
 
 

@@ -53,6 +53,12 @@ class Source:
                 return line
         return 0
 
+    def place(self, path: KeyPath) -> str:
+        """Return file, line and key of what a setting comes from: its own table, unless only a shared one has it."""
+        shared = [("defaults", *path[2:]), path[2:]] if path[0] == "groups" else []
+        found = next((one for one in (path, *shared) if self.has(one)), path)
+        return f"{self.file}:{self.line(found)} {key_text(found)}"
+
     def _problem(self, path: KeyPath, text: str, instead: str) -> Problem:
         there, value = self._found(path)
         if not there and isinstance(path[-1], int):

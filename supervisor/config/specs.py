@@ -7,6 +7,7 @@ from supervisor.config.config import Config
 from supervisor.config.flood_values import rate_of
 from supervisor.config.limit_specs import allowance, limits_spec
 from supervisor.config.models import Breaker, Group, Idempotency, Restart
+from supervisor.config.plugin_places import group_places, shared_places
 from supervisor.config.retry_tables import Retry
 from supervisor.config.values import decoder_plugin, duration_text
 from supervisor.core.autoscale import COOLDOWN, GROW_EVERY, STUCK_AFTER, Rules, WorkerRange, least_workers
@@ -262,10 +263,12 @@ def plugins_request(config: Config) -> dict[str, Any]:
                 "kafka": dict(spec.kafka),
                 "protocol": spec.protocol,
                 "preload": list(spec.preload),
+                "places": group_places(config, spec),
             }
             for name, spec in specs.items()
         },
         "notifier": to_json(_plugins(config, config.supervisor.alerts)),
+        "places": shared_places(config),
     }
 
 

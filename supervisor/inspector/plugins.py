@@ -1,6 +1,6 @@
 """Load plugins and handlers the way workers and the notifier will, and say what is wrong with them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import EntryPoint
 from typing import Any
 
@@ -19,11 +19,13 @@ def inspect_plugins(request: dict[str, Any]) -> dict[str, Any]:
     """Return ``problems``, ``active`` (per group: hook to plugin names) and, if asked for, ``installed``.
 
     ``request``: ``{"groups": {name: {"plugins": PluginsSpec, "handler": str, "sinks": [str], "permanent": [str],
-    "down": [str], "rules": [str], "decoder": str, "idempotency": IdempotencySpec, "preload": [str]}},
-    "notifier": PluginsSpec, "installed": bool}``; everything but ``plugins`` may be left out. ``open()`` and hooks are
-    not called. In the answer the notifier is ``supervisor.alerts``, with an empty ``group`` in problems.
+    "down": [str], "rules": [str], "decoder": str, "idempotency": IdempotencySpec, "preload": [str], "places": PLACES}},
+    "notifier": PluginsSpec, "places": PLACES, "installed": bool}``; everything but ``plugins`` may be left out.
+    ``PLACES``: see ``config.plugin_places``. ``open()`` and hooks are not called. In the answer the notifier is
+    ``supervisor.alerts``, with an empty ``group`` in problems.
     """
     problems: list[dict[str, str]] = []
+    shared = request.get("places", {})
     active: dict[str, dict[str, tuple[str, ...]]] = {}
     for name, group in request.get("groups", {}).items():
         spec = from_json(PluginsSpec, group["plugins"])
@@ -34,11 +36,11 @@ def inspect_plugins(request: dict[str, Any]) -> dict[str, Any]:
         found += _exceptions("breaker.errors", group.get("down", ()), spec.search_path)
         found += _exceptions("retry.rules", group.get("rules", ()), spec.search_path)
         found += _preload(group.get("preload", ()), spec.search_path)
-        problems += [_json(name, problem) for problem in found]
+        problems += [_json(name, problem, shared | group.get("places", {})) for problem in found]
         active[name] = loaded.implementations if loaded else {}
     if request.get("notifier"):
         loaded, found = _load(from_json(PluginsSpec, request["notifier"]), "", group="", sinks=(), front=NOTHING)
-        problems += [_json("", problem) for problem in found]
+        problems += [_json("", problem, shared) for problem in found]
         active[NOTIFIER] = loaded.implementations if loaded else {}
     answer: dict[str, Any] = {"problems": problems, "active": active}
     if request.get("installed"):
@@ -98,5 +100,13 @@ def _installed(point: EntryPoint) -> dict[str, Any]:
     return shown | {"hooks": list(implemented(found)), "about": about}
 
 
-def _json(group: str, problem: Problem) -> dict[str, str]:
-    return {"group": group, "plugin": problem.plugin, "text": problem.text, "help": problem.help}
+def _json(group: str, problem: Problem, places: Mapping[str, str]) -> dict[str, str]:
+    told = {"group": group, "plugin": problem.plugin, "text": problem.text, "help": problem.help}
+    return told | {"where": _place(problem, places)}
+
+
+def _place(problem: Problem, places: Mapping[str, str]) -> str:
+    """Return where what is wrong stands in the config, empty where it is not known; a handler's ``open()`` is at it."""
+    name = problem.plugin
+    option = places.get(f"{name} {problem.option}", "") if problem.option else ""
+    return option or places.get(name) or places.get(name.rpartition(" ")[0], "")

@@ -10,6 +10,7 @@ from supervisor.inspector.connecting import remedy
 from supervisor.kafka.settings import CLASSIC_DEFAULTS, DEFAULTS, Value, client_settings
 
 _UNKNOWN = re.compile(r'No such configuration property: "([^"]*)"')
+_NAMED = re.compile(r'property:? "([^"]*)"')
 _SECRET = re.compile(r"password|secret|pem$|passphrase|token|\.config$")
 _MOST = 20
 _HELP = "correct it in [kafka] or [groups.{}.kafka]; librdkafka's CONFIGURATION.md lists every key"
@@ -18,10 +19,17 @@ _HELP = "correct it in [kafka] or [groups.{}.kafka]; librdkafka's CONFIGURATION.
 def check_settings(request: dict[str, Any]) -> list[dict[str, str]]:
     """Return what librdkafka refuses in the settings of each group, as problems of a plugin named "kafka".
 
-    ``request``: ``{"groups": {name: {"kafka": {...}, "protocol": str}}}``, ``kafka`` may be left out.
+    ``request``: ``{"groups": {name: {"kafka": {...}, "protocol": str, "places": {...}}}}``; only ``protocol`` and
+    ``kafka`` together are needed, see ``config.plugin_places`` for the places.
     """
     return [
-        {"group": name, "plugin": "kafka", "text": text, "help": remedy(text, {}, otherwise=_HELP.format(name))}
+        {
+            "group": name,
+            "plugin": "kafka",
+            "text": text,
+            "help": remedy(text, {}, otherwise=_HELP.format(name)),
+            "where": next((group.get("places", {}).get(f"kafka {key}", "") for key in _NAMED.findall(text)), ""),
+        }
         for name, group in request.get("groups", {}).items()
         for text in _refused(group.get("kafka", {}), name, group.get("protocol", "classic"))
     ]

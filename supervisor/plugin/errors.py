@@ -5,11 +5,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that keeps a plugin or handler from being used, and what to do about it."""
+    """One thing that keeps a plugin or handler from being used, and what to do about it.
+
+    ``option``: which of its options it is about, empty for none.
+    """
 
     plugin: str
     text: str
     help: str = ""
+    option: str = ""
 
     def __str__(self) -> str:
         """Return the problem as two lines, the second indented."""

@@ -4,6 +4,7 @@
 only when one of its plugins uses it. Problems name keys and types, never values (P10).
 """
 
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -47,13 +48,21 @@ def build_options(plugin: str, cls: type, options: Mapping[str, Any]) -> object:
     try:
         return _dataclass(cls, options, "")
     except ExceptionGroup as group:
-        problems = [Problem(plugin, _text(error), _help(plugin, error)) for error in group.exceptions]
+        problems = [
+            Problem(plugin, _text(error), _help(plugin, error), _option(getattr(error, "path", "")))
+            for error in group.exceptions
+        ]
         raise PluginError(*problems) from None
 
 
 def table_help(plugin: str) -> str:
     """Return where options of a plugin are written."""
     return f"options are the keys of [plugins.{plugin if plugin.isidentifier() else repr(plugin)}]"
+
+
+def _option(path: str) -> str:
+    """Return the key of a plugin's table that a path into its options begins with."""
+    return re.split(r"[.[]", path, maxsplit=1)[0]
 
 
 def _text(error: Exception) -> str:
@@ -185,7 +194,12 @@ def _pydantic(plugin: str, cls: Any, options: Mapping[str, Any]) -> object:  # n
             raise PluginError(Problem(plugin, f"options: {failure(error)}", table_help(plugin))) from error
         # not str(error): that prints the values
         problems = [
-            Problem(plugin, f"option {'.'.join(map(str, detail['loc']))!r}: {detail['msg']}", table_help(plugin))
+            Problem(
+                plugin,
+                f"option {'.'.join(map(str, detail['loc']))!r}: {detail['msg']}",
+                table_help(plugin),
+                _option(".".join(map(str, detail["loc"]))),
+            )
             for detail in details(include_input=False, include_url=False, include_context=False)
         ]
         raise PluginError(*problems) from None

@@ -53,6 +53,65 @@ def test_a_handler_that_is_not_there_is_found_with_what_there_is(tmp_path: Path)
     assert "help: did you mean 'process'?" in result.output
 
 
+WRONG = """\
+[supervisor]
+alerts = ["alert_log", "alert_lgo"]
+state_dir = "state"
+runtime_dir = "run"
+[kafka]
+"bootstrap.servers" = "127.0.0.1:1"
+[defaults]
+retry.permanent = ["builtins:KeyError", "handlers:Invalid"]
+[groups.orders]
+topics = ["orders"]
+handler = "handlers:proces"
+plugins = [
+    "dlq_file",
+    "dlq_sqlit",
+]
+dead_letters.sink = "dlq_fil"
+kafka."fetch.mn.bytes" = 1
+[groups.bills]
+topics = ["bills"]
+handler = "handlers:process"
+plugins = ["dlq_file"]
+decode = "jsn"
+preload = ["handlrs"]
+[[groups.bills.retry.rules]]
+error = "handlers:Missing"
+attempts = 2
+[plugins.dlq_file]
+max_size = "10M"
+directory = 3
+"""
+
+
+def test_p9_what_is_wrong_with_plugins_says_on_which_line_and_at_which_key_it_stands(tmp_path: Path) -> None:
+    (tmp_path / "handlers.py").write_text("def process(record): ...\n")
+    config = tmp_path / "supervisor.toml"
+    config.write_text(WRONG)
+    command = [sys.executable, "-m", "supervisor", "-c", str(config), "run"]
+
+    checked = supervisor(config, "check", "--offline").output
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stderr
+
+    for line, key, found in (
+        (2, "supervisor.alerts[1]", "alert_lgo: is not"),
+        (8, "defaults.retry.permanent[1]", "retry.permanent 'handlers:Invalid': "),
+        (11, "groups.orders.handler", "handler 'handlers:proces': "),
+        (14, "groups.orders.plugins[1]", "dlq_sqlit: is not"),
+        (16, "groups.orders.dead_letters.sink", "dlq_fil: is not"),
+        (17, 'groups.orders.kafka."fetch.mn.bytes"', "kafka: librdkafka refuses"),
+        (22, "groups.bills.decode", "jsn: is not"),
+        (23, "groups.bills.preload[0]", "preload 'handlrs': "),
+        (25, "groups.bills.retry.rules[0].error", "retry.rules 'handlers:Missing': "),
+        (29, "plugins.dlq_file.directory", "dlq_file: option 'directory': "),
+    ):
+        for said in (checked, run):
+            assert f"{config}:{line} {key}: {found}" in said
+    assert "supervisor: 11 problems" in run, "what groups share is told once"
+
+
 @pytest.mark.parametrize(
     ("code", "step"),
     [

@@ -20,7 +20,7 @@ async def check_plugins(
     """Ask an inspector child; problems of its own (it hangs, it dies) are problems, too."""
     try:
         problems = (await ask(program, request, exits, deadline=DEADLINE))["problems"]
-        return tuple(_text(problem) for problem in problems)
+        return tuple(dict.fromkeys(_text(problem) for problem in problems))  # groups share what is of all
     except TooSlowError as error:
         return (f"the check of plugins and handlers {error}: does an import wait?",)
     except NoAnswerError as error:
@@ -29,8 +29,13 @@ async def check_plugins(
         return ("the check of plugins and handlers answered with what is no answer; see its output above",)
 
 
+def problem_text(problem: dict[str, Any]) -> str:
+    """Return a child's problem as a line: where the config has it, what it is about, what is wrong."""
+    return ": ".join(part for part in (problem.get("where"), problem.get("plugin"), problem["text"]) if part)
+
+
 def _text(problem: dict[str, Any]) -> str:
-    where = f"groups.{problem['group']}" if problem.get("group") else "notifier"
-    plugin = f" {problem['plugin']}" if problem.get("plugin") else ""
+    group = f"groups.{problem['group']}" if problem.get("group") else "notifier"
+    where = "" if problem.get("where") else f"{group} " if problem.get("plugin") else f"{group}: "
     help_ = f"\n    help: {problem['help']}" if problem.get("help") else ""
-    return f"{where}{plugin}: {problem['text']}{help_}"
+    return f"{where}{problem_text(problem)}{help_}"
