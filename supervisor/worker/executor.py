@@ -9,10 +9,8 @@ lanes at once. When every thread is busy the main thread stands in (``stand_in``
 import threading
 import time
 from functools import partial
-from itertools import islice
 
 from supervisor.core.board import (
-    C_LAST_OFFSET,
     C_OFFSET,
     C_THREAD,
     IDLE,
@@ -22,6 +20,7 @@ from supervisor.core.lane import Lane
 from supervisor.core.lanes import ALONE
 from supervisor.plugin.active import Active
 from supervisor.plugin.extending import EXTEND
+from supervisor.worker import batches
 from supervisor.worker.calling import batch_outcomes, work_in_order
 from supervisor.worker.committer import Commits
 from supervisor.worker.engine import MAIN, Engine
@@ -55,8 +54,6 @@ class Executor:
         self._emit = outcomes.outlet.send
         self._process = active.process
         self._batch = active.process_batch
-        self._batch_size = engine.spec.group.batch.size
-        self._batch_age = engine.spec.group.batch.age
         self._limit = engine.spec.group.concurrency
         self._idle = 0
         self._threads: list[threading.Thread] = []
@@ -231,7 +228,7 @@ class Executor:
                     return None
 
     def _work_batch(self, lane: Lane[Item], cell: int) -> None:
-        """Give the handler what a lane holds, up to the batch size; a record that failed before goes alone."""
+        """Give the handler what is one batch of a lane."""
         engine, batch = self._engine, self._batch
         assert batch is not None  # noqa: S101 - the caller looked
         words, base = engine.board.words, cell_base(cell)
@@ -239,24 +236,10 @@ class Executor:
             self._send_again(lane, base)
             return
         with engine.mutex:
-            engine.drop_revoked(lane)
-            if not lane.items:
-                engine.lanes.give_back(lane)
-                return
-            due = (lane.since or 0.0) + self._batch_age
-            alone = lane.solo or lane is engine.lanes.trial
-            can_fill = engine.can_fill(lane.head[0]) and time.monotonic() < due
-            size = 1 if alone else self._batch_size
-            if engine.lanes.closed:
-                size = engine.quarantine.cut(lane, size)
-            if not alone and len(lane.items) < size and can_fill:
-                engine.lanes.wait(lane, due=due)
-                return
-            items = [item for item, _ in islice(lane.items, size) if item[0] is lane.head[0]]
-            lane.taken = len(items)
-        engine.enter(base, items[0][0], attempt=lane.attempt)
-        words[base + C_LAST_OFFSET] = items[-1][1].offset() or 0
-        words[base + C_OFFSET] = items[0][1].offset() or 0
+            items = batches.batch_of(engine, lane)
+        if not items:
+            return
+        batches.enter(engine, base, items, attempt=lane.attempt)
         started = time.perf_counter()
         messages = [message for _, message in items]
         outcomes = batch_outcomes(batch, messages, partial(self._emit, items[0][0]), attempt=lane.attempt)

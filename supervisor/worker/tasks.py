@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
-from itertools import islice
 from typing import Any, TypeVar, cast
 
 from supervisor.core.board import (
@@ -32,6 +31,7 @@ from supervisor.core.lanes import ALONE
 from supervisor.plugin.active import Active
 from supervisor.plugin.extending import EXTEND
 from supervisor.plugin.types import Message, Record, Records
+from supervisor.worker import batches
 from supervisor.worker.calling import HandlerTimeoutError, batch_outcomes
 from supervisor.worker.committer import Commits
 from supervisor.worker.engine import MAIN, Engine
@@ -272,28 +272,18 @@ class TaskExecutor:
                     self._idle.notify()
 
     async def _work_batches(self, cell: Cell) -> None:
-        """Give the handler what a lane holds, up to the batch size; a record that failed before goes alone."""
+        """Give the handler what is one batch of a lane, until there is nothing left to do."""
         engine = self._engine
-        group = engine.spec.group.batch
         words, base = engine.board.words, cell.base
         while (lane := await self._next(cell)) is not None:
             if lane.letter is not None:
                 await self._send_again(cell, lane)
                 continue
             with engine.mutex:
-                due = (lane.since or 0.0) + group.age
-                alone = lane.solo or lane is engine.lanes.trial
-                size = 1 if alone else group.size
-                if engine.lanes.closed:
-                    size = engine.quarantine.cut(lane, size)
-                if not alone and len(lane.items) < size and time.monotonic() < due:
-                    engine.lanes.wait(lane, due=due)
-                    continue
-                items = [item for item, _ in islice(lane.items, size) if item[0] is lane.head[0]]
-                lane.taken = len(items)
-            engine.enter(base, items[0][0], attempt=lane.attempt)
-            words[base + C_LAST_OFFSET] = items[-1][1].offset() or 0
-            words[base + C_OFFSET] = items[0][1].offset() or 0
+                items = batches.batch_of(engine, lane)
+            if not items:
+                continue
+            batches.enter(engine, base, items, attempt=lane.attempt)
             outcomes = await self._batch_outcomes(cell, items[0][0], [message for _, message in items], lane.attempt)
             if outcomes is None:
                 self._outcomes.batch(lane, [None] * len(items))

@@ -1,7 +1,9 @@
 """P6: what is held is bounded by count and bytes whatever it waits for, and nothing waits for room that cannot come."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -12,6 +14,22 @@ from tests.worker.in_process import PLACE, InProcess
 
 OTHER = ("t", 1)
 LARGE = bytes(100_000)
+WAYS = pytest.mark.parametrize("way", ["runs", "lanes", "tasks"])
+"""How batches are worked: in the thread that polls, by threads or, of an ``async`` handler, by tasks from lanes."""
+
+
+@contextmanager
+def _in_batches(way: str, cluster: FakeCluster, seen: list[int], **changes: Any) -> Iterator[InProcess]:
+    def process_batch(records: Sequence[Record]) -> None:
+        seen.append(len(records))
+
+    async def process_batch_async(records: Sequence[Record]) -> None:
+        seen.append(len(records))
+
+    handler = process_batch_async if way == "tasks" else process_batch
+    with InProcess(cluster, process_batch=handler, **changes) as worker:
+        worker.engine.mean = 1.0 if way == "lanes" else 0.0
+        yield worker
 
 
 def test_p6_records_with_unconfirmed_outputs_count_with_all_the_bytes_that_they_keep() -> None:
@@ -40,37 +58,28 @@ def test_p6_records_with_unconfirmed_outputs_count_with_all_the_bytes_that_they_
     assert most <= 30
 
 
-@pytest.mark.parametrize("mean", [0.0, 1.0])
-def test_p6_a_batch_that_there_is_no_room_to_fill_is_worked_as_it_is(mean: float) -> None:
+@WAYS
+def test_p6_a_batch_that_there_is_no_room_to_fill_is_worked_as_it_is(way: str) -> None:
     """Its age may be an hour, and nothing could come any more."""
     cluster = FakeCluster()
     for at in range(12):
         cluster.add((PLACE, OTHER)[at % 2], b"v")
     seen: list[int] = []
 
-    def process_batch(records: Sequence[Record]) -> None:
-        seen.append(len(records))
-
-    batch = BatchSpec(10, 60.0)
-    with InProcess(cluster, process_batch=process_batch, queue_records=10, batch=batch) as worker:
-        worker.engine.mean = mean
+    with _in_batches(way, cluster, seen, queue_records=10, batch=BatchSpec(10, 60.0)) as worker:
         worker.source.assign(PLACE, OTHER)
 
         worker.until(lambda: sum(seen) >= 10)
 
 
-@pytest.mark.parametrize("mean", [0.0, 1.0])
-def test_p6_records_that_wait_for_a_whole_batch_are_bounded_by_their_bytes(mean: float) -> None:
+@WAYS
+def test_p6_records_that_wait_for_a_whole_batch_are_bounded_by_their_bytes(way: str) -> None:
     cluster = FakeCluster()
     for _ in range(50):
         cluster.add(PLACE, LARGE)
     seen: list[int] = []
 
-    def process_batch(records: Sequence[Record]) -> None:
-        seen.append(len(records))
-
-    with InProcess(cluster, process_batch=process_batch, queue_bytes=1_000_000, batch=BatchSpec(100, 60.0)) as worker:
-        worker.engine.mean = mean
+    with _in_batches(way, cluster, seen, queue_bytes=1_000_000, batch=BatchSpec(100, 60.0)) as worker:
         worker.source.chunk = lambda limit: min(limit, 5)
         worker.source.assign(PLACE)
 
@@ -97,15 +106,14 @@ def test_p3_the_gap_behind_an_unconfirmed_output_stays_under_its_bound_from_the_
         worker.until(lambda: cluster.committed.get(PLACE) == 20)
 
 
-@pytest.mark.parametrize("mean", [0.0, 1.0])
-def test_a_batch_of_a_partition_that_is_held_back_is_worked_as_it_is(mean: float) -> None:
+@WAYS
+def test_a_batch_of_a_partition_that_is_held_back_is_worked_as_it_is(way: str) -> None:
     """With ``batch.size`` above ``max_gap`` it would wait out its age each time."""
     cluster = FakeCluster()
     for _ in range(40):
         cluster.add(PLACE, b"v")
-    batch = BatchSpec(50, 60.0)
-    with InProcess(cluster, process_batch=lambda _records: None, max_gap=10, batch=batch) as worker:
-        worker.engine.mean = mean
+
+    with _in_batches(way, cluster, [], max_gap=10, batch=BatchSpec(50, 60.0)) as worker:
         worker.source.assign(PLACE)
 
         worker.until(lambda: cluster.committed.get(PLACE, 0) >= 20)
