@@ -301,7 +301,7 @@ class Life:
             "supervisor.worker.process:load": lambda *_, **__: slots().active(process_of(self.machine)),
             "supervisor.worker.process:other_member": lambda *_: ("elsewhere", "another"),
             "supervisor.worker.process:_spare_the_collector": lambda: None,
-            "supervisor.worker.mending:Holes": lambda *_: self,
+            "supervisor.kafka.holes:Holes": lambda *_: self,
             "supervisor.worker.outcomes:SINK_BACKOFF": Backoff(initial=0.02, factor=2.0, max=0.2, jitter=0.5),
             "supervisor.worker.engine:Engine.crash": crash,
             "supervisor.worker.outcomes:Outcomes.send_again": sentence,

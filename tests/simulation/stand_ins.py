@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 from tests.simulation.machine import BOOT, Killed, Machine, Process, Task
@@ -266,7 +267,7 @@ def stood_in(machine: Machine, others: Mapping[str, object]) -> Iterator[None]:
         for place, value in others.items():
             module_name, _, path = place.partition(":")
             *owners, name = path.split(".")
-            owner: Any = sys.modules[module_name]
+            owner: Any = import_module(module_name)
             for step in owners:
                 owner = getattr(owner, step)
             put(owner, name, value)
