@@ -141,7 +141,10 @@ def pause(config_path: Path, target: str, socket: Path | None, *, timeout: float
 
 
 def wait_for_pause(supervisor: ControlClient, wanted: Collection[str], timeout: float, *, on: bool) -> None:
-    """Wait until every worker of these slots that runs says that it reads nothing, or reads again."""
+    """Wait until every worker of these slots that runs says that it reads nothing, or reads again.
+
+    A record may have its group paused again as soon as it goes on (``Pause``): that is said, and not waited for.
+    """
     deadline = time.monotonic() + timeout
     while True:
         slots = {f"{slot.group}/{slot.slot}": slot for group in supervisor.status().groups for slot in group.slots}
@@ -149,6 +152,12 @@ def wait_for_pause(supervisor: ControlClient, wanted: Collection[str], timeout: 
         waiting = [name for name, one in stats.items() if one is not None and one.paused is not on]
         if not waiting:
             return
+        undone = [slots[name] for name in waiting if slots[name].paused is not on]
+        if undone:
+            said = "resumed" if on else "paused"
+            names = ", ".join(f"{slot.group}/{slot.slot}" for slot in undone)
+            message = f"{names} was {said} again meanwhile\n  help: supervisor events --group {undone[0].group}"
+            raise CommandError(message)
         if time.monotonic() > deadline:
             message = f"not done after {format_duration(timeout)}, it goes on: {', '.join(waiting)}"
             raise CommandError(message)

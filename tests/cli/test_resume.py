@@ -59,3 +59,20 @@ def test_status_shows_what_is_stopped_and_why(tmp_path: Path) -> None:
         result = CliRunner().invoke(cli, ["status", "--socket", str(fake.socket)])
 
     assert f"stopped: orders/3 ({GONE})" in " ".join(result.output.split())
+
+
+def _paused(*, wanted: bool, is_so: bool) -> Snapshot:
+    return snapshot(replace(running(0), paused=wanted, stats=replace(stats(part(3)), paused=is_so)))
+
+
+@pytest.mark.parametrize("verb", ["resume", "pause"])
+def test_who_waits_for_a_pause_or_its_end_hears_that_somebody_else_had_the_last_word(tmp_path: Path, verb: str) -> None:
+    is_on = verb == "pause"
+    before, after = _paused(wanted=is_on, is_so=not is_on), _paused(wanted=not is_on, is_so=not is_on)
+    with fake_supervisor(tmp_path, before, after, accepted=("orders/0",)) as fake:
+        result = CliRunner().invoke(cli, [verb, "orders", "--timeout", "1h", "--socket", str(fake.socket)])
+
+    assert result.exit_code == 1
+    said = "was resumed again meanwhile" if is_on else "was paused again meanwhile"
+    assert f"orders/0 {said}" in result.stderr
+    assert "supervisor events --group orders" in result.stderr
