@@ -8,12 +8,12 @@ from supervisor.config import kafka_keys
 from supervisor.config.kafka_keys import KafkaValue, milliseconds
 from supervisor.config.limit_specs import check_limits
 from supervisor.config.models import Defaults, Group
-from supervisor.config.problems import KeyPath
+from supervisor.config.problems import KeyPath, key_text
 from supervisor.config.references import is_secret_key
 from supervisor.config.retry_checks import check_retry, check_retry_topics
 from supervisor.config.source import Source
 from supervisor.config.values import KAFKA_NAME_LENGTH, compile_pattern, decoder_plugin, is_pattern
-from supervisor.core.suggest import did_you_mean
+from supervisor.core.suggest import closest
 
 
 def check_kafka_table(source: Source, table: Mapping[str, Any], path: KeyPath) -> None:
@@ -212,17 +212,23 @@ def check_plugins(
     source: Source, groups: Mapping[str, Group], alerts: tuple[str, ...], options: Mapping[str, Any]
 ) -> None:
     """Report plugins listed twice; warn of options for a plugin that is active nowhere."""
-    active = set(alerts)
+    active: dict[str, KeyPath] = {one: ("supervisor", "alerts", at) for at, one in enumerate(alerts)}
     for name, group in groups.items():
-        active |= {*group.plugins, group.dead_letters.sink, group.dead_letters.fallback}
-        active |= {decoder_plugin(group.decode), group.idempotency.store}
+        letters = group.dead_letters
+        active |= {letters.sink: _setting(source, name, "dead_letters", "sink")}
+        active |= {letters.fallback: _setting(source, name, "dead_letters", "fallback")}
+        active |= {decoder_plugin(group.decode): _setting(source, name, "decode")}
+        active |= {group.idempotency.store: _setting(source, name, "idempotency", "store")}
+        active |= {one: (*_setting(source, name, "plugins"), at) for at, one in enumerate(group.plugins)}
         _check_twice(source, _setting(source, name, "plugins"), group.plugins)
     _check_twice(source, ("supervisor", "alerts"), alerts)
     for plugin in options:
         if plugin not in active:
-            guess = did_you_mean(plugin, sorted(active - {""}))
+            near = closest(plugin, sorted(one for one, path in active.items() if source.has(path)))
+            both = f"{key_text(active[near])} names {near!r}: if this one is meant, write one name in both; else "
             text = "no group and no alert lists this plugin: its options have no effect"
-            source.warn(("plugins", plugin), text, f"{guess}list it in plugins, sink, fallback or alerts")
+            instead = "list it in plugins, sink, fallback or alerts"
+            source.warn(("plugins", plugin), text, both + instead if near else instead)
 
 
 def _check_twice(source: Source, path: KeyPath, plugins: tuple[str, ...]) -> None:

@@ -5,7 +5,12 @@ from collections.abc import Iterable
 
 def did_you_mean(found: str, candidates: Iterable[str]) -> str:
     """Return ``"did you mean 'x'? "``, or an empty string when nothing comes close."""
+    close = closest(found, candidates)
+    return f"did you mean {close!r}? " if close else ""
+
+
+def closest(found: str, candidates: Iterable[str]) -> str:
+    """Return what is nearly ``found``, or an empty string when nothing is."""
     from difflib import get_close_matches  # noqa: PLC0415 - only when something is wrong: not on a worker's way to work
 
-    close = get_close_matches(found, list(candidates), n=1, cutoff=0.6)
-    return f"did you mean {close[0]!r}? " if close else ""
+    return next(iter(get_close_matches(found, list(candidates), n=1, cutoff=0.6)), "")

@@ -5,6 +5,7 @@ import logging
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
+from itertools import takewhile
 from types import ModuleType
 from typing import Any
 
@@ -111,10 +112,21 @@ def failure(error: BaseException) -> str:
 
 
 def _broken(plugin: str, name: str, error: BaseException) -> Problem:
-    help_ = f"the module was found but fails when imported; try: python -c 'import {name}'"
+    help_ = f"the module was found but fails when imported; try: {_alone(name)}"
     if isinstance(error, ModuleNotFoundError):
         help_ = f"the module was found, but what it imports is not: install {error.name!r} or correct the import"
     return Problem(plugin, f"importing {name!r} failed: {failure(error)}", help_)
+
+
+def _alone(name: str) -> str:
+    """Return the command that imports a module as we did: with the folders that stand before Python's own."""
+    import shlex  # noqa: PLC0415 - only when something is wrong
+    import sysconfig  # noqa: PLC0415 - same
+
+    own = sysconfig.get_path("stdlib")
+    ahead = takewhile(lambda folder: folder != own and not folder.endswith(".zip"), sys.path)
+    path = ":".join(folder for folder in ahead if folder)
+    return (f"PYTHONPATH={shlex.quote(path)} " if path else "") + f"python -c 'import {name}'"
 
 
 def _not_found(plugin: str, name: str, missing: str) -> Problem:

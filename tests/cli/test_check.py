@@ -130,6 +130,23 @@ def test_a_plugin_that_ends_the_process_is_named(tmp_path: Path, code: str, step
     assert result.exit_code != 0
 
 
+@pytest.mark.parametrize("target", ["mine", "mine:Policy"])
+def test_a_plugin_that_fails_when_imported_is_imported_alone_by_what_the_help_says(tmp_path: Path, target: str) -> None:
+    folder, elsewhere = tmp_path / "it's here", tmp_path / "elsewhere"
+    (folder / "plugins").mkdir(parents=True)
+    elsewhere.mkdir()
+    config = project(folder)
+    (folder / "plugins" / "mine.py").write_text("import handlers\nraise ValueError(handlers.__name__)\n")
+    config.write_text(config.read_text() + f'plugins = ["{target}"]\n')
+
+    said = supervisor(config, "check", "--offline").output
+
+    assert f"ValueError: handlers ({folder}/plugins/mine.py:2)" in said
+    command = said.partition("; try: ")[2].partition("\n")[0].replace("python -c", f"{sys.executable} -c")
+    tried = subprocess.run(command, shell=True, cwd=elsewhere, capture_output=True, text=True, timeout=60, check=False)  # noqa: S602 - what a person would type
+    assert "ValueError: handlers" in tried.stderr
+
+
 def test_a_permanent_exception_that_is_not_there_is_found(tmp_path: Path) -> None:
     config = project(tmp_path)
     config.write_text(config.read_text() + 'retry.permanent = ["handlers:Invalid"]\n')

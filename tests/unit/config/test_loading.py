@@ -60,6 +60,25 @@ def test_all_groups_disabled_is_worth_a_warning(load_text: Loader) -> None:
     assert [warning.key for warning in config.warnings] == ["groups"]
 
 
+@pytest.mark.parametrize(
+    ("lists", "names"),
+    [
+        ('[supervisor]\nalerts = ["alert_log", "alert_slak"]\n', "supervisor.alerts[1] names 'alert_slak'"),
+        ('[defaults]\nplugins = ["alert_slak"]\n', "defaults.plugins[0] names 'alert_slak'"),
+        ('[defaults]\ndead_letters.fallback = "alert_slak"\n', "defaults.dead_letters.fallback names 'alert_slak'"),
+        ("", ""),
+    ],
+)
+def test_options_of_a_plugin_that_is_listed_by_nearly_that_name_say_where_it_is(
+    load_text: Loader, lists: str, names: str
+) -> None:
+    (warning,) = load_text(lists + MINIMAL + "[plugins.alert_slack]\nurl = 'x'\n").warnings
+
+    both = f"{names}: if this one is meant, write one name in both; else " if names else ""
+    assert warning.key == "plugins.alert_slack"
+    assert warning.help == f"{both}list it in plugins, sink, fallback or alerts"
+
+
 def test_a_hostname_that_kafka_would_refuse_is_made_to_fit(tmp_path: Path) -> None:
     file = tmp_path / "supervisor.toml"
     file.write_text(MINIMAL)

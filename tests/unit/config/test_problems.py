@@ -286,7 +286,7 @@ def test_options_of_a_plugin_nobody_lists_bring_a_warning(load_text: object, tmp
     (warning,) = load(file, environ={}).warnings
 
     assert warning.key == "plugins.slak"
-    assert "did you mean 'slack'?" in warning.help
+    assert "supervisor.alerts[0] names 'slack': if this one is meant, write one name in both" in warning.help
 
 
 def test_a_range_of_workers_needs_somebody_who_asks_for_the_lag(problems: Checker) -> None:
