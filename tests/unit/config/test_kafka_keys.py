@@ -49,6 +49,15 @@ def test_no_client_keeps_metrics_for_brokers_unless_told_to(load_text: Loader) -
         assert [settings["enable.metrics.push"] for settings in made] == [pushes] * 4
 
 
+def test_every_client_finds_its_coordinator_soon_unless_told_otherwise(load_text: Loader) -> None:
+    for text, backoff in ((MINIMAL, 22), (MINIMAL + 'kafka."reconnect.backoff.ms" = 100\n', 100)):
+        spec = worker_spec(load_text(text), "orders", slot=0, incarnation=1, mode=Mode.WORK, parent_pid=1)
+
+        made = [make(spec) for make in (consumer_settings, producer_settings, output_settings)]
+        made.append(client_settings(spec.group.kafka, client_id="c"))
+        assert [settings["reconnect.backoff.ms"] for settings in made] == [backoff] * 4
+
+
 @pytest.mark.parametrize("key", ["session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy"])
 def test_classic_keys_are_refused_in_consumer_groups_wherever_they_stand(problems: Checker, key: str) -> None:
     group = GROUP + 'protocol = "consumer"\n'
