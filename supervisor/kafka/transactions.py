@@ -4,8 +4,11 @@ One thread uses it. Rules after librdkafka's INTRODUCTION, "Transactional produc
 """
 
 import itertools
+import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from confluent_kafka import KafkaException, Producer, TopicPartition
@@ -17,6 +20,7 @@ from supervisor.kafka.refusals import REFUSALS, SHARED
 from supervisor.kafka.settings import Settings
 from supervisor.plugin.types import Produce
 
+logger = logging.getLogger(__name__)
 T = TypeVar("T")
 Place = tuple[str, int]
 LATE = "_TIMED_OUT"
@@ -24,6 +28,9 @@ FENCED = "_FENCED"
 FATAL = "_FATAL"
 CALL = 5.0
 """Seconds that one call into the client may take before it is asked again; retriable errors come sooner."""
+BEYOND = 1.0
+"""Seconds after its timeout in which a call comes back, if it does at all."""
+NO_COORDINATOR = "_WAIT_COORD"
 
 
 class AbortedError(Exception):
@@ -62,7 +69,9 @@ class TransactionalProducer:
     """One ``transactional.id``; creating it connects nothing, ``begin`` ends what a dead one left open."""
 
     def __init__(self, settings: Settings, *, timeout: float) -> None:
-        self._producer = Producer(dict(settings), logger=client_logger())
+        self._settings = settings
+        self._producer = self._new()
+        self._is_started = False
         self._partitions = Partitions()
         self._timeout = timeout
         self._refused: tuple[str, object, bool] | None = None
@@ -78,6 +87,7 @@ class TransactionalProducer:
     def start(self, timeout: float) -> None:
         """Fence earlier producers of the id, end their transactions; ``AbortedError`` means: try again."""
         self._call(lambda: self._producer.init_transactions(timeout))
+        self._is_started = True
 
     def look_up(self, topic: str) -> None:
         """Raise ``ProduceError`` unless the topic is there; may block for 5 s once per topic. Any thread."""
@@ -96,6 +106,8 @@ class TransactionalProducer:
         Raises ``RefusedError``, ``CrowdedError`` or another ``AbortedError`` when it is aborted, or will be by the next
         call; ``FatalError`` when it never will be, or when nobody answers whether it was committed.
         """
+        if not self._is_started:
+            self.start(CALL)
         if self._is_open:
             self._abort()  # the last one's, that nobody answered: it must be asked for again before anything else
         self._refused, self._failed = None, ""
@@ -117,11 +129,40 @@ class TransactionalProducer:
             if self._failed:
                 raise AbortedError(self._failed)  # noqa: TRY301 - as above
             positions = [TopicPartition(topic, partition, offset) for (topic, partition), offset in offsets]
-            self._again(lambda: self._producer.send_offsets_to_transaction(positions, metadata, CALL), deadline)
+            self._again(lambda: self._send_offsets(positions, metadata), deadline)
             self._commit(time.monotonic() + self._timeout)
         except AbortedError:
-            self._abort()
+            if self._is_open:
+                self._abort()
             raise
+
+    def _new(self) -> Producer:
+        return Producer(dict(self._settings), logger=client_logger())
+
+    def _send_offsets(self, positions: list[TopicPartition], metadata: object) -> None:
+        """Give the offsets to their coordinator, or this client up, where that is a broker that went away.
+
+        The client waits without end then, whatever its timeout, for a connection that nobody makes any more (librdkafka
+        issues 5456, 5511). Its successor fences it; what it still waits for ends with the process.
+        """
+        outcome: Future[None] = Future()
+
+        def send(client: Producer) -> None:
+            try:
+                client.send_offsets_to_transaction(positions, metadata, CALL)
+            except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+                outcome.set_exception(error)
+            else:
+                outcome.set_result(None)
+
+        threading.Thread(target=send, args=(self._producer,), name="offsets", daemon=True).start()
+        try:
+            outcome.result(CALL + BEYOND)
+        except TimeoutError as error:
+            logger.warning("transactions.new_client", extra={"fields": {"code": NO_COORDINATOR}})
+            self._producer = self._new()
+            self._is_started = self._is_open = False
+            raise AbortedError(NO_COORDINATOR) from error
 
     def _commit(self, deadline: float) -> None:
         """Commit; a commit that nobody answered can neither be aborted nor told from one that was made.

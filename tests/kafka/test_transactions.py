@@ -13,7 +13,7 @@ from supervisor.kafka.settings import Settings
 from supervisor.kafka.transactions import AbortedError, FatalError, TransactionalProducer
 from supervisor.plugin.types import Produce
 from tests.broker.real import RealBroker
-from tests.broker.records import Stored, create_topic, read_topic
+from tests.broker.records import Stored, committed, create_topic, read_topic
 
 SETTLED = 60.0
 
@@ -48,13 +48,14 @@ def test_a_broker_that_stands_still_in_any_stage_costs_no_more_than_the_producer
 
     attempt(b"0")
     real = producer._producer
-    producer._producer = cast("Producer", _FreezeBefore(real, stage, own_broker.freeze))
+    freezing = producer._producer = cast("Producer", _FreezeBefore(real, stage, own_broker.freeze))
     outcome: object = None
     try:
         attempt(b"1")
     except (AbortedError, FatalError) as error:
         outcome = error
-    producer._producer = real
+    if producer._producer is freezing:
+        producer._producer = real
     own_broker.thaw()
 
     done = isinstance(outcome, FatalError)
@@ -74,6 +75,41 @@ def test_a_broker_that_stands_still_in_any_stage_costs_no_more_than_the_producer
     client.close()
     values = [one.value for one in _read(own_broker, name)]
     assert values in ([b"0", b"2"], [b"0", b"1", b"2"])
+
+
+@pytest.mark.leaks("a client that waits for a coordinator without end is left to itself")
+@pytest.mark.parametrize("meanwhile", [True, False])
+def test_p3_a_coordinator_that_was_away_is_found_again(
+    own_broker: RealBroker, name: str, monkeypatch: pytest.MonkeyPatch, meanwhile: bool
+) -> None:
+    """Whether there was a transaction while it was away or not, there is one soon after it is back."""
+    monkeypatch.setattr(transactions, "CALL", 1.0)
+    create_topic(own_broker.bootstrap, name)
+    producer = _producer(own_broker, name, timeout=3.0)
+    client = Consumer({"bootstrap.servers": own_broker.bootstrap, "group.id": name, "log_level": 0})
+    metadata = client.consumer_group_metadata()
+
+    def commit(offset: int) -> None:
+        producer.run([], [((name, 0), offset)], metadata)
+
+    commit(1)
+    own_broker.stop()
+    if meanwhile:
+        with pytest.raises(AbortedError):
+            commit(2)
+    threading.Event().wait(4.0)  # the client asks again who is there, and nobody is
+    own_broker.start()
+
+    deadline = time.monotonic() + 30.0
+    while True:
+        try:
+            commit(2)
+            break
+        except AbortedError:
+            assert time.monotonic() < deadline
+            threading.Event().wait(0.3)
+    client.close()
+    assert committed(own_broker.bootstrap, name, name) == {0: 2}
 
 
 def _read(broker: RealBroker, name: str) -> list[Stored]:
