@@ -13,7 +13,7 @@ from supervisor.control.answers import EventEntry, EventPage
 from supervisor.core.event_query import EventQuery, severities
 from supervisor.core.events import Event, Severity
 from supervisor.core.jsonable import from_json, to_json
-from supervisor.parent.store.store import migrate, refuse_newer, text
+from supervisor.parent.store.store import migrate, refuse_newer, text, transaction
 
 FILE = "journal.sqlite3"
 BUSY = 2.0
@@ -102,11 +102,10 @@ def append(path: Path, event: Event) -> None:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         migrate(connection, MIGRATIONS)
-        connection.execute("BEGIN IMMEDIATE")
-        (newest,) = connection.execute("SELECT max(seq) FROM events").fetchone()
-        values = row(EventEntry((newest or 0) + 1, event))
-        connection.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
-        connection.execute("COMMIT")
+        with transaction(connection):
+            (newest,) = connection.execute("SELECT max(seq) FROM events").fetchone()
+            values = row(EventEntry((newest or 0) + 1, event))
+            connection.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
 
 
 def open_incarnations(connection: sqlite3.Connection) -> list[Incarnation]:

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import islice
@@ -216,15 +216,9 @@ class Store:
             self._done([write])
 
     def _transact(self, connection: sqlite3.Connection, writes: list[Write]) -> None:
-        connection.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(connection):
             for write in writes:
                 write(connection)
-            connection.execute("COMMIT")
-        except BaseException:
-            with contextlib.suppress(sqlite3.Error):
-                connection.execute("ROLLBACK")
-            raise
 
     def _done(self, batch: list[tuple[Write, int]]) -> None:
         with self._wake:
@@ -315,6 +309,19 @@ def text(data: bytes) -> str:
     return data.decode(errors="replace")
 
 
+@contextlib.contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Write all of what is in the ``with``, or nothing; nobody else writes meanwhile."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        with contextlib.suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+        raise
+
+
 def refuse_newer(connection: sqlite3.Connection, migrations: Sequence[str]) -> None:
     """Raise ``sqlite3.NotSupportedError`` for a file of a version that is not known here; it is left as it is."""
     (found,) = connection.execute("PRAGMA user_version").fetchone()
@@ -327,16 +334,10 @@ def migrate(connection: sqlite3.Connection, migrations: Sequence[str]) -> None:
     """Bring the schema to its newest version, each step in a transaction of its own."""
     (found,) = connection.execute("PRAGMA user_version").fetchone()
     for version in range(found, len(migrations)):
-        connection.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(connection):
             for statement in migrations[version].split(";"):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {version + 1}")
-            connection.execute("COMMIT")
-        except BaseException:
-            with contextlib.suppress(sqlite3.Error):
-                connection.execute("ROLLBACK")
-            raise
 
 
 def _is_of_the_file(error: Exception) -> bool:
