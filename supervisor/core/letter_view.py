@@ -1,7 +1,7 @@
 """What the headers of a dead letter say, whoever wrote it: this project, Spring Kafka, Kafka Connect. Pure."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from supervisor.core.letters import PREFIX, audit_id
@@ -239,15 +239,11 @@ def _connect(found: _Found) -> LetterView | None:
         return None
     is_undecodable = found.text(f"{_CONNECT}stage") in _CONVERTERS
     story = _plain(found, _CONNECT, exception="exception.class.name", message="exception.message")
-    return LetterView(
-        topic=story.topic,
-        partition=story.partition,
-        offset=story.offset,
+    return replace(
+        story,
         group=found.text(f"{_CONNECT}connector.name"),
         disposition="deserialization" if is_undecodable else _disposition_of(story.exceptions),
         reason=found.text(f"{_CONNECT}stage"),
-        exceptions=story.exceptions,
-        message=story.message,
     )
 
 
@@ -255,14 +251,11 @@ def _share_group(found: _Found) -> LetterView | None:
     if not found.has(f"{_SHARE}topic"):
         return None
     story = _plain(found, _SHARE, exception="", message="message")
-    return LetterView(
-        topic=story.topic,
-        partition=story.partition,
-        offset=story.offset,
+    return replace(
+        story,
         group=found.text(f"{_SHARE}group"),
         disposition=found.text(f"{_SHARE}disposition", "_dlq.errors.disposition"),
         attempts=found.number(f"{_SHARE}delivery.count"),
-        message=story.message,
     )
 
 
