@@ -83,7 +83,7 @@ class Post:
     def _post(self, body: bytes, headers: Mapping[str, str]) -> tuple[str, bool]:
         """Return why the POST failed ("" when it did not) and whether another one is of no use."""
         sent = {"Content-Type": "application/json", "User-Agent": "kafka-supervisor", **headers}
-        request = urllib.request.Request(self._url, data=body, headers=sent, method="POST")  # noqa: S310 - check_url lets http and https through only
+        request = urllib.request.Request(self._url, data=body, headers=sent, method="POST")  # noqa: S310 - PostOptions lets http and https through only
         try:
             with self._opener.open(request, timeout=self._timeout):
                 return "", True

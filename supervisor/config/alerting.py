@@ -1,6 +1,6 @@
 """The ``[alerting]`` table: what people are told, how soon and how often, by whatever plugins ``alerts`` lists."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from supervisor.config.limit_values import OptionalCount, OptionalDuration
 from supervisor.config.tables import Table
@@ -13,11 +13,19 @@ from supervisor.core.events import Severity
 Urgency = Literal["warning", "critical", "off"]
 
 
+def _urgency(default: Urgency) -> Any:  # noqa: ANN401 - as ``key``
+    return _key(default, description="How urgent it is; `off`: nobody is told.")
+
+
+def _after(default: str) -> Any:  # noqa: ANN401 - as ``key``
+    return _key(default, description="How long it must last before it is told.")
+
+
 class Condition(Table):
     """A state that people are told of once it lasts, and again when it is over."""
 
-    severity: Urgency = _key("warning", description="How urgent it is; `off`: nobody is told.")
-    after: Duration = _key("1m", description="How long it must last before it is told.")
+    severity: Urgency = _urgency("warning")
+    after: Duration = _after("1m")
 
 
 class WorkerDown(Condition):
@@ -27,62 +35,62 @@ class WorkerDown(Condition):
 class GroupDown(Condition):
     """A group of which no worker runs."""
 
-    severity: Urgency = _key("critical", description="How urgent it is; `off`: nobody is told.")
-    after: Duration = _key("10s", description="How long it must last before it is told.")
+    severity: Urgency = _urgency("critical")
+    after: Duration = _after("10s")
 
 
 class NoProgress(Condition):
     """Records wait for this host's workers and none is settled; not while the group is held: paused, breaker, flood."""
 
-    severity: Urgency = _key("critical", description="How urgent it is; `off`: nobody is told.")
-    after: Duration = _key("5m", description="How long it must last before it is told.")
+    severity: Urgency = _urgency("critical")
+    after: Duration = _after("5m")
 
 
 class Lag(Condition):
     """The group is far behind on the brokers."""
 
     above: OptionalCount = _key("off", description="Records behind, over all partitions, from which on it is told.")
-    after: Duration = _key("5m", description="How long it must last before it is told.")
+    after: Duration = _after("5m")
 
 
 class OldestRecord(Condition):
     """A record was delivered long ago and is not settled."""
 
     above: OptionalDuration = _key("15m", description="The age from which on it is told.")
-    after: Duration = _key("0s", description="How long it must last before it is told.")
+    after: Duration = _after("0s")
 
 
 class ManyDeadLetters(Condition):
     """Many records fail for good."""
 
     above: OptionalCount = _key(60, description="Dead letters within a minute from which on it is told.")
-    after: Duration = _key("0s", description="How long it must last before it is told.")
+    after: Duration = _after("0s")
 
 
 class CommitsFailing(Condition):
     """A worker's commits fail and none succeeds."""
 
-    after: Duration = _key("2m", description="How long it must last before it is told.")
+    after: Duration = _after("2m")
 
 
 class BrokerUnreachable(Condition):
     """A worker reaches no broker."""
 
-    after: Duration = _key("2m", description="How long it must last before it is told.")
+    after: Duration = _after("2m")
 
 
 class DependencyDown(Condition):
     """A group's breaker is open: handlers said that something they need is down."""
 
-    severity: Urgency = _key("critical", description="How urgent it is; `off`: nobody is told.")
-    after: Duration = _key("0s", description="How long it must last before it is told.")
+    severity: Urgency = _urgency("critical")
+    after: Duration = _after("0s")
 
 
 class Flood(Condition):
     """A group's flood guard tripped: very many of its records became dead letters."""
 
-    severity: Urgency = _key("critical", description="How urgent it is; `off`: nobody is told.")
-    after: Duration = _key("0s", description="How long it must last before it is told.")
+    severity: Urgency = _urgency("critical")
+    after: Duration = _after("0s")
 
 
 class Conditions(Table):
