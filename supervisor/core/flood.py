@@ -53,9 +53,13 @@ def trip(flood: Flood, reason: str, spec: FloodSpec, *, by: str, now: float) -> 
         FloodAction.STOP: "the group is stopped",
         FloodAction.SHED: "records that fail are dropped",
     }[spec.action]
-    then = "until an operator resumes it" if resume_at is None else "a few records try later"
+    then = "a few records try later"
     if spec.action is FloodAction.STOP:
         then = "until somebody starts it"
+    elif spec.resume_after is None:
+        then = "until an operator resumes it"
+    elif spec.action is FloodAction.SHED:
+        then = f"for {format_duration(spec.resume_after)}"
     fields: dict[str, Scalar] = {
         "reason": reason,
         "action": spec.action.value,
@@ -86,7 +90,7 @@ def look(flood: Flood, spec: FloodSpec, *, now: float) -> Step:
     return replace(flood, state=FloodState.HALF_OPEN, resume_at=None), ()
 
 
-def words(flood: Flood, group: str, *, since: str, now: float) -> str:
+def words(flood: Flood, group: str, action: FloodAction, *, since: str, now: float) -> str:
     """Return the guard in words, ``since`` as a person reads a time; empty while all is as usual."""
     if not flood.is_tripped:
         return ""
@@ -94,5 +98,8 @@ def words(flood: Flood, group: str, *, since: str, now: float) -> str:
         return f"flood: {flood.reason}; stopped since {since}: supervisor start {group}"
     if flood.state is FloodState.HALF_OPEN:
         return f"flood: {flood.reason} since {since}; a few records try"
-    left = "" if flood.resume_at is None else f", tries by itself in {format_duration(max(0.0, flood.resume_at - now))}"
-    return f"flood: {flood.reason} since {since}: supervisor resume {group}{left}"
+    what, then = "", "tries by itself"
+    if action is FloodAction.SHED:
+        what, then = "; records that fail are dropped", "counts anew"
+    left = "" if flood.resume_at is None else f", {then} in {format_duration(max(0.0, flood.resume_at - now))}"
+    return f"flood: {flood.reason}{what} since {since}: supervisor resume {group}{left}"

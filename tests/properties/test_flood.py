@@ -143,7 +143,7 @@ def test_each_time_is_one_event_and_each_end_is_one(
         assert names == ["flood.tripped"] * (flood.is_tripped and not before.is_tripped) + ["flood.resumed"] * (
             before.is_tripped and not flood.is_tripped
         )
-        assert bool(words(flood, "orders", since="then", now=now)) == flood.is_tripped
+        assert bool(words(flood, "orders", action, since="then", now=now)) == flood.is_tripped
         assert flood.stopped <= (action is FloodAction.STOP)
         if action is not FloodAction.PAUSE:
             assert order_for(flood).state is not FloodState.HALF_OPEN
@@ -152,16 +152,44 @@ def test_each_time_is_one_event_and_each_end_is_one(
 
 
 @pytest.mark.parametrize(
-    ("flood", "expected"),
+    ("flood", "action", "expected"),
     [
-        (Flood(FloodState.TRIPPED, 0.0, "many"), "flood: many since then: supervisor resume orders"),
+        (Flood(FloodState.TRIPPED, 0.0, "many"), FloodAction.PAUSE, "flood: many since then: supervisor resume orders"),
         (
             Flood(FloodState.TRIPPED, 0.0, "many", resume_at=40.0),
+            FloodAction.PAUSE,
             "flood: many since then: supervisor resume orders, tries by itself in 30s",
         ),
-        (Flood(FloodState.HALF_OPEN, 0.0, "many"), "flood: many since then; a few records try"),
-        (Flood(since=0.0, reason="many", stopped=True), "flood: many; stopped since then: supervisor start orders"),
+        (
+            Flood(FloodState.TRIPPED, 0.0, "many", resume_at=40.0),
+            FloodAction.SHED,
+            "flood: many; records that fail are dropped since then: supervisor resume orders, counts anew in 30s",
+        ),
+        (Flood(FloodState.HALF_OPEN, 0.0, "many"), FloodAction.PAUSE, "flood: many since then; a few records try"),
+        (
+            Flood(since=0.0, reason="many", stopped=True),
+            FloodAction.STOP,
+            "flood: many; stopped since then: supervisor start orders",
+        ),
     ],
 )
-def test_it_is_told_in_words(flood: Flood, expected: str) -> None:
-    assert words(flood, "orders", since="then", now=10.0) == expected
+def test_it_is_told_in_words(flood: Flood, action: FloodAction, expected: str) -> None:
+    assert words(flood, "orders", action, since="then", now=10.0) == expected
+
+
+@pytest.mark.parametrize(
+    ("action", "resume_after", "expected"),
+    [
+        (FloodAction.PAUSE, 300.0, "many: no record is begun, a few records try later"),
+        (FloodAction.PAUSE, None, "many: no record is begun, until an operator resumes it"),
+        (FloodAction.STOP, 300.0, "many: the group is stopped, until somebody starts it"),
+        (FloodAction.SHED, 300.0, "many: records that fail are dropped, for 5m"),
+        (FloodAction.SHED, None, "many: records that fail are dropped, until an operator resumes it"),
+    ],
+)
+def test_what_is_done_and_for_how_long_is_told(action: FloodAction, resume_after: float | None, expected: str) -> None:
+    spec = FloodSpec(action=action, resume_after=resume_after)
+
+    _, (told,) = trip(Flood(), "many", spec, by="slot 0", now=0.0)
+
+    assert told.text == expected

@@ -144,7 +144,8 @@ class Floods:
     def words(self, group: str) -> str:
         """Return a group's guard in words, empty while all is as usual."""
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self._since.get(group, 0.0)))
-        return words(self._floods.get(group, Flood()), group, since=since, now=self._loop.time())
+        flood, action = self._floods.get(group, Flood()), self._spec(group).action
+        return words(flood, group, action, since=since, now=self._loop.time())
 
     def _switched_off(self, group: str, now: float) -> None:
         """Have a group go on that its guard holds, and that a reload left without one; who was stopped stays so."""
