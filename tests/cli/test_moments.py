@@ -60,9 +60,7 @@ def run(folder: Path, *arguments: str) -> Result:
         f"{'9' * 400}d",
     ],
 )
-def test_p9_a_time_that_no_calendar_has_is_refused_in_words(
-    tmp_path: Path, command: tuple[str, ...], text: str
-) -> None:
+def test_a_time_that_no_calendar_has_is_refused_in_words(tmp_path: Path, command: tuple[str, ...], text: str) -> None:
     told = run(tmp_path, *command, text)
 
     assert told.exit_code == 2, told.exception
