@@ -156,6 +156,10 @@ class Lanes(Generic[T]):
             return begins if due is None else min(begins, due)
         return due
 
+    def has_letter_waiting(self) -> bool:
+        """Tell whether a letter waits to be offered again: nobody took it."""
+        return any(timer[2].letter is not None for timer in self._timers if _timer_holds(timer))
+
     def take(self, *, now: float) -> Lane[T] | None:
         """Hand out the lane that has been ready longest; it is the caller's until one of the methods below."""
         if self.closed:

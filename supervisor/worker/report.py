@@ -73,7 +73,7 @@ def stated_wait(engine: Engine) -> Wait:  # noqa: C901, PLR0911 - one return per
         return Wait.BROKER
     if not engine.owned:
         return Wait.UNASSIGNED
-    if lanes.blocked or (engine.outlet is not None and engine.outlet.held):
+    if lanes.blocked or (engine.outlet is not None and engine.outlet.held) or lanes.has_letter_waiting():
         return Wait.SINK
     if engine.on_hold:
         return Wait.PAUSED

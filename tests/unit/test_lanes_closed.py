@@ -158,3 +158,20 @@ def _taken(lanes: Lanes[str]) -> Lane[str]:
     lane = lanes.take(now=0.0)
     assert lane is not None
     return lane
+
+
+def test_a_letter_that_nobody_took_is_told_from_a_record_that_waits_for_its_next_attempt() -> None:
+    lanes = lanes_of("a", "b")
+    record, letter = lanes.take(now=0.0), lanes.take(now=0.0)
+    assert record is not None
+    assert letter is not None
+
+    lanes.wait(record, due=5.0)
+    assert not lanes.has_letter_waiting()
+    letter.letter = object()
+    lanes.wait(letter, due=5.0)
+    assert lanes.has_letter_waiting()
+    assert lanes.take(now=5.0) is record
+    assert lanes.take(now=5.0) is letter
+
+    assert not lanes.has_letter_waiting()

@@ -1,6 +1,7 @@
 """Handlers that the worker tests name; they tell what they did in files of the folder ``LEDGER``."""
 
 import asyncio
+import errno
 import json
 import os
 import random
@@ -99,6 +100,14 @@ class Silent:
     @hookimpl
     def send_dead_letter(self, letter: Letter) -> "Future[None]":
         return Future()
+
+
+class Full:
+    """A sink on a disk that is full."""
+
+    @hookimpl
+    def send_dead_letter(self, letter: Letter) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 class Batches:

@@ -99,6 +99,24 @@ def test_a_sink_that_takes_nothing(broker: RealBroker, name: str, start: Start, 
     watch(worker, Wait.SINK, seconds)
 
 
+def test_a_sink_that_refuses_and_is_asked_again_later(broker: RealBroker, name: str, start: Start) -> None:
+    create_topic(broker.bootstrap, name)
+    produce(broker.bootstrap, name, ["raise", "good"])
+    group = group_spec(
+        broker.bootstrap,
+        name,
+        (name,),
+        "handlers:by_value",
+        retry=RetrySpec(1, Backoff(0.05, 1.0, 0.05, 0.0)),
+        dead_letters=DeadLetterSpec("handlers:Full", "", "", 3600.0),
+        sinks=("handlers:Full",),
+    )
+    worker = start(group)
+
+    worker.wait(lambda: worker.board is not None and worker.board.wait is Wait.SINK)
+    worker.wait(lambda: worker.stats.get("waits") == "sink")
+
+
 def test_an_open_breaker(broker: RealBroker, name: str, start: Start, seconds: float) -> None:
     create_topic(broker.bootstrap, name, partitions=2)
     produce(broker.bootstrap, name, ["down"] + ["good"] * 500)
