@@ -84,6 +84,15 @@ def test_that_the_same_command_goes_on_is_said_of_what_began(folder: Folder, mon
     assert "4 sent" in broken.stdout
 
 
+def test_what_letters_without_an_origin_need_is_said(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    answering(monkeypatch, DlqAnswer(counts=Counts(total=4, read=4, homeless=4)))
+    told = done(folder, "replay", "orders")
+
+    assert told.exit_code == 0
+    assert "4 without an origin" in told.stdout
+    assert "--to TOPIC" in told.stderr
+
+
 @pytest.mark.parametrize(("verb", "event"), [("replay", "dlq.replayed"), ("drop", "dlq.dropped")])
 @pytest.mark.parametrize("ended", ["done", "stopped", "failed", "killed"])
 def test_p7_whatever_became_of_it_is_noted(

@@ -222,6 +222,8 @@ def _tell_replay(answer: DlqAnswer, request: DlqRequest, *, as_json: bool) -> No
         click.echo(f"replay {how.name}{went_on}: {words(answer.counts)}")
         for line in answer.kept:
             click.echo(f"not taken: {line}")
+    if answer.counts.homeless:
+        _tell_rest("nothing says where those without an origin came from: they go where --to TOPIC says")
     if answer.error:
         goes_on = "" if is_refused else "\nthe same command goes on from where it was"
         raise CommandError(answer.error + goes_on)
