@@ -173,7 +173,8 @@ class KafkaLetters:
 
         found = patiently(ask, patience=TIMEOUT)
         if found.missing and (self._are_named or not found.places):
-            message = f"topic {', '.join(found.missing)} does not exist"
+            why = "" if self._are_named else f"group {self._group.name} has no dead letters yet: "
+            message = f"{why}topic {', '.join(found.missing)} does not exist"
             raise AskError(message)
         return found.places
 

@@ -363,4 +363,4 @@ def test_without_any_dead_letter_topic_it_says_so(broker: RealBroker, name: str,
 
     failed = Folder(tmp_path, broker, name).run("list", code=1)
 
-    assert f"topic {name}.dlq does not exist" in failed.stderr
+    assert f"group {name} has no dead letters yet: topic {name}.dlq does not exist" in failed.stderr
