@@ -206,7 +206,7 @@ class SlotRunner:
 
     def stopped_partitions(self) -> list[tuple[str, int]]:
         """Return the partitions whose worker waits to be told where to go on."""
-        stats = self._telemetry.stats if self._telemetry else None
+        stats = self.stats
         return [(one.topic, one.partition) for one in stats.partitions if one.stopped] if stats else []
 
     def resume(self, partitions: Sequence[tuple[str, int]], to: str) -> None:
@@ -266,9 +266,7 @@ class SlotRunner:
         slot = self.slot
         fields: dict[str, Scalar] = {"from": before.value, "to": slot.state.value, "incarnation": slot.incarnation}
         text = f"{before.value} to {slot.state.value}" + (f": {slot.reason}" if slot.reason else "")
-        self._house.events.tell(
-            "slot.state", Severity.DEBUG, text, group=self.group.name, slot=self.number, fields=fields
-        )
+        self._tell(Report("slot.state", Severity.DEBUG, text, fields), {})
 
     def _report(self, report: Report) -> None:
         fields = report.fields
@@ -326,9 +324,7 @@ class SlotRunner:
     def _survivor_killed(self, pid: int, waited: float) -> None:
         text = f"left by an earlier supervisor, killed after {waited:.0f} s"
         fields: dict[str, Scalar] = {"pid": pid, "class": "survivor"}
-        self._house.events.tell(
-            "worker.exited", Severity.WARNING, text, group=self.group.name, slot=self.number, fields=fields
-        )
+        self._tell(Report("worker.exited", Severity.WARNING, text, fields), {})
 
     # What the process says and how it ends.
 
