@@ -2,6 +2,8 @@
 
 import time
 
+import pytest
+
 from supervisor.core.exits import ExitCode
 from supervisor.core.snapshot import SlotState
 from tests.broker.real import RealBroker
@@ -38,12 +40,13 @@ def test_p3_a_start_without_a_broker_waits_for_it_and_then_works(
     assert program.terminate() == 0
 
 
+@pytest.mark.parametrize("delivery", ["at-least-once", "exactly-once"])
 def test_p3_a_broker_that_is_killed_under_load_is_waited_for(
-    own_broker: RealBroker, name: str, supervise: Supervise, ledger: Ledger
+    own_broker: RealBroker, name: str, supervise: Supervise, ledger: Ledger, delivery: str
 ) -> None:
     create_topic(own_broker.bootstrap, name, partitions=4)
     produce(own_broker.bootstrap, name, ["sleep:0.02"] * 400, partition=lambda at: at % 4)
-    program = supervise(own_broker, "workers = 2")
+    program = supervise(own_broker, f'workers = 2\ndelivery = "{delivery}"')
     program.wait(lambda: len(ledger.places()) > 50, what="it works")
     pids = program.workers()
 
