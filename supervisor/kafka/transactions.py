@@ -1,6 +1,7 @@
 """A transactional producer: outputs and offsets of one stretch of work become visible together, or not at all.
 
-One thread uses it. Rules after librdkafka's INTRODUCTION, "Transactional producer", and KIP-447.
+One thread runs it; any may look topics up. Rules after librdkafka's INTRODUCTION, "Transactional producer", and
+KIP-447.
 """
 
 import itertools
@@ -31,6 +32,8 @@ CALL = 5.0
 BEYOND = 1.0
 """Seconds after its timeout in which a call comes back, if it does at all."""
 NO_COORDINATOR = "_WAIT_COORD"
+MOST_STUCK = 3
+"""Clients that were given up and still wait; with more of them a new process is the better end: each has threads."""
 
 
 class AbortedError(Exception):
@@ -58,7 +61,7 @@ class CrowdedError(AbortedError):
 
 
 class FatalError(Exception):
-    """The producer is of no use any more: fenced by a newer one of its id, or its state is lost."""
+    """The producer is of no use any more: fenced by a newer one, its state lost, or new clients do no better."""
 
     def __init__(self, code: str) -> None:
         super().__init__(f"transactional producer failed: {code}")
@@ -66,12 +69,13 @@ class FatalError(Exception):
 
 
 class TransactionalProducer:
-    """One ``transactional.id``; creating it connects nothing, ``begin`` ends what a dead one left open."""
+    """One ``transactional.id``; creating it connects nothing, ``start`` ends what a dead one left open."""
 
     def __init__(self, settings: Settings, *, timeout: float) -> None:
         self._settings = settings
         self._producer = self._new()
         self._is_started = False
+        self._stuck: list[threading.Thread] = []
         self._partitions = Partitions()
         self._timeout = timeout
         self._refused: tuple[str, object, bool] | None = None
@@ -142,8 +146,8 @@ class TransactionalProducer:
     def _send_offsets(self, positions: list[TopicPartition], metadata: object) -> None:
         """Give the offsets to their coordinator, or this client up, where that is a broker that went away.
 
-        The client waits without end then, whatever its timeout, for a connection that nobody makes any more (librdkafka
-        issues 5456, 5511). Its successor fences it; what it still waits for ends with the process.
+        The client waits without end then, whatever its timeout, perhaps for a connection that nobody makes any more
+        (librdkafka issues 5456, 5511). Its successor fences it; what it still waits for ends with the process.
         """
         outcome: Future[None] = Future()
 
@@ -151,14 +155,19 @@ class TransactionalProducer:
             try:
                 client.send_offsets_to_transaction(positions, metadata, CALL)
             except BaseException as error:  # noqa: BLE001 - raised where it is waited for
-                outcome.set_exception(error)
+                # Without its frames: a client that was given up ends here, not in whatever thread collects garbage.
+                outcome.set_exception(error.with_traceback(None))
             else:
                 outcome.set_result(None)
 
-        threading.Thread(target=send, args=(self._producer,), name="offsets", daemon=True).start()
+        thread = threading.Thread(target=send, args=(self._producer,), name="offsets", daemon=True)
+        thread.start()
         try:
             outcome.result(CALL + BEYOND)
         except TimeoutError as error:
+            self._stuck = [one for one in (*self._stuck, thread) if one.is_alive()]
+            if len(self._stuck) > MOST_STUCK:
+                raise FatalError(NO_COORDINATOR) from error
             logger.warning("transactions.new_client", extra={"fields": {"code": NO_COORDINATOR}})
             self._producer = self._new()
             self._is_started = self._is_open = False

@@ -21,9 +21,11 @@ from supervisor.worker.owned import Owned
 logger = logging.getLogger(__name__)
 
 STORE_INTERVAL = 0.1
-PATIENCE = 300.0
-"""Seconds after which a commit without an answer is taken for lost, and the next one may go. Longer than the client
-keeps one while no broker answers (the session's timeout): one more would wait there beyond the membership's end."""
+PATIENCE = 255.0
+"""Seconds, beyond the session's timeout, after which a commit without an answer is taken for lost, and the next one may
+go. The client keeps one that long while no broker answers: one more would wait there beyond the membership's end."""
+SESSION = 45_000
+"""Milliseconds: librdkafka's own session timeout."""
 REFUSED_PAUSE = 0.1
 """Seconds between a refused commit and the next one, whoever is in a hurry."""
 REVOKE_TRIES = REST_TRIES = 3
@@ -71,6 +73,7 @@ class Committer:
         self._engine = engine
         self._commit = engine.spec.group.commit
         self._is_automatic = self._commit.mode == "automatic"
+        self._patience = PATIENCE + int(engine.spec.group.kafka.get("session.timeout.ms", SESSION)) / 1000
         self._source: Source | None = None
         self.notes = Notes(engine)
         self._sent_at: float | None = None
@@ -153,7 +156,7 @@ class Committer:
         return engine.outlet is None or not engine.outlet.is_waited_for(engine.owned)
 
     def _is_unanswered(self, now: float) -> bool:
-        return self._sent_at is not None and now - self._sent_at < PATIENCE
+        return self._sent_at is not None and now - self._sent_at < self._patience
 
     def _stored(self) -> list[tuple[Place, int]]:
         """Return what librdkafka's timer has not committed yet; mutex held."""

@@ -132,11 +132,12 @@ class Engine:
     def fenced(self, reason: str) -> None:
         """Have the process end because brokers know another member by its name. Any thread, mutex held or not.
 
-        Unless its own membership expired, and the client has not joined again: a commit that waited in it for a broker
+        Unless its own membership was lost, and the client has not joined again: a commit that waited in it for a broker
         goes without a member id then, and that alone is answered as fencing.
         """
         if self.is_out:
-            self.fail(ExitCode.KAFKA_FATAL, "its session expired while no broker answered, and the client cannot go on")
+            why = "its membership was lost, and what it sent before that is refused as another member's"
+            self.fail(ExitCode.KAFKA_FATAL, why)
         else:
             self.fail(ExitCode.FENCED, reason)
 

@@ -3,10 +3,10 @@
 import threading
 import time
 from collections.abc import Callable
-from typing import cast
+from typing import ClassVar, cast
 
 import pytest
-from confluent_kafka import Consumer, KafkaException, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
 from supervisor.kafka import transactions
 from supervisor.kafka.settings import Settings
@@ -14,6 +14,7 @@ from supervisor.kafka.transactions import AbortedError, FatalError, Transactiona
 from supervisor.plugin.types import Produce
 from tests.broker.real import RealBroker
 from tests.broker.records import Stored, committed, create_topic, read_topic
+from tests.waiting import wait_until
 
 SETTLED = 60.0
 
@@ -110,6 +111,50 @@ def test_p3_a_coordinator_that_was_away_is_found_again(
             threading.Event().wait(0.3)
     client.close()
     assert committed(own_broker.bootstrap, name, name) == {0: 2}
+
+
+class _Stuck:
+    """A client that finds no coordinator; until it is let go, or for ever."""
+
+    made: ClassVar[list["_Stuck"]] = []
+
+    def __init__(self, *_: object, **__: object) -> None:
+        self.free = threading.Event()
+        self.made.append(self)
+
+    def __getattr__(self, _name: str) -> Callable[..., int]:
+        return lambda *_: 0
+
+    def send_offsets_to_transaction(self, *_: object) -> None:
+        self.free.wait(30)
+        raise KafkaException(KafkaError(KafkaError._FENCED))
+
+
+def test_clients_that_find_no_coordinator_are_replaced_by_a_new_process_before_they_are_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(transactions, "CALL", 0.01)
+    monkeypatch.setattr(transactions, "BEYOND", 0.01)
+    monkeypatch.setattr(transactions, "Producer", _Stuck)
+    monkeypatch.setattr(_Stuck, "made", [])
+    producer = TransactionalProducer({}, timeout=1.0)
+
+    def attempt() -> None:
+        producer.run([], [(("t", 0), 1)], None)
+
+    for _ in range(transactions.MOST_STUCK):
+        with pytest.raises(AbortedError, match="_WAIT_COORD"):
+            attempt()
+    _Stuck.made[0].free.set()
+    wait_until(lambda: not producer._stuck[0].is_alive(), 10)
+    with pytest.raises(AbortedError, match="_WAIT_COORD"):
+        attempt()
+
+    with pytest.raises(FatalError, match="_WAIT_COORD"):
+        attempt()
+    assert len(_Stuck.made) == transactions.MOST_STUCK + 2
+    for one in _Stuck.made:
+        one.free.set()
 
 
 def _read(broker: RealBroker, name: str) -> list[Stored]:
