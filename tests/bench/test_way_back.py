@@ -35,6 +35,11 @@ LATER = {
 """What some workers need, or all of them once they are back at work."""
 
 
+FORKED_FROM = """
+import json, sys
+import supervisor.zygote.__main__
+print(json.dumps(sorted(sys.modules)))
+"""
 NOT_COLLECTED = """
 import gc, json, socket, sys
 from supervisor.worker.__main__ import main
@@ -76,6 +81,10 @@ def test_a_new_worker_imports_nothing_of_the_parents(imported: set[str]) -> None
 
 def test_a_new_worker_imports_nothing_that_can_wait_until_it_is_back_at_work(imported: set[str]) -> None:
     assert imported & LATER == set()
+
+
+def test_what_workers_are_forked_from_carries_no_more_than_they_import_themselves() -> None:
+    assert set(json.loads(_python(FORKED_FROM))) & (PARENTS | LATER) == set()
 
 
 def test_a_new_worker_does_not_look_for_garbage_in_what_it_imports_and_does_from_then_on(
