@@ -169,7 +169,9 @@ class Parts:
 class DlqAnswer:
     """The end of every question or order; ``error`` says why it was not done, or not to its end.
 
-    ``stopped``: it was told to stop before its end. ``resumed``: it went on where an earlier one had stopped.
+    ``stopped``: it was told to stop before its end. ``killed``: it ended without a word, however it came to that;
+    ``counts`` are what it had told before, and more may have been done. ``resumed``: it went on where an earlier one
+    had stopped.
     ``kept``: why letters that were meant were not dropped; of a drain, the files that are not empty yet.
     """
 
@@ -179,6 +181,7 @@ class DlqAnswer:
     parts: Parts = field(default_factory=Parts)
     error: str = ""
     stopped: bool = False
+    killed: bool = False
     resumed: bool = False
     kept: tuple[str, ...] = ()
 

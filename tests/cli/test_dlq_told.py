@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from supervisor.cli.dlq import asking
+from supervisor.cli.dlq import asking, audit
 from supervisor.cli.main import cli
 from supervisor.core.dlq import Counts, DlqAnswer
+from supervisor.core.events import Event
 from supervisor.core.jsonable import to_json
+from supervisor.parent.store import journal_file
 from supervisor_plugins.dlq_sqlite import TABLE
 from tests.kafka.letters import Folder
 
@@ -93,33 +95,114 @@ def test_what_letters_without_an_origin_need_is_said(folder: Folder, monkeypatch
     assert "--to TOPIC" in told.stderr
 
 
-@pytest.mark.parametrize(("verb", "event"), [("replay", "dlq.replayed"), ("drop", "dlq.dropped")])
-@pytest.mark.parametrize("ended", ["done", "stopped", "failed", "killed"])
-def test_p7_whatever_became_of_it_is_noted(
-    folder: Folder, monkeypatch: pytest.MonkeyPatch, verb: str, event: str, ended: str
-) -> None:
-    answer = DlqAnswer(counts=DONE, stopped=ended == "stopped", error="no" if ended == "failed" else "")
-    answers = [answer] if ended != "killed" else []
+EVENTS = {"replay": "dlq.replayed", "drop": "dlq.dropped", "drain": "dlq.drained"}
+KILLED = "import os; os.kill(os.getpid(), 9)"
+
+
+@pytest.fixture
+def spooled(tmp_path: Path) -> Folder:
+    nobody: Any = SimpleNamespace(bootstrap="127.0.0.1:1")
+    return Folder(tmp_path, nobody, "orders", more='dead_letters = {sink = "dlq_sqlite", fallback = "dlq_file"}')
+
+
+def order(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, verb: str, answer: DlqAnswer | None, *, child: str = KILLED
+) -> Result:
+    """Return what a command does whose child answers so, or, where there is none, is ``child``."""
     real = asking.ask
 
     def ask(request: Any, **given: Any) -> DlqAnswer:
         if request.replay.dry_run:
             return DlqAnswer(counts=DONE)
-        if answers:
-            return answers.pop()
-        monkeypatch.setattr(asking, "PROGRAM", (sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"))
+        if answer is not None:
+            return answer
+        monkeypatch.setattr(asking, "PROGRAM", (sys.executable, "-c", child))
         return real(request, **given)
 
-    for module in ("command", "changing", "requests"):
+    for module in ("audit", "command", "requests"):
         monkeypatch.setattr(f"supervisor.cli.dlq.{module}.ask", ask)
-    more = ["--yes"] if verb == "drop" else []
+    return done(folder, verb, "orders", *(["--yes"] if verb == "drop" else []))
 
-    result = done(folder, verb, "orders", *more)
 
-    assert result.exit_code == (0 if ended == "done" else 1)
-    (told,) = folder.events(event)
+@pytest.mark.parametrize("verb", EVENTS)
+@pytest.mark.parametrize("ended", ["done", "stopped", "failed", "killed"])
+def test_p7_whatever_became_of_it_is_noted(
+    spooled: Folder, monkeypatch: pytest.MonkeyPatch, verb: str, ended: str
+) -> None:
+    answer = DlqAnswer(counts=DONE, stopped=ended == "stopped", error="no brokers" if ended == "failed" else "")
+
+    result = order(spooled, monkeypatch, verb, None if ended == "killed" else answer)
+
+    assert result.exit_code == (0 if ended == "done" or (verb, ended) == ("drain", "stopped") else 1)
+    (told,) = spooled.events(EVENTS[verb])
     assert told.fields["ended"] == ended
     assert ("4 " in told.text) == (ended != "killed")
     assert ("not known" in told.text) == (ended == "killed")
+    assert ("no brokers" in told.text) == (ended == "failed")
     assert told.fields["uid"] == os.getuid()
     assert signal.SIGKILL.name in result.stderr or ended != "killed"
+
+
+@pytest.mark.parametrize("verb", EVENTS)
+def test_p7_a_child_that_falls_silent_is_noted_too(spooled: Folder, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
+    monkeypatch.setattr(asking, "SILENCE", 0.2)
+
+    result = order(spooled, monkeypatch, verb, None, child="import time; time.sleep(600)")
+
+    assert result.exit_code == 1
+    (told,) = spooled.events(EVENTS[verb])
+    assert told.fields["ended"] == "killed"
+
+
+def test_p7_p10_what_nobody_thought_of_is_noted_by_its_class(spooled: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ask(*_: object, **__: object) -> DlqAnswer:
+        raise ValueError("what a record held")
+
+    monkeypatch.setattr(audit, "ask", ask)
+
+    result = done(spooled, "replay", "orders")
+
+    assert isinstance(result.exception, ValueError)
+    (told,) = spooled.events("dlq.replayed")
+    assert told.fields["ended"] == "killed"
+    assert told.text.endswith("; ValueError")
+
+
+@pytest.fixture
+def full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a disk that is full once something was done."""
+    real = journal_file.append
+
+    def append(file: Path, event: Event) -> None:
+        if event.name in EVENTS.values():
+            raise sqlite3.OperationalError("database or disk is full")
+        real(file, event)
+
+    monkeypatch.setattr(audit, "append", append)
+
+
+@pytest.mark.usefixtures("full")
+@pytest.mark.parametrize("verb", EVENTS)
+def test_what_was_done_is_shown_though_it_cannot_be_noted(
+    spooled: Folder, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    result = order(spooled, monkeypatch, verb, DlqAnswer(counts=DONE))
+
+    assert result.exit_code == 1
+    assert "4 " in result.stdout
+    assert "disk is full" in result.stderr
+
+
+@pytest.mark.usefixtures("full")
+@pytest.mark.parametrize("verb", EVENTS)
+@pytest.mark.parametrize("reason", ["SIGKILL", "no brokers"])
+def test_why_it_failed_is_said_last_though_that_cannot_be_noted(
+    spooled: Folder, monkeypatch: pytest.MonkeyPatch, verb: str, reason: str
+) -> None:
+    answer = DlqAnswer(counts=DONE, error=reason)
+
+    result = order(spooled, monkeypatch, verb, None if reason == "SIGKILL" else answer)
+
+    assert result.exit_code == 1
+    unnoted, failed = result.stderr.index("disk is full"), result.stderr.index(reason)
+    assert unnoted < failed

@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from supervisor.control.answers import DlqJob, DlqLines
@@ -127,6 +128,7 @@ def test_a_child_that_fails_is_an_answer_with_an_error(how: str) -> None:
         await until(lambda: told(some, number).is_done, 30)
 
         assert "no answer" in told(some, number).answer.error
+        assert told(some, number).answer.killed
         exits.close()
 
     run()
@@ -341,3 +343,18 @@ def test_p7_a_spool_is_drained_for_who_asks_over_the_socket(tmp_path: Path, lett
         assert len(answered(parent, "list", source="sqlite").letters) == 1
         (event,) = parent.events("dlq.drained")
         assert (event.fields["uid"], event.fields["source"]) == (os.getuid(), "file")
+
+
+def test_p7_a_child_that_was_killed_is_told_as_the_command_tells_it(tmp_path: Path, letters: Path) -> None:
+    with Parent(tmp_path) as parent:
+        number = parent.client.dlq("replay", "orders", source="file").number
+        found = [one for one in psutil.Process(parent.pid).children() if "supervisor.inspector.dlq" in one.cmdline()]
+        found[0].kill()
+        parent.snapshot_when(lambda _: parent.client.dlq_job(number).is_done, 30)
+
+        (event,) = parent.events("dlq.replayed")
+        assert event.fields["ended"] == "killed"
+        assert event.text.startswith("replay default: how much was done is not known; it ended with SIGKILL")
+        assert parent.client.dlq_job(number).answer.killed
+        assert "sent" not in event.fields
+    assert letters.exists()

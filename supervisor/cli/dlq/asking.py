@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from supervisor.cli.errors import CommandError
 from supervisor.cli.output import console
 from supervisor.core.dlq import Counts, DlqAnswer, DlqRequest, Verb
+from supervisor.core.dlq_told import words
 from supervisor.core.exits import describe
 from supervisor.core.jsonable import from_json, to_json
 
@@ -178,18 +179,3 @@ class _Plain:
             became = words(counts, none="")
             told = f"{counts.read} of {counts.total} letters" + (f", {became}" if became else "")
             click.echo(f"{self._title}: {told}", err=True)
-
-
-def words(counts: Counts, *, none: str = "none sent") -> str:
-    """Return what became of letters so far, what did not happen left out; ``none`` where nothing did."""
-    told = (
-        (counts.sent, "sent"),
-        (counts.parked, "parked"),
-        (counts.dropped, "dropped"),
-        (counts.passed, "not meant"),
-        (counts.homeless, "without an origin"),
-        (counts.unreadable, "unreadable"),
-        (counts.rejected, "that nothing takes"),
-        (counts.again, "perhaps for the second time"),
-    )
-    return ", ".join(f"{count} {what}" for count, what in told if count) or none

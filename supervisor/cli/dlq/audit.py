@@ -3,16 +3,18 @@
 import os
 import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from supervisor.cli.dlq.asking import words
+from supervisor.cli.dlq.asking import ask
 from supervisor.cli.errors import CommandError
 from supervisor.cli.project import client, control_errors
 from supervisor.control.client import NotRunning
-from supervisor.core.dlq import Counts, DlqAnswer, DlqRequest
+from supervisor.core.dlq import DlqAnswer, DlqRequest
+from supervisor.core.dlq_told import ENDS, about, ending
 from supervisor.core.events import Event, Scalar, Severity
-from supervisor.core.jsonable import to_json
 from supervisor.parent.store.journal_file import append, journal_file
 
 
@@ -26,7 +28,7 @@ class Audit:
 
     def tell(self, name: str, text: str, fields: dict[str, Scalar] | None = None) -> None:
         """Tell that ``name`` (``replayed``) happened; raises ``CommandError`` when nobody can note it."""
-        told = {**self._about(), **(fields or {})}
+        told = {**about(self.request), **(fields or {})}
         group = self.request.group.name
         with control_errors():
             try:
@@ -45,28 +47,35 @@ class Audit:
             message = f"nothing runs here, and who does this cannot be noted in {file}: {error}"
             raise CommandError(message) from error
 
-    def tell_end(self, name: str, answer: DlqAnswer | None, *, about: str = "") -> None:
-        """Tell what came of it; ``None``: it ended without an answer, and may have done some of it."""
-        if answer is None:
-            self.tell(name, f"{about}how much was done is not known", {"ended": "killed"})
-            return
-        ended = "failed" if answer.error else "stopped" if answer.stopped else "done"
-        self.tell(
-            name, about + words(answer.counts, none="nothing was done"), {"ended": ended, **_numbers(answer.counts)}
-        )
+    @contextmanager
+    def noted(self, title: str, *, is_quiet: bool) -> Iterator[DlqAnswer]:
+        """Have the request done and what came of it told; within, show the answer.
 
-    def _about(self) -> dict[str, Scalar]:
-        request, where = self.request, self.request.where
-        told: dict[str, Scalar] = {"source": where.place.value, "filter": request.meant.text}
-        if where.topics or where.files:
-            told["from"] = " ".join(where.topics or where.files)
-        if request.replay.name:
-            told["replay"] = request.replay.name
-        if request.replay.to:
-            told["to"] = request.replay.to
-        return told
+        What cannot be noted is a ``CommandError`` once the answer was shown. The reason of a failure before that goes
+        first: then it is only printed.
+        """
+        unnoted: CommandError | None = None
+        try:
+            try:
+                answer = ask(self.request, title=title, is_quiet=is_quiet)
+            except BaseException as error:
+                why = error.message if isinstance(error, CommandError) else type(error).__name__
+                unnoted = self._tell_end(DlqAnswer(error=why, killed=True))
+                raise
+            unnoted = self._tell_end(answer)
+            yield answer
+        except BaseException:
+            if unnoted is not None:
+                unnoted.show()
+            raise
+        if unnoted is not None:
+            raise unnoted
 
-
-def _numbers(counts: Counts) -> dict[str, Scalar]:
-    """Return the counts that are not zero, as fields of an event."""
-    return {name: count for name, count in to_json(counts).items() if count}
+    def _tell_end(self, answer: DlqAnswer) -> CommandError | None:
+        """Tell how it ended, or return why that cannot be noted."""
+        text, fields = ending(self.request, answer)
+        try:
+            self.tell(ENDS[self.request.verb], text, fields)
+        except CommandError as error:
+            return error
+        return None

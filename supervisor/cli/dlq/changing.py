@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from supervisor.cli.dlq.asking import ask, words
 from supervisor.cli.dlq.audit import Audit
 from supervisor.cli.dlq.exported import lines_to
 from supervisor.cli.dlq.options import (
@@ -24,7 +23,8 @@ from supervisor.cli.dlq.requests import asked, request_of, rest_of, to_its_end
 from supervisor.cli.errors import CommandError
 from supervisor.cli.output import print_json
 from supervisor.cli.project import socket_option
-from supervisor.core.dlq import DlqRequest, Place, Replay, Verb, Where
+from supervisor.core.dlq import DlqAnswer, DlqRequest, Place, Replay, Verb, Where
+from supervisor.core.dlq_told import words
 from supervisor.core.spools import SPOOL, is_spooled
 
 
@@ -106,22 +106,22 @@ def drop(
     request = request_of(config_path, group, Verb.DROP, given)
     would = asked(replace(request, replay=replace(request.replay, dry_run=True)), "counting", is_quiet=as_json)
     to_its_end(would, "; nothing was dropped")
-    answer = would
-    if not dry_run and would.counts.dropped:
-        if not yes and not click.confirm(f"Delete {would.counts.dropped} letters of group {group} for good?"):
-            message = "nothing was dropped"
-            raise CommandError(message)
-        audit = Audit(config_path, socket, request)
-        audit.tell("drop_started", f"{would.counts.dropped} letters are to be dropped")
-        ended = None
-        try:
-            ended = ask(request, title="dropping", is_quiet=as_json)
-        finally:
-            audit.tell_end("dropped", ended)
-        if ended.error:
-            raise CommandError(ended.error)
-        answer = ended
+    if dry_run or not would.counts.dropped:
+        _tell_dropped(would, as_json=as_json, dry_run=dry_run)
+        return
+    if not yes and not click.confirm(f"Delete {would.counts.dropped} letters of group {group} for good?"):
+        message = "nothing was dropped"
+        raise CommandError(message)
+    audit = Audit(config_path, socket, request)
+    audit.tell("drop_started", f"{would.counts.dropped} letters are to be dropped")
+    with audit.noted("dropping", is_quiet=as_json) as answer:
+        if answer.error:
+            raise CommandError(answer.error)
         to_its_end(answer, "; nothing was dropped")
+        _tell_dropped(answer, as_json=as_json)
+
+
+def _tell_dropped(answer: DlqAnswer, *, as_json: bool, dry_run: bool = False) -> None:
     if as_json:
         print_json(answer)
     else:
@@ -166,9 +166,11 @@ def drain(config_path: Path, /, group: str, socket: Path | None, *, rate: float,
         replay=Replay(rate=rate),
         supervisor=config.supervisor.name,
     )
-    answer = ask(request, title="draining", is_quiet=as_json)
-    if answer.counts.read or answer.counts.files:
-        Audit(config_path, socket, request).tell_end("drained", answer)
+    with Audit(config_path, socket, request).noted("draining", is_quiet=as_json) as answer:
+        _tell_drained(answer, as_json=as_json)
+
+
+def _tell_drained(answer: DlqAnswer, *, as_json: bool) -> None:
     if as_json:
         print_json(answer)
     else:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from supervisor.cli.dlq.asking import ask, words
+from supervisor.cli.dlq.asking import ask
 from supervisor.cli.dlq.audit import Audit
 from supervisor.cli.dlq.changing import drain, drop, export
 from supervisor.cli.dlq.options import (
@@ -24,6 +24,7 @@ from supervisor.cli.errors import CommandError
 from supervisor.cli.output import print_json
 from supervisor.cli.project import socket_option
 from supervisor.core.dlq import Counts, DlqAnswer, DlqRequest, Replay, Verb
+from supervisor.core.dlq_told import words
 
 
 @click.group()
@@ -190,16 +191,13 @@ def replay(  # noqa: PLR0913 - one per option
     """  # noqa: D301 - \b is click's mark for text that keeps its lines
     how = Replay("", to, by_key=by_key, rate=rate, max_replays=max_replays, most=most or 0, restart=restart)
     request = request_of(config_path, group, Verb.REPLAY, given, how=replace(how, dry_run=dry_run))
+    if dry_run:
+        _tell_replay(ask(request, title="dry run", is_quiet=as_json), request, as_json=as_json)
+        return
     audit = Audit(config_path, socket, request)
-    if not dry_run:
-        audit.tell("replay_started", f"replay {request.replay.name}: {request.meant.text}")
-    answer = None
-    try:
-        answer = ask(request, title="dry run" if dry_run else "replaying", is_quiet=as_json)
-    finally:
-        if not dry_run:
-            audit.tell_end("replayed", answer, about=f"replay {request.replay.name}: ")
-    _tell_replay(answer, request, as_json=as_json)
+    audit.tell("replay_started", f"replay {request.replay.name}: {request.meant.text}")
+    with audit.noted("replaying", is_quiet=as_json) as answer:
+        _tell_replay(answer, request, as_json=as_json)
 
 
 def _tell_rest(text: str) -> None:

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from supervisor.control.requests import Dlq, NoteDlq, StopDlq
 from supervisor.core.dlq import SINKS, DlqAnswer, DlqRequest, Place, Replay, Verb, Where, replay_name
+from supervisor.core.dlq_told import ENDS, about, ending
 from supervisor.core.events import Scalar, Severity
 from supervisor.core.jsonable import to_json
 from supervisor.core.replay import Filter, HeaderTest, Origins
@@ -19,7 +20,6 @@ from supervisor.parent.supervisor import Supervisor
 
 DIGITS = 16
 _STARTED = {Verb.REPLAY: "replay_started", Verb.DROP: "drop_started", Verb.EXPORT: "exported"}
-_DONE = {Verb.REPLAY: "replayed", Verb.DROP: "dropped", Verb.DRAIN: "drained"}
 _DRAIN = {"verb", "group", "rate"}
 """All that a drain may be told: what else was meant to narrow it would not."""
 
@@ -104,26 +104,15 @@ class DlqApi:
         return found.spec(0, 0, Mode.WORK)
 
     def _tell_done(self, asked: DlqRequest, peer: Peer, answer: DlqAnswer) -> None:
-        if asked.verb not in _DONE or asked.replay.dry_run:
-            return
-        ended = "failed" if answer.error else "stopped" if answer.stopped else "done"
-        counts: dict[str, Scalar] = {name: count for name, count in to_json(answer.counts).items() if count}
-        self._tell(_DONE[asked.verb], asked, peer, text=answer.error, more={"ended": ended, **counts})
+        if asked.verb in ENDS and not asked.replay.dry_run:
+            text, how = ending(asked, answer)
+            self._tell(ENDS[asked.verb], asked, peer, text=text, more=how)
 
     def _tell(
         self, name: str, asked: DlqRequest, peer: Peer, *, text: str, more: dict[str, Scalar] | None = None
     ) -> None:
-        fields: dict[str, Scalar] = {
-            "source": asked.where.place.value,
-            "from": " ".join(asked.where.topics),
-            "filter": asked.meant.text,
-            "replay": asked.replay.name,
-            "to": asked.replay.to,
-            "uid": peer.uid,
-            "pid": peer.pid,
-        }
-        told = {key: value for key, value in fields.items() if value != ""} | (more or {})
-        self._supervisor.events.tell(f"dlq.{name}", Severity.INFO, text, group=asked.group.name, fields=told)
+        fields = {**about(asked), **(more or {}), "uid": peer.uid, "pid": peer.pid}
+        self._supervisor.events.tell(f"dlq.{name}", Severity.INFO, text, group=asked.group.name, fields=fields)
 
 
 def _number(request: web.Request, name: str) -> int:

@@ -221,7 +221,7 @@ class DlqJobs:
         job.waiting = b""
         out.close()
         why = job.error or f"it ended with {describe(status)} and no answer"
-        answer = job.answer or DlqAnswer(job.told.counts, error=why)
+        answer = job.answer or DlqAnswer(job.told.counts, error=why, killed=True)
         job.told = replace(job.told, counts=answer.counts, is_done=True, answer=answer)
         job.done(answer)
 
