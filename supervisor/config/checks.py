@@ -15,6 +15,9 @@ from supervisor.config.source import Source
 from supervisor.config.values import KAFKA_NAME_LENGTH, compile_pattern, decoder_plugin, is_pattern
 from supervisor.core.suggest import closest
 
+TYPO = 0.8
+"""So like a plugin that nobody wrote must a name be to be meant for it: no other plugin's name is."""
+
 
 def check_kafka_table(source: Source, table: Mapping[str, Any], path: KeyPath) -> None:
     """Report keys of one pass-through table that the supervisor owns, and values librdkafka cannot take."""
@@ -212,23 +215,28 @@ def check_plugins(
     source: Source, groups: Mapping[str, Group], alerts: tuple[str, ...], options: Mapping[str, Any]
 ) -> None:
     """Report plugins listed twice; warn of options for a plugin that is active nowhere."""
-    active: dict[str, KeyPath] = {one: ("supervisor", "alerts", at) for at, one in enumerate(alerts)}
+    named: list[tuple[str, KeyPath]] = [(one, ("supervisor", "alerts", at)) for at, one in enumerate(alerts)]
     for name, group in groups.items():
         letters = group.dead_letters
-        active |= {letters.sink: _setting(source, name, "dead_letters", "sink")}
-        active |= {letters.fallback: _setting(source, name, "dead_letters", "fallback")}
-        active |= {decoder_plugin(group.decode): _setting(source, name, "decode")}
-        active |= {group.idempotency.store: _setting(source, name, "idempotency", "store")}
-        active |= {one: (*_setting(source, name, "plugins"), at) for at, one in enumerate(group.plugins)}
+        named += [
+            (letters.sink, _setting(source, name, "dead_letters", "sink")),
+            (letters.fallback, _setting(source, name, "dead_letters", "fallback")),
+            (decoder_plugin(group.decode), _setting(source, name, "decode")),
+            (group.idempotency.store, _setting(source, name, "idempotency", "store")),
+            *((one, (*_setting(source, name, "plugins"), at)) for at, one in enumerate(group.plugins)),
+        ]
         _check_twice(source, _setting(source, name, "plugins"), group.plugins)
     _check_twice(source, ("supervisor", "alerts"), alerts)
+    active = {one for one, _ in named if one}
+    written = {one: path for one, path in reversed(named) if one and source.has(path)}
     for plugin in options:
         if plugin not in active:
-            near = closest(plugin, sorted(one for one, path in active.items() if source.has(path)))
-            both = f"{key_text(active[near])} names {near!r}: if this one is meant, write one name in both; else "
+            near = closest(plugin, sorted(active), likeness=TYPO) or closest(plugin, sorted(written))
+            guess = f"did you mean {near!r}? else " if near else ""
+            if near in written:
+                guess = f"{key_text(written[near])} names {near!r}: if this one is meant, write one name in both; else "
             text = "no group and no alert lists this plugin: its options have no effect"
-            instead = "list it in plugins, sink, fallback or alerts"
-            source.warn(("plugins", plugin), text, both + instead if near else instead)
+            source.warn(("plugins", plugin), text, f"{guess}list it in plugins, sink, fallback or alerts")
 
 
 def _check_twice(source: Source, path: KeyPath, plugins: tuple[str, ...]) -> None:

@@ -9,8 +9,8 @@ def did_you_mean(found: str, candidates: Iterable[str]) -> str:
     return f"did you mean {close!r}? " if close else ""
 
 
-def closest(found: str, candidates: Iterable[str]) -> str:
-    """Return what is nearly ``found``, or an empty string when nothing is."""
+def closest(found: str, candidates: Iterable[str], *, likeness: float = 0.6) -> str:
+    """Return what is nearly ``found``, or an empty string when nothing is; ``likeness`` 1 is the same text."""
     from difflib import get_close_matches  # noqa: PLC0415 - only when something is wrong: not on a worker's way to work
 
-    return next(iter(get_close_matches(found, list(candidates), n=1, cutoff=0.6)), "")
+    return next(iter(get_close_matches(found, list(candidates), n=1, cutoff=likeness)), "")

@@ -66,6 +66,7 @@ def test_all_groups_disabled_is_worth_a_warning(load_text: Loader) -> None:
         ('[supervisor]\nalerts = ["alert_log", "alert_slak"]\n', "supervisor.alerts[1] names 'alert_slak'"),
         ('[defaults]\nplugins = ["alert_slak"]\n', "defaults.plugins[0] names 'alert_slak'"),
         ('[defaults]\ndead_letters.fallback = "alert_slak"\n', "defaults.dead_letters.fallback names 'alert_slak'"),
+        ('[defaults]\ndecode = "bytes"\ndead_letters.fallback = ""\n', ""),
         ("", ""),
     ],
 )
@@ -77,6 +78,27 @@ def test_options_of_a_plugin_that_is_listed_by_nearly_that_name_say_where_it_is(
     both = f"{names}: if this one is meant, write one name in both; else " if names else ""
     assert warning.key == "plugins.alert_slack"
     assert warning.help == f"{both}list it in plugins, sink, fallback or alerts"
+
+
+def test_options_of_nearly_the_name_of_a_plugin_that_nobody_wrote_ask_whether_that_is_meant(load_text: Loader) -> None:
+    near = 'plugins = ["dlq_kafka_audit"]\n'
+
+    (warning,) = load_text(MINIMAL + near + "[plugins.dlq_kafak]\nx = 1\n").warnings
+
+    assert warning.help == "did you mean 'dlq_kafka'? else list it in plugins, sink, fallback or alerts"
+
+
+@pytest.mark.parametrize("others", ["", 'dead_letters.sink = "dlq_kafka"\n'])
+def test_where_one_group_wrote_a_plugin_is_told_whatever_the_groups_after_it_leave_out(
+    load_text: Loader, others: str
+) -> None:
+    groups = "".join(GROUP.replace("orders", name) + others for name in ("more", "bills"))
+
+    (warning,) = load_text(
+        MINIMAL + 'dead_letters.sink = "dlq_kafka"\n' + groups + "[plugins.dlq_kafak]\nx = 1\n"
+    ).warnings
+
+    assert warning.help.startswith("groups.orders.dead_letters.sink names 'dlq_kafka': if this one is meant, ")
 
 
 def test_a_hostname_that_kafka_would_refuse_is_made_to_fit(tmp_path: Path) -> None:
