@@ -13,7 +13,7 @@ _UNKNOWN = re.compile(r'No such configuration property: "([^"]*)"')
 _NAMED = re.compile(r'property:? "([^"]*)"')
 _SECRET = re.compile(r"password|secret|pem$|passphrase|token|\.config$")
 _MOST = 20
-_HELP = "correct it in [kafka] or [groups.{}.kafka]; librdkafka's CONFIGURATION.md lists every key"
+_HELP = "correct it in [kafka] or [groups.NAME.kafka]; librdkafka's CONFIGURATION.md lists every key"
 
 
 def check_settings(request: dict[str, Any]) -> list[dict[str, str]]:
@@ -27,7 +27,7 @@ def check_settings(request: dict[str, Any]) -> list[dict[str, str]]:
             "group": name,
             "plugin": "kafka",
             "text": text,
-            "help": remedy(text, {}, otherwise=_HELP.format(name)),
+            "help": remedy(text, {}, otherwise=_HELP),
             "where": next((group.get("places", {}).get(f"kafka {key}", "") for key in _NAMED.findall(text)), ""),
         }
         for name, group in request.get("groups", {}).items()

@@ -110,6 +110,49 @@ def test_p9_what_is_wrong_with_plugins_says_on_which_line_and_at_which_key_it_st
         for said in (checked, run):
             assert f"{config}:{line} {key}: {found}" in said
     assert "supervisor: 11 problems" in run, "what groups share is told once"
+    assert run.count(" (groups.orders, groups.bills)\n") == 3, "with whom it concerns, where the place does not say it"
+    assert "(groups.orders)" not in run, "a group's own place says whose it is"
+
+
+SHARED = """\
+[supervisor]
+state_dir = "state"
+runtime_dir = "run"
+[kafka]
+"bootstrap.servers" = "127.0.0.1:1"
+"fetch.mn.bytes" = 1
+[defaults]
+decode = "msgspec"
+[groups.orders]
+topics = ["orders"]
+handler = "handlers:wrong"
+[groups.bills]
+topics = ["bills"]
+handler = "handlers:right"
+[groups."more.bills"]
+topics = ["more"]
+handler = "handlers:wrong"
+"""
+
+
+def test_p9_what_is_wrong_where_several_groups_share_it_is_told_once_with_those_it_concerns(tmp_path: Path) -> None:
+    (tmp_path / "handlers.py").write_text(
+        "from supervisor.plugin import Record\n"
+        "def wrong(record: Record[list[int] | set[int]]): ...\n"
+        "def right(record: Record[list[int]]): ...\n"
+    )
+    config = tmp_path / "supervisor.toml"
+    config.write_text(SHARED)
+    command = [sys.executable, "-m", "supervisor", "-c", str(config), "run"]
+
+    said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stderr
+
+    problems = [line for line in said.splitlines() if line.startswith(f"  {config}:")]
+    decode, kafka = problems
+    assert decode.startswith(f"  {config}:8 defaults.decode: decode_msgspec: ")
+    assert decode.endswith(' (groups.orders, groups."more.bills")')
+    assert kafka.startswith(f'  {config}:6 kafka."fetch.mn.bytes": kafka: librdkafka refuses ')
+    assert kafka.endswith(' (groups.orders, groups.bills, groups."more.bills")')
 
 
 @pytest.mark.parametrize(
@@ -168,7 +211,7 @@ def test_a_key_that_librdkafka_does_not_know_is_refused_by_check_and_by_run(tmp_
     assert (checked.exit_code, run.returncode) == (78, 78)
     for said in (checked.output, run.stderr):
         assert 'librdkafka refuses the settings: No such configuration property: "fetch.mn.bytes"' in said
-        assert "help: correct it in [kafka] or [groups.g.kafka]" in said
+        assert "help: correct it in [kafka] or [groups.NAME.kafka]" in said
 
 
 def test_a_sound_project_is_ok_without_a_broker_when_offline(tmp_path: Path) -> None:

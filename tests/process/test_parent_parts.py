@@ -294,6 +294,18 @@ class TestPluginCheck:
 
         assert self.check(code) == ("groups.orders slack: is not installed\n    help: did you mean 'slick'?",)
 
+    def test_of_very_many_groups_that_share_what_is_wrong_the_first_are_named(self) -> None:
+        place, text = "it's here/a.toml:3 defaults.decode", "is no decoder"
+        problems = [{"group": f"g{n}", "plugin": "slack", "where": place, "text": text, "help": ""} for n in range(300)]
+        alert = {"group": "", "plugin": "slock", "where": "a.toml:2 supervisor.alerts[0]", "text": "no", "help": ""}
+        code = f"import json; print(json.dumps({{'problems': {[*problems, alert]}}}))"
+
+        shared, alerts = self.check(code)
+
+        assert shared.startswith(f"{place}: slack: {text} (groups.g0, groups.g1, ")
+        assert shared.endswith(", groups.g9 and 290 more)")
+        assert alerts == "a.toml:2 supervisor.alerts[0]: slock: no"
+
     def test_a_check_that_dies_is_a_problem(self) -> None:
         (problem,) = self.check("import os; os.kill(os.getpid(), 11)")
 
