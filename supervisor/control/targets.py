@@ -30,5 +30,18 @@ def resolve(target: str | None, groups: Mapping[str, int]) -> tuple[tuple[str, i
     raise UnknownTargetError(message, f"{did_you_mean(wanted, groups)}groups: {', '.join(groups)}")
 
 
+def check_scope(group: str, slot: int | None, groups: Mapping[str, int]) -> None:
+    """Refuse a group and a slot, written apart, of which nothing is; an empty group and no slot mean every one."""
+    if group and group not in groups:
+        ((name, number),) = resolve(group, groups)
+        text = f"{group!r} is a slot, not a group"
+        raise UnknownTargetError(text, f"write --group {name} --slot {number}")
+    slots = groups[group] if group else max(groups.values(), default=0)
+    if slot is not None and slot >= slots:
+        there = "none" if not slots else "0" if slots == 1 else f"0 to {slots - 1}"
+        text = f"group {group!r} has no slot {slot}" if group else f"no group has a slot {slot}"
+        raise UnknownTargetError(text, f"slots: {there}")
+
+
 def _slots_help(name: str, workers: int) -> str:
     return f"its slots are {name}/0 to {name}/{workers - 1}" if workers > 1 else f"its only slot is {name}/0"

@@ -250,8 +250,11 @@ class Flow:
         counts = ", ".join(f"{name} ({count})" for name, count in self._held_back.most_common())
         held, severity = sum(self._held_back.values()), self._held_severity
         text = f"{held} notifications were held back by alerting.rate: {counts}; see: supervisor events"
-        told = self._within_rate(Event("alerts.held_back", severity, at, text=text, fields={"count": held}), now=now)
-        if told:
+        event = Event("alerts.held_back", severity, at, text=text, fields={"count": held})
+        is_silenced = self._is_silenced(event, at=at)
+        told = [] if is_silenced else self._within_rate(event, now=now)
+        self.silenced += held if is_silenced else 0
+        if told or is_silenced:
             self._held_back.clear()
             self._held_severity = Severity.DEBUG
         else:

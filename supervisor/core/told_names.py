@@ -10,7 +10,6 @@ from supervisor.core.suggest import did_you_mean
 EVENTS = (
     "accusations.unknown",
     FIRING,
-    RESOLVED,
     "alerts.held_back",
     "alerts.silences_lost",
     "alerts.silences_unkept",
@@ -73,7 +72,7 @@ EVENTS = (
     "zygote.exited",
     "zygote.unfit",
 )
-"""Events that are, or may be, at least warnings."""
+"""Events that are, or may be, at least warnings. An ``alert.resolved`` is for whom was told of its beginning."""
 CONDITIONS = tuple(kind.value for kind in Kind)
 
 
@@ -86,6 +85,8 @@ def help_for(name: str) -> str:
     """Return what to write instead of a name that is of nothing."""
     if name in AS_CONDITIONS:
         return f"people are told of it as a condition: {AS_CONDITIONS[name]}"
+    if name == RESOLVED:
+        return f"who was told of a condition is told its end; silence {FIRING}, or one of: {_listed(CONDITIONS)}"
     first = name.partition(".")[0]
     near = [known for known in EVENTS if known.partition(".")[0] == first]
     firsts = dict.fromkeys(f"{known.partition('.')[0]}.*" for known in EVENTS)

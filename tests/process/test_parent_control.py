@@ -7,6 +7,7 @@ import stat
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -206,21 +207,26 @@ def test_an_unknown_group_is_refused_with_what_there_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "error", "instead"),
+    ("name", "scope", "error", "instead"),
     [
-        (("worker.exitd",), "people are told of nothing called 'worker.exitd'", "did you mean 'worker.exited'?"),
-        (("wroker.*",), "people are told of nothing called 'wroker.*'", "did you mean 'worker.*'?"),
-        (("breaker.opened",), "people are told of nothing called 'breaker.opened'", "dependency_down"),
-        (("lag", "-g", "order"), "no group is called 'order'", "did you mean 'orders'? groups: orders, bills"),
+        ("worker.exitd", {}, "people are told of nothing called 'worker.exitd'", "did you mean 'worker.exited'?"),
+        ("wroker.*", {}, "people are told of nothing called 'wroker.*'", "did you mean 'worker.*'?"),
+        ("breaker.opened", {}, "people are told of nothing called 'breaker.opened'", "dependency_down"),
+        ("alert.resolved", {}, "people are told of nothing called 'alert.resolved'", "silence alert.firing"),
+        ("lag", {"group": "order"}, "no group is called 'order'", "did you mean 'orders'? groups: orders, bills"),
+        ("lag", {"group": "orders/0"}, "'orders/0' is a slot, not a group", "write --group orders --slot 0"),
+        ("lag", {"group": "bills", "slot": 1}, "group 'bills' has no slot 1", "slots: 0"),
+        ("lag", {"slot": 99}, "no group has a slot 99", "slots: 0 to 1"),
     ],
 )
 def test_a_silence_of_what_is_not_there_is_refused_with_what_there_is(
-    tmp_path: Path, arguments: tuple[str, ...], error: str, instead: str
+    tmp_path: Path, name: str, scope: dict[str, Any], error: str, instead: str
 ) -> None:
+    options = [f"--{option}={value}" for option, value in scope.items()]
     with Parent(tmp_path, {"orders": 2, "bills": 1}) as parent:
-        result = CliRunner().invoke(cli, ["silence", *arguments, "--socket", parent.client.socket_path])
-        with pytest.raises(Refused, match="called") as caught:
-            parent.client.silence(arguments[0], 60.0, group=arguments[-1] if "-g" in arguments else "")
+        result = CliRunner().invoke(cli, ["silence", name, *options, "--socket", parent.client.socket_path])
+        with pytest.raises(Refused) as caught:
+            parent.client.silence(name, 60.0, **scope)
 
         assert result.exit_code == 1
         assert result.output == f"{error}\n  help: {caught.value.help}\n"

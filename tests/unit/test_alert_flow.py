@@ -101,6 +101,28 @@ def test_above_the_rate_one_notification_says_what_was_held_back() -> None:
     assert flow.due(now=70.0, at=0.0) == []
 
 
+def test_nobody_is_told_of_what_was_held_back_while_that_is_silenced() -> None:
+    for name in ("*", "alerts.held_back"):
+        flow = Flow(RULES)
+        for number in range(10):
+            flow.take(event(f"e{number}", Severity.CRITICAL), now=float(number), at=0.0)
+        flow.silences = (Silence(1, name, until=100.0),)
+
+        assert flow.due(now=60.5, at=60.5) == []
+        assert flow.due(now=200.0, at=200.0) == []
+        assert flow.silenced == 7
+
+
+def test_what_was_held_back_is_told_while_something_else_or_one_group_is_silenced() -> None:
+    for silence in (Silence(1, "e*", until=100.0), Silence(1, "*", until=100.0, group="orders")):
+        flow = Flow(RULES)
+        for number in range(10):
+            flow.take(event(f"e{number}", Severity.CRITICAL), now=float(number), at=0.0)
+        flow.silences = (silence,)
+
+        assert names(flow.due(now=60.5, at=60.5)) == ["alerts.held_back"]
+
+
 def test_a_condition_is_told_whatever_the_rate() -> None:
     flow = Flow(RULES)
     for number in range(10):
@@ -185,6 +207,15 @@ def test_the_end_of_what_nobody_was_told_of_is_not_told() -> None:
     flow.take(firing(), now=0.0, at=0.0)
 
     assert flow.take(over(), now=1.0, at=1.0) == []
+
+
+def test_the_end_of_what_people_were_told_of_is_told_though_it_is_silenced_meanwhile() -> None:
+    flow = Flow(RULES)
+    flow.take(firing(), now=0.0, at=0.0)
+    flow.due(now=0.0, at=0.0)
+    flow.silences = (Silence(1, "*", until=100.0),)
+
+    assert names(flow.take(over(), now=1.0, at=1.0)) == [RESOLVED]
 
 
 def test_a_condition_that_outlives_its_silence_is_told_then() -> None:

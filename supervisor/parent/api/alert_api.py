@@ -6,7 +6,7 @@ from aiohttp import web
 
 from supervisor.control.requests import Silence as SilenceRequest
 from supervisor.control.requests import Unsilence
-from supervisor.control.targets import UnknownTargetError, resolve
+from supervisor.control.targets import UnknownTargetError, check_scope
 from supervisor.core.alert_flow import Silence
 from supervisor.core.jsonable import to_json
 from supervisor.core.told_names import help_for, is_told
@@ -39,7 +39,7 @@ class AlertApi:
             text = f"people are told of nothing called {asked.name!r}"
             raise refusal(web.HTTPNotFound, text, help_for(asked.name))
         try:
-            resolve(asked.group or None, self._supervisor.groups)
+            check_scope(asked.group, asked.slot, self._supervisor.groups)
         except UnknownTargetError as error:
             raise refusal(web.HTTPNotFound, str(error), error.help) from None
         by = f"uid {request[PEER].uid}"
