@@ -9,6 +9,8 @@ from supervisor.core.jsonable import to_json
 ENDS: Mapping[Verb, str] = {Verb.REPLAY: "replayed", Verb.DROP: "dropped", Verb.DRAIN: "drained"}
 """What is told when an order ended. ``exported`` is none of these: it is told before a letter is handed out."""
 LONGEST_WHY = 500
+LONGEST = 2000
+"""Characters of a text or a field, as many as the control socket takes."""
 
 
 def about(request: DlqRequest) -> dict[str, Scalar]:
@@ -21,7 +23,12 @@ def about(request: DlqRequest) -> dict[str, Scalar]:
         "replay": replay.name,
         "to": replay.to,
     }
-    return {name: text for name, text in told.items() if text}
+    return {name: cut(text) for name, text in told.items() if text}
+
+
+def cut(text: str) -> str:
+    """Return as much of a text as can be told: file names and filters are as long as somebody types."""
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
 def ending(request: DlqRequest, answer: DlqAnswer) -> tuple[str, dict[str, Scalar]]:

@@ -133,7 +133,8 @@ def test_p7_whatever_became_of_it_is_noted(
 
     result = order(spooled, monkeypatch, verb, None if ended == "killed" else answer)
 
-    assert result.exit_code == (0 if ended == "done" or (verb, ended) == ("drain", "stopped") else 1)
+    assert result.exit_code == (0 if ended == "done" else 1)
+    assert ("told to stop" in result.stderr) == (ended == "stopped")
     (told,) = spooled.events(EVENTS[verb])
     assert told.fields["ended"] == ended
     assert ("4 " in told.text) == (ended != "killed")

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from supervisor.control.requests import NoteDlq
 from supervisor.core.dlq import Counts, DlqAnswer, DlqRequest, Place, Replay, Verb, Where
 from supervisor.core.dlq_told import LONGEST_WHY, about, ending
 from tests.unit.test_jsonable import WORKER
@@ -34,6 +35,16 @@ def test_a_reason_is_as_long_as_an_event_takes() -> None:
     text, _ = ending(DRAIN, DlqAnswer(error="x" * 9000))
 
     assert text == f"nothing was done; {'x' * LONGEST_WHY}"
+
+
+def test_what_was_asked_is_told_as_far_as_a_request_takes_it() -> None:
+    files = tuple(f"letters/{number}.jsonl" for number in range(500))
+
+    told = about(replace(DRAIN, where=Where(Place.FILE, files=files)))
+
+    NoteDlq.model_validate({"name": "replayed", "group": "orders", "fields": told})
+    assert str(told["from"]).startswith("letters/0.jsonl letters/1.jsonl")
+    assert str(told["from"]).endswith("...")
 
 
 def test_what_was_asked_is_told_as_far_as_something_was() -> None:

@@ -13,7 +13,7 @@ from supervisor.cli.errors import CommandError
 from supervisor.cli.project import client, control_errors
 from supervisor.control.client import NotRunning
 from supervisor.core.dlq import DlqAnswer, DlqRequest
-from supervisor.core.dlq_told import ENDS, about, ending
+from supervisor.core.dlq_told import ENDS, about, cut, ending
 from supervisor.core.events import Event, Scalar, Severity
 from supervisor.parent.store.journal_file import append, journal_file
 
@@ -28,7 +28,7 @@ class Audit:
 
     def tell(self, name: str, text: str, fields: dict[str, Scalar] | None = None) -> None:
         """Tell that ``name`` (``replayed``) happened; raises ``CommandError`` when nobody can note it."""
-        told = {**about(self.request), **(fields or {})}
+        text, told = cut(text), {**about(self.request), **(fields or {})}
         group = self.request.group.name
         with control_errors():
             try:

@@ -177,6 +177,7 @@ def _tell_drained(answer: DlqAnswer, *, as_json: bool) -> None:
         click.echo(f"{words(answer.counts)}; {answer.counts.files} files emptied")
     if answer.error:
         raise CommandError(answer.error)
-    if answer.kept:
-        message = f"not empty yet: {', '.join(answer.kept)}"
-        raise CommandError(message)
+    left = f"not empty yet: {', '.join(answer.kept)}" if answer.kept else ""
+    to_its_end(answer, left and f"; {left}")
+    if left:
+        raise CommandError(left)
