@@ -4,6 +4,7 @@ Brokers take a commit only from who is in the group, and tell when somebody else
 note what it is about to send. Classic groups only; who reads is another client, which joins nothing.
 """
 
+import math
 import socket
 import time
 from collections.abc import Sequence
@@ -25,6 +26,9 @@ SESSION = 10.0
 PATIENCE = SESSION + 5.0
 """Seconds that members of the group may need to be gone: one that was killed is, one that lives is not."""
 JOIN = 60.0
+SETTLE = 1.0
+"""Seconds after a join in which those come who looked before it, and saw nobody; more than a few heartbeats."""
+HEARTBEAT = 0.3
 _POLL = 0.2
 
 
@@ -58,7 +62,7 @@ class Claim:
                 # Of those that come at one moment just one is given the first partition of each topic.
                 "partition.assignment.strategy": "range",
                 "session.timeout.ms": round(SESSION * 1000),
-                "heartbeat.interval.ms": 1000,
+                "heartbeat.interval.ms": round(HEARTBEAT * 1000),
                 "max.poll.interval.ms": 86_400_000,
                 "auto.offset.reset": "error",
             }
@@ -113,15 +117,21 @@ class Claim:
         self._consumer.subscribe(list(topics), on_assign=self._given, on_revoke=self._revoked)
         deadline = time.monotonic() + JOIN
         trouble = "_TIMED_OUT"
-        while self._owned is None:
+        settled = math.inf
+        while time.monotonic() < settled:
             message = self._consumer.poll(_POLL)
             error = None if message is None else message.error()
             trouble = trouble if error is None else str(error.name())
             if is_hopeless(trouble) or time.monotonic() > deadline:
                 raise AskError(trouble)
-        if not self._firsts <= self._owned:
-            text = f"another run of this replay began at the same moment: it is in the group {self._name}, too"
-            raise ClaimError(text)
+            if self._owned is None:
+                settled = math.inf
+            elif not self._firsts <= self._owned:
+                text = f"another run of this replay began at the same moment: it is in the group {self._name}, too"
+                raise ClaimError(text)
+            else:
+                settled = min(settled, time.monotonic() + SETTLE)
+        self._is_doubtful = False
 
     def _is_as_we_left_it(self) -> bool:
         """Tell whether nobody noted anything while we were perhaps out of the group: brokers were away, or we were."""
