@@ -77,9 +77,14 @@ def test_p1_p7_p8_workers_that_hang_for_good_are_found_ended_and_started_again(
     assert frozen.pid != locked.pid
 
     os.kill(frozen.pid, signal.SIGSTOP)  # all of its threads stand, like a machine that swaps
-    program.wait(lambda: len(program.events("worker.hung")) >= 2, what="both are found")
+
+    def found_slots() -> set[int | None]:
+        return {event.slot for event in program.events("worker.hung")}
+
+    program.wait(lambda: frozen.slot in found_slots(), what="the frozen one is found")
+    ledger.open_gate("0")  # it goes on with the signal that tells it to end, whenever the other one is found
+    program.wait(lambda: len(found_slots()) == 2, what="both are found")
     found = time.monotonic() - began
-    ledger.open_gate("0")
     program.wait(lambda: program.logged("worker.exited", f"pid={locked.pid}"), 20, what="the locked one is ended")
     program.wait(lambda: program.logged("worker.exited", f"pid={frozen.pid}"), 25, what="the frozen one is ended")
     ended = time.monotonic() - began
