@@ -1,11 +1,14 @@
 """How ``dlq`` commands end that do not come to their end: told to stop, a full disk, a reader that goes away."""
 
 import json
+import os
+import queue
 import resource
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -176,6 +179,25 @@ def test_a_reader_that_goes_away_ends_a_command_quietly(
     _, told = command.communicate(timeout=60)
 
     assert (command.returncode, told) == (1, b"")
+
+
+def test_what_reads_on_for_a_command_that_ends_is_no_error() -> None:
+    """Its thread would say so on standard error, with a traceback."""
+    end, given = os.pipe()
+    os.write(given, b"1\n2\n3\n")
+    os.close(given)
+    frames: queue.Queue[bytes] = queue.Queue(maxsize=1)
+    out = os.fdopen(end, "rb")
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(asking._read, out, frames)
+        wait_until(frames.full)
+        out.close()
+        taken = [frames.get(timeout=10)]
+        while taken[-1].endswith(b"\n"):
+            taken.append(frames.get(timeout=10))
+
+    assert reading.exception() is None
+    assert taken[0] == b"1\n"
 
 
 def test_an_export_that_failed_leaves_no_empty_file_in_the_way(folder: Folder) -> None:

@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, Any
 
 import click
@@ -102,8 +102,9 @@ def _heard(child: "subprocess.Popen[bytes]", show: Show, line: Line) -> DlqAnswe
 
 
 def _read(out: IO[bytes], frames: "queue.Queue[bytes]") -> None:
-    for text in out:
-        frames.put(text)
+    with suppress(ValueError):  # closed meanwhile: the command ends, and nobody listens any more
+        for text in out:
+            frames.put(text)
     frames.put(b"")
 
 
