@@ -72,7 +72,8 @@ class Ownership:
 
     def lost(self, places: Sequence[Place]) -> None:
         """Drop everything: another member may own these partitions already, nothing may be committed."""
-        self._engine.is_out = True
+        with self._engine.mutex:
+            self._engine.is_out = True
         self._disown(places, lost=True)
 
     def _drain(self, places: Sequence[Place]) -> None:

@@ -11,7 +11,7 @@ from confluent_kafka import Producer
 from supervisor.core.backoff import Backoff
 from supervisor.core.board import Wait
 from supervisor.core.progress import Limits, Progress, look
-from supervisor.core.spec import BreakerSpec, DeadLetterSpec, FloodSpec, Ordering, RetrySpec
+from supervisor.core.spec import BreakerSpec, DeadLetterSpec, FloodSpec, GroupSpec, Ordering, RetrySpec
 from tests.broker.real import RealBroker
 from tests.broker.records import create_topic, produce
 from tests.conftest import Scale
@@ -82,36 +82,29 @@ def test_every_partition_paused_behind_a_retry_in_an_hour(
     assert len(ledger.of()) < 200, "it is paused"
 
 
-def test_a_sink_that_takes_nothing(broker: RealBroker, name: str, start: Start, seconds: float) -> None:
+def one_letter_for(sink: str, broker: RealBroker, name: str) -> GroupSpec:
+    """Return a group with a record that is a dead letter at once."""
     create_topic(broker.bootstrap, name)
     produce(broker.bootstrap, name, ["raise", "good"])
-    group = group_spec(
+    return group_spec(
         broker.bootstrap,
         name,
         (name,),
         "handlers:by_value",
         retry=RetrySpec(1, Backoff(0.05, 1.0, 0.05, 0.0)),
-        dead_letters=DeadLetterSpec("handlers:Silent", "", "", 3600.0),
-        sinks=("handlers:Silent",),
+        dead_letters=DeadLetterSpec(sink, "", "", 3600.0),
+        sinks=(sink,),
     )
-    worker = start(group)
+
+
+def test_a_sink_that_takes_nothing(broker: RealBroker, name: str, start: Start, seconds: float) -> None:
+    worker = start(one_letter_for("handlers:Silent", broker, name))
 
     watch(worker, Wait.SINK, seconds)
 
 
 def test_a_sink_that_refuses_and_is_asked_again_later(broker: RealBroker, name: str, start: Start) -> None:
-    create_topic(broker.bootstrap, name)
-    produce(broker.bootstrap, name, ["raise", "good"])
-    group = group_spec(
-        broker.bootstrap,
-        name,
-        (name,),
-        "handlers:by_value",
-        retry=RetrySpec(1, Backoff(0.05, 1.0, 0.05, 0.0)),
-        dead_letters=DeadLetterSpec("handlers:Full", "", "", 3600.0),
-        sinks=("handlers:Full",),
-    )
-    worker = start(group)
+    worker = start(one_letter_for("handlers:Full", broker, name))
 
     worker.wait(lambda: worker.board is not None and worker.board.wait is Wait.SINK)
     worker.wait(lambda: worker.stats.get("waits") == "sink")
